@@ -1,0 +1,66 @@
+"""Self-supervised video pretraining for MMAction2.
+
+Importing the package checks what is installed, mends the upstream faults listed in
+`mmssl_video.compat` and registers datasets, transforms, models and hooks in MMAction2's
+registries. A config reaches them through
+``custom_imports = dict(imports=['mmssl_video'], allow_failed_imports=False)``.
+"""
+
+from importlib import metadata, util
+
+from .version import __version__
+
+# Distributions whose module has another name.
+_MODULES = {'mmaction2': 'mmaction', 'scikit-learn': 'sklearn', 'setuptools': 'pkg_resources'}
+
+
+def _check_dependencies():
+    """Compares what is installed with the bounds that ``setup.py`` declares.
+
+    Raises:
+        ImportError: In one line, the first package that is missing or has another version.
+    """
+    try:
+        requirements = metadata.requires(__name__) or []
+    except metadata.PackageNotFoundError:  # run from a source folder that is not installed
+        requirements = []
+    if util.find_spec('mmcv') is None:
+        raise ImportError(
+            'mmssl_video needs mmcv: run `pip install mmcv-lite==2.1.0`, or install the full mmcv '
+            'if you need its GPU operators; never both'
+        )
+    from packaging.requirements import Requirement  # comes with mmcv, checked just above
+
+    for wanted in map(Requirement, requirements):
+        if wanted.marker and not wanted.marker.evaluate({'extra': ''}):
+            continue
+        try:
+            version = metadata.version(wanted.name)
+        except metadata.PackageNotFoundError:
+            # A module without metadata, such as eva-decord for decord, is taken as it is.
+            if util.find_spec(_MODULES.get(wanted.name, wanted.name)) is None:
+                raise ImportError(
+                    f'mmssl_video needs {wanted}, which is missing: run `pip install "{wanted}"`'
+                ) from None
+            continue
+        if not wanted.specifier.contains(version, prereleases=True):
+            raise ImportError(
+                f'mmssl_video needs {wanted}, but {wanted.name} {version} is installed: '
+                f'run `pip install "{wanted}"`'
+            )
+
+
+_check_dependencies()
+
+from . import compat  # noqa: E402
+
+compat.apply()  # before anything of MMAction2's models is imported
+
+from mmengine.config.utils import MODULE2PACKAGE  # noqa: E402
+
+from . import datasets, engine, models  # noqa: E402
+
+# Lets a config anywhere inherit one of ours: _base_ = 'mmssl_video::vclr/...py'.
+MODULE2PACKAGE.setdefault(__name__, __name__)
+
+__all__ = ['__version__', 'compat', 'datasets', 'engine', 'models']

@@ -1,0 +1,543 @@
+"""Every workaround for an upstream fault, and no other code.
+
+`apply`, which ``import mmssl_video`` calls, runs those in `WORKAROUNDS`; `prepare_launch`,
+`Bf16OptimWrapper` and `load_checkpoint_file` are used by name. Each does nothing where upstream is
+sound. The faults, with where to read more and the version that has them:
+
+1   ``import mmaction.models`` fails, the wheel lacks ``localizers/drn``.
+    mmaction2 issue 2714; mmaction2 1.2.0 from PyPI.
+2   Checkpoints with MMEngine's own objects cannot be loaded, or run any code a file holds.
+    mmengine issue 1655, pull request 1650; mmengine 0.10.7 with torch >= 2.6, before 2.6.
+3   ``pkg_resources`` is gone; ``setuptools<82`` in setup.py. mmengine 0.10.7, package_utils.
+4   The Runner stops at its start if torchvision is broken. mmengine 0.10.7, collect_env.
+5   ``torchvision://`` weights need torchvision for their address. mmengine 0.10.7, checkpoint.
+6   ``ResNetTSM(pretrained=None)`` fails without ``pretrained2d=False``. mmaction2 1.2.0.
+7   Several processes on a CPU: ``torch.cuda.set_device`` fails. mmengine 0.10.7, init_dist.
+8   Then DistributedDataParallel refuses ``device_ids``. mmengine 0.10.7, Runner.wrap_model.
+9   ``AmpOptimWrapper`` refuses a CPU. mmengine 0.10.7.
+10  Top-k accuracy cannot read bfloat16 scores. mmaction2 1.2.0, BaseHead.
+18  Frames of an AVI are wrong, or opening it crashes. decord issue 195; decord 0.6.0.
+19  A single frame index becomes 0-d in the decoders. mmaction2 1.2.0, loading.py.
+20  ``_base_ = 'package::...'`` misses a package installed with ``pip install -e``.
+    mmengine 0.10.7, package_utils.
+
+Numbers 11 to 17 are kept away by the version bounds in setup.py or by tools of our own.
+"""
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+import io
+import os
+import pickle
+import re
+import sys
+import types
+import warnings
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import av
+import cv2  # noqa: F401  before decord, whose wheel exports a zlib with which cv2 cannot read PNG
+import decord
+import mmengine
+import numpy as np
+import torch
+from mmaction.registry import OPTIM_WRAPPERS
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from mmengine.dist import barrier, get_dist_info
+from mmengine.fileio import FileClient
+from mmengine.logging import HistoryBuffer
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner, checkpoint
+from mmengine.runner.amp import autocast
+from mmengine.utils import digit_version
+from mmengine.utils.package_utils import package2module
+
+from .errors import UserError
+
+
+def _replace(owner, name, wrap):
+    """Sets ``owner.name`` to ``wrap(upstream)``, once however often it is called."""
+    upstream = getattr(owner, name)
+    if not hasattr(upstream, '_mmssl_upstream'):
+        replacement = functools.wraps(upstream)(wrap(upstream))
+        replacement._mmssl_upstream = upstream
+        setattr(owner, name, replacement)
+
+
+# 1 ------------------------------------------------------------------------------------------
+def stub_missing_drn():
+    """Fault 1: gives ``mmaction.models.localizers`` the ``drn.drn`` module its wheel lacks.
+
+    A source installation has the module; then nothing is done.
+    """
+    name = 'mmaction.models.localizers.drn'
+    package = importlib.util.find_spec('mmaction')
+    folders = [os.path.join(p, 'models', 'localizers') for p in package.submodule_search_locations]
+    if name in sys.modules or PathFinder.find_spec('drn', folders):
+        return
+
+    class DRN:
+        """Stands where MMAction2's DRN localizer should be; building one is an error."""
+
+        def __init__(self, *args, **kwargs):
+            raise UserError('DRN is not in the mmaction2 wheel; install mmaction2 from source')
+
+    stub, stub_drn = types.ModuleType(name), types.ModuleType(f'{name}.drn')
+    stub.__path__, stub.drn, stub_drn.DRN = [], stub_drn, DRN
+    sys.modules.update({name: stub, f'{name}.drn': stub_drn})
+
+
+# 2 ------------------------------------------------------------------------------------------
+TRUST_VARIABLE = 'MMSSL_TRUST_CHECKPOINT'
+
+
+def _under_name(module, name, function):
+    """A function that a pickle may call, and no more, by the name ``module.name``."""
+
+    def allowed(*args):
+        return function(*args)
+
+    allowed.__module__, allowed.__name__, allowed.__qualname__ = module, name, name
+    return allowed
+
+
+def _history_buffer_method(owner, name):
+    """What pickle needs `getattr` for in a checkpoint of MMEngine: HistoryBuffer's statistics."""
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
+        raise pickle.UnpicklingError('Unsupported global: GLOBAL builtins.getattr')
+    return getattr(owner, name)
+
+
+# What MMEngine's Runner writes beside tensors: the message hub's HistoryBuffers, with their
+# numpy arrays and scalars. numpy 1 and 2 keep the two functions under different names.
+_ALLOWED = [
+    HistoryBuffer,
+    _under_name('builtins', 'getattr', _history_buffer_method),
+    np.ndarray,
+    np.dtype,
+    *{type(np.dtype(code)) for code in np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'},
+    *(
+        _under_name(f'{module}.multiarray', function.__name__, function)
+        for module in ('numpy.core', 'numpy._core')
+        for function in (np.array(0).__reduce__()[0], np.float64(0).__reduce__()[0])
+    ),
+]
+
+
+class _RestrictedPickle:
+    """A ``pickle_module`` for `torch.load` that resolves the allowed names and nothing else.
+
+    For torch < 2.6, whose ``weights_only=True`` takes no list and could be got round
+    (CVE-2025-32434).
+    """
+
+    class Unpickler(pickle.Unpickler):
+        """Finds tensors' building blocks and the members of ``_ALLOWED``."""
+
+        names = {f'{entry.__module__}.{entry.__name__}': entry for entry in _ALLOWED} | {
+            f'torch._utils.{name}': getattr(torch._utils, name)
+            for name in ('_rebuild_tensor', '_rebuild_tensor_v2', '_rebuild_parameter')
+        }
+
+        def find_class(self, module, name):
+            """Called by pickle for each global, and by torch for all but storages."""
+            plain = module == 'torch' and isinstance(getattr(torch, name, None), torch.dtype)
+            if plain or (module, name) in {
+                ('collections', 'OrderedDict'),
+                ('torch', 'Size'),
+                ('torch', 'device'),
+                ('torch.nn.parameter', 'Parameter'),
+                ('_codecs', 'encode'),
+            }:
+                return super().find_class(module, name)
+            try:  # protocol 2, torch.save's, has Python 2's name of builtins
+                return self.names[f'{module}.{name}'.replace('__builtin__', 'builtins')]
+            except KeyError:
+                raise pickle.UnpicklingError(f'GLOBAL {module}.{name}') from None
+
+    @classmethod
+    def load(cls, file, **kwargs):
+        """The function of this name that torch's format before 1.6 calls."""
+        return cls.Unpickler(file, **kwargs).load()
+
+
+def _load_allowed(path, map_location):
+    """Loads tensors and the objects of ``_ALLOWED``; anything else is an UnpicklingError."""
+    if digit_version(torch.__version__) < digit_version('2.6.0'):
+        return torch.load(path, map_location, pickle_module=_RestrictedPickle, weights_only=False)
+    with torch.serialization.safe_globals(_ALLOWED):
+        return torch.load(path, map_location, weights_only=True)
+
+
+def load_checkpoint_file(
+    path: str | Path, trusted: bool = False, map_location: Any = 'cpu'
+) -> dict[str, Any]:
+    """Loads a checkpoint without running code that it may hold.
+
+    Args:
+        path: A local file: a plain state dict, or one as MMEngine's Runner writes.
+        trusted: Whether the file may hold any Python object, and so run any code. Setting the
+            environment variable ``MMSSL_TRUST_CHECKPOINT=1`` trusts every file.
+        map_location: As in `torch.load`.
+
+    Returns:
+        The dict that the file holds.
+
+    Raises:
+        UserError: If there is no such file, it is not a checkpoint, or it is not trusted and
+            holds something other than tensors, numbers, strings and MMEngine's log buffers.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise UserError(f'{path}: no such checkpoint file; check the path')
+    trusted = trusted or os.environ.get(TRUST_VARIABLE) == '1'
+    try:
+        if trusted:
+            loaded = torch.load(path, map_location, weights_only=False)
+        else:
+            loaded = _load_allowed(path, map_location)
+    except torch.cuda.OutOfMemoryError:  # the file is sound
+        raise
+    except Exception as error:  # what a broken file raises depends on where it is broken
+        culprit = re.search(r'GLOBAL ([\w.]+)', str(error))
+        if culprit:
+            raise UserError(
+                f'{path}: holds {culprit[1]}, which could run code on loading; if you trust where '
+                f'the file comes from, set {TRUST_VARIABLE}=1'
+            ) from error
+        reason = str(error).strip().split('\n')[0] or type(error).__name__
+        raise UserError(
+            f'{path}: cannot be read as a PyTorch checkpoint, it may be cut short or another kind '
+            f'of file ({reason[:120]}); fetch it again'
+        ) from error
+    if not isinstance(loaded, dict):
+        raise UserError(
+            f'{path}: holds a {type(loaded).__name__}, not a dict of weights; save its state_dict()'
+        )
+    return loaded
+
+
+def load_checkpoints_safely():
+    """Fault 2: every checkpoint that MMEngine or MMAction2 loads goes through our loader.
+
+    That is `load_from`, `init_cfg=dict(type='Pretrained')`, `init_recognizer`, from a file or a
+    web address. Resuming trusts what lies in the run's own work directory, since a run may put
+    any object into its message hub.
+    """
+    own_folder = []  # the work directory of the run that is being resumed, if any
+
+    def load_from_local(filename, map_location):
+        path = Path(filename).expanduser()
+        try:
+            return load_checkpoint_file(path, map_location=map_location)
+        except UserError:
+            if own_folder and path.is_file() and own_folder[-1] in path.resolve().parents:
+                return load_checkpoint_file(path, trusted=True, map_location=map_location)
+            raise
+
+    def load_from_http(filename, map_location=None, model_dir=None, progress=True):
+        folder = Path(model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints'))
+        path = folder / Path(urlparse(filename).path).name
+
+        def download():
+            folder.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                torch.hub.download_url_to_file(filename, str(path), progress=progress)
+
+        # As upstream: the first process downloads, the others wait and find the file there.
+        if get_dist_info()[0] == 0:
+            download()
+        barrier()
+        download()
+        return load_checkpoint_file(path, map_location=map_location)
+
+    def resume_own(upstream):
+        def resume(self, *args, **kwargs):
+            own_folder.append(Path(self.work_dir).resolve())
+            try:
+                return upstream(self, *args, **kwargs)
+            finally:
+                own_folder.pop()
+
+        return resume
+
+    _replace(Runner, 'resume', resume_own)
+    _replace(checkpoint, 'load_from_local', lambda upstream: load_from_local)
+    _replace(checkpoint, 'load_from_http', lambda upstream: load_from_http)
+    register = checkpoint.CheckpointLoader.register_scheme
+    register('', checkpoint.load_from_local, force=True)
+    register(('http://', 'https://'), checkpoint.load_from_http, force=True)
+
+
+# 4, 5 ---------------------------------------------------------------------------------------
+def survive_broken_torchvision():
+    """Fault 4: a torchvision that cannot be imported counts as one that is not installed.
+
+    torchvision must fit torch exactly; a wheel built for another torch raises RuntimeError or
+    OSError, where MMEngine, which only wants its version, expects ModuleNotFoundError.
+    """
+
+    def hide_if_broken(upstream):
+        def collect_env():
+            try:
+                import torchvision  # noqa: F401
+            except ModuleNotFoundError:
+                pass
+            except Exception as error:
+                warnings.warn(f'torchvision is broken and not used: {error}', stacklevel=2)
+                sys.modules['torchvision'] = None  # importing it is a ModuleNotFoundError now
+            return upstream()
+
+        return collect_env
+
+    _replace(sys.modules['mmengine.runner.runner'], 'collect_env', hide_if_broken)
+
+
+def find_torchvision_urls():
+    """Fault 5: ``torchvision://resnet50`` finds its address in MMEngine's own list."""
+
+    def fall_back(upstream):
+        def get_torchvision_models():
+            try:
+                return upstream()
+            except (ImportError, RuntimeError, OSError):  # not installed, or broken as in fault 4
+                hub = Path(mmengine.__file__).parent / 'hub'
+                return mmengine.load(hub / 'torchvision_0.12.json')
+
+        return get_torchvision_models
+
+    _replace(checkpoint, 'get_torchvision_models', fall_back)
+
+
+# 6 ------------------------------------------------------------------------------------------
+def let_tsm_start_from_scratch():
+    """Fault 6: ``pretrained=None`` means random weights, whatever ``pretrained2d`` says."""
+    from mmaction.models import ResNetTSM
+
+    def without_weights(upstream):
+        def init_weights(self):
+            self.pretrained2d = self.pretrained2d and bool(self.pretrained)
+            return upstream(self)
+
+        return init_weights
+
+    _replace(ResNetTSM, 'init_weights', without_weights)
+
+
+# 7, 8 ---------------------------------------------------------------------------------------
+def prepare_launch(cfg: Config, launcher: str) -> None:
+    """Faults 7 and 8: makes a config run in several processes on a CPU.
+
+    To be called before ``Runner.from_cfg(cfg)``; changes nothing on a GPU or for one process.
+    MMEngine itself then starts the process group, for each of its launchers.
+
+    Args:
+        cfg: The run's config. ``env_cfg.dist_cfg.backend`` becomes gloo; ``model_wrapper_cfg``
+            keeps its entries and has ``device_ids=None``.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+    """
+    if launcher == 'none' or get_device() != 'cpu':
+        return
+    torch.cuda.set_device = lambda device: None
+    cfg.env_cfg = cfg.get('env_cfg') or ConfigDict()
+    cfg.env_cfg.dist_cfg = {**cfg.env_cfg.get('dist_cfg', {}), 'backend': 'gloo'}
+    wrapper = cfg.get('model_wrapper_cfg') or dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,  # as MMEngine's own default
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
+
+
+# 9, 10 --------------------------------------------------------------------------------------
+@OPTIM_WRAPPERS.register_module()
+class Bf16OptimWrapper(OptimWrapper):
+    """Fault 9: mixed precision in bfloat16, on a GPU or a CPU.
+
+    bfloat16 has the range of float32, so no loss needs scaling. Arguments as `OptimWrapper`.
+    """
+
+    @contextlib.contextmanager
+    def optim_context(self, model):
+        """Runs the forward pass of a training step in bfloat16 where autocast holds it safe."""
+        with super().optim_context(model), autocast(dtype=torch.bfloat16):
+            yield
+
+
+def score_in_float32():
+    """Fault 10: MMAction2's classification heads take bfloat16 scores."""
+    from mmaction.models.heads import BaseHead
+
+    def cast(upstream):
+        def loss_by_feat(self, cls_scores, data_samples):
+            if cls_scores.dtype == torch.bfloat16:  # numpy, which counts top-k, has no such type
+                cls_scores = cls_scores.float()
+            return upstream(self, cls_scores, data_samples)
+
+        return loss_by_feat
+
+    _replace(BaseHead, 'loss_by_feat', cast)
+
+
+# 18, 19 -------------------------------------------------------------------------------------
+class AviReader:
+    """Reads an AVI in order with PyAV, by the part of decord's interface that MMAction2 uses.
+
+    An AVI has no time stamps, which decord needs to land on a frame after a jump: with B-frames
+    each frame past the first key frame may be another one, and the last frame of a video often
+    is a copy of the one before. Some AVIs that are cut short crash the process. Decoding in order
+    is always right, and no slower: the key frames of most AVIs are far apart.
+
+    Args:
+        content: The bytes of the file.
+        num_threads: Threads that decode, 0 for as many as there are cores.
+
+    Raises:
+        av.FFmpegError: If the bytes are no video.
+        ValueError: If it holds no frame.
+    """
+
+    def __init__(self, content: bytes, num_threads: int = 1):
+        self._content = content
+        self._num_threads = num_threads
+        self._position = 0
+        with av.open(io.BytesIO(content)) as container:
+            if not container.streams.video:
+                raise ValueError('the AVI holds no video stream')
+            stream = container.streams.video[0]
+            self._fps = float(stream.average_rate or 0)
+            # The packets that are there; the header of a file cut short promises more.
+            self._length = sum(packet.size > 0 for packet in container.demux(stream))
+        if not self._length:
+            raise ValueError('the AVI holds no frame')
+
+    def __len__(self):
+        """Number of frames."""
+        return self._length
+
+    def get_avg_fps(self):
+        """Frames per second."""
+        return self._fps
+
+    def get_batch(self, indices):
+        """RGB frames, uint8 [N, H, W, 3], of N indices in any order, each in [0, length).
+
+        Where fewer frames can be decoded than there are packets, the last one stands for the rest.
+        """
+        indices = np.asarray(indices, dtype=np.int64).tolist()
+        if not 0 <= min(indices) <= max(indices) < self._length:
+            raise IndexError(f'frame {indices} of an AVI with {self._length} frames')
+        wanted, last = set(indices), max(indices)
+        frames, frame = {}, None
+        with av.open(io.BytesIO(self._content)) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = self._num_threads
+            for index, frame in enumerate(container.decode(stream)):
+                if index in wanted:
+                    frames[index] = frame.to_ndarray(format='rgb24')
+                if index == last:
+                    break
+        if frame is None:
+            raise ValueError('no frame of the AVI can be decoded')
+        if len(frames) < len(wanted):
+            end = frame.to_ndarray(format='rgb24')
+            frames = dict.fromkeys(wanted, end) | frames
+        return decord.nd.array(np.stack([frames[index] for index in indices]))
+
+    def seek(self, position):
+        """Sets what `next` returns; it is the frame itself and not the key frame before it."""
+        self._position = position
+
+    def next(self):
+        """The frame at the position, uint8 [H, W, 3]."""
+        self._position += 1
+        return decord.nd.array(self.get_batch([self._position - 1]).asnumpy()[0])
+
+
+def read_avi_in_order():
+    """Fault 18: `DecordInit` opens an AVI with `AviReader`, everything else as before."""
+    from mmaction.datasets.transforms import DecordInit
+
+    def choose_reader(upstream):
+        def _get_video_reader(self, filename):
+            if not os.path.splitext(filename)[1]:
+                filename += '.mp4'  # as upstream
+            if self.file_client is None:
+                self.file_client = FileClient(self.io_backend, **self.kwargs)
+            content = bytes(self.file_client.get(filename))
+            if content[:4] == b'RIFF' and content[8:12] == b'AVI ':
+                return AviReader(content, self.num_threads)
+            return decord.VideoReader(io.BytesIO(content), num_threads=self.num_threads)
+
+        return _get_video_reader
+
+    _replace(DecordInit, '_get_video_reader', choose_reader)
+
+
+def keep_frame_inds_1d():
+    """Fault 19: `np.squeeze` makes indices of shape [1, 1] 0-d, which no decoder can walk."""
+    from mmaction.datasets import transforms
+
+    def flatten_first(upstream):
+        def transform(self, results):
+            results['frame_inds'] = np.asarray(results['frame_inds']).reshape(-1)
+            return upstream(self, results)
+
+        return transform
+
+    for name in (
+        'DecordDecode',
+        'PyAVDecode',
+        'PyAVDecodeMotionVector',
+        'OpenCVDecode',
+        'PIMSDecode',
+        'RawFrameDecode',
+        'ArrayDecode',
+    ):
+        _replace(getattr(transforms, name), 'transform', flatten_first)
+
+
+# 20 -----------------------------------------------------------------------------------------
+def find_editable_packages():
+    """Fault 20: ``_base_ = 'mmaction::...'`` finds a package installed with ``pip install -e``.
+
+    Upstream looks in site-packages alone, where such a package has only its metadata.
+    """
+
+    def ask_the_importer(upstream):
+        def get_installed_path(package):
+            path = upstream(package)
+            if os.path.isdir(path):
+                return path
+            return importlib.util.find_spec(package2module(package)).submodule_search_locations[0]
+
+        return get_installed_path
+
+    for module in ('mmengine.config.config', 'mmengine.hub.hub'):
+        _replace(importlib.import_module(module), 'get_installed_path', ask_the_importer)
+
+
+# --------------------------------------------------------------------------------------------
+WORKAROUNDS = (
+    stub_missing_drn,  # first: the others import mmaction.models
+    load_checkpoints_safely,
+    survive_broken_torchvision,
+    find_torchvision_urls,
+    let_tsm_start_from_scratch,
+    score_in_float32,
+    read_avi_in_order,
+    keep_frame_inds_1d,
+    find_editable_packages,
+)
+
+
+def apply() -> None:
+    """Runs all workarounds; calling it again changes nothing."""
+    for workaround in WORKAROUNDS:
+        workaround()

@@ -1,0 +1,17 @@
+"""View samplers, augmentations with a stated sharing scope, and formatting of views."""
+
+from .augment import ClipColorJitter, ClipGaussianBlur, ClipGrayscale, SharedAugment
+from .clip_pair import SampleClipPair, draw_gap
+from .formatting import FormatViews
+from .segment_tuples import SampleSegmentTuples
+
+__all__ = [
+    'ClipColorJitter',
+    'ClipGaussianBlur',
+    'ClipGrayscale',
+    'FormatViews',
+    'SampleClipPair',
+    'SampleSegmentTuples',
+    'SharedAugment',
+    'draw_gap',
+]

@@ -1,0 +1,135 @@
+"""Two clips of one video, their distance drawn from a density over the gap (CVRL, Sec. 3.2)."""
+
+from typing import Literal, get_args
+
+import numpy as np
+from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+from mmssl_video.errors import UserError
+
+GapDensity = Literal['decreasing', 'uniform', 'increasing', 'constant', 'exponential']
+
+
+def draw_gap(
+    density: GapDensity,
+    max_gap: float,
+    uniform: float | np.ndarray,
+    *,
+    constant: float = 0.0,
+    rate: float = 5.0,
+) -> float | np.ndarray:
+    r"""Turn a uniform number into a gap by the inverse of the density's distribution function.
+
+    With :math:`M` the largest gap and :math:`x = \delta / M \in [0, 1]`:
+
+    ============= ============================== =============================
+    density       :math:`M\,p(\delta)`           :math:`\delta(u) / M`
+    ============= ============================== =============================
+    decreasing    :math:`2 (1 - x)`              :math:`1 - \sqrt{1 - u}`
+    uniform       :math:`1`                      :math:`u`
+    increasing    :math:`2 x`                    :math:`\sqrt{u}`
+    constant      all mass at ``constant``       ``constant``
+    exponential   :math:`\propto e^{-r x}`       :math:`-\ln(1 - u (1 - e^{-r})) / r`
+    ============= ============================== =============================
+
+    Args:
+        density: One of the names above; CVRL's choice is ``'decreasing'``.
+        max_gap: :math:`M`, in frames.
+        uniform: Numbers in [0, 1), any shape.
+        constant: The gap of ``'constant'`` as a fraction of ``max_gap``, in [0, 1].
+        rate: :math:`r > 0` of ``'exponential'``.
+
+    Returns:
+        Gaps in frames, in [0, ``max_gap``], of the shape of ``uniform``.
+    """
+    if density == 'decreasing':
+        fraction = 1 - np.sqrt(1 - uniform)
+    elif density == 'uniform':
+        fraction = uniform
+    elif density == 'increasing':
+        fraction = np.sqrt(uniform)
+    elif density == 'constant':
+        fraction = np.full_like(uniform, constant, dtype=float)
+    else:
+        fraction = -np.log1p(uniform * np.expm1(-rate)) / rate
+    return max_gap * fraction
+
+
+@TRANSFORMS.register_module()
+class SampleClipPair(BaseTransform):
+    """Draw two clips of a video whose starts lie a random gap apart.
+
+    Of the ``M = total_frames - (clip_len - 1) * frame_interval`` frames at which a clip can start,
+    the earlier clip starts uniformly at one that leaves room for the gap; which of the two becomes
+    view 0 is a fair coin. A video too short for one clip (``M < 1``) gives two uniform starts, and
+    the indices wrap around its end.
+
+    Required keys: ``total_frames``, ``start_index``.
+    Added keys: as :class:`SampleSegmentTuples`, with V = 2 views of S = 1 segment.
+
+    Args:
+        clip_len (int): T, frames per clip. Default 16 (CVRL, Sec. 4).
+        frame_interval (int): Frames from one frame of a clip to the next. Default 2.
+        gap (str): Density of the gap, see :func:`draw_gap`.
+        constant (float): The gap of ``gap='constant'``, as a fraction of M in [0, 1].
+        rate (float): Decay of ``gap='exponential'`` over M, above 0.
+
+    Raises:
+        UserError: If an argument is outside its range.
+    """
+
+    def __init__(
+        self,
+        clip_len: int = 16,
+        frame_interval: int = 2,
+        gap: GapDensity = 'decreasing',
+        constant: float = 0.0,
+        rate: float = 5.0,
+    ) -> None:
+        if gap not in get_args(GapDensity):
+            raise UserError(
+                f'SampleClipPair.gap is {gap!r}; choose one of {", ".join(get_args(GapDensity))}'
+            )
+        if clip_len < 1 or frame_interval < 1:
+            raise UserError(
+                f'SampleClipPair has clip_len={clip_len}, frame_interval={frame_interval}; '
+                'both must be 1 or more'
+            )
+        if not 0 <= constant <= 1:
+            raise UserError(f'SampleClipPair.constant is {constant}; it must be within [0, 1]')
+        if rate <= 0:
+            raise UserError(f'SampleClipPair.rate is {rate}; it must be above 0')
+        self.clip_len = clip_len
+        self.frame_interval = frame_interval
+        self.gap = gap
+        self.constant = constant
+        self.rate = rate
+
+    def transform(self, results: dict) -> dict:
+        """Add the frame indices of both clips to ``results``."""
+        total_frames = results['total_frames']
+        num_starts = total_frames - (self.clip_len - 1) * self.frame_interval
+        if num_starts < 1:
+            starts = np.random.randint(total_frames, size=2)
+        else:
+            gap = draw_gap(
+                self.gap, num_starts, np.random.rand(), constant=self.constant, rate=self.rate
+            )
+            gap = min(int(gap), num_starts - 1)
+            first = np.random.randint(num_starts - gap)
+            starts = np.random.permutation([first, first + gap])
+        offsets = np.arange(self.clip_len) * self.frame_interval
+        frame_inds = (starts[:, None] + offsets) % total_frames
+        results['frame_inds'] = frame_inds.reshape(-1) + results['start_index']
+        results['num_views'] = results['num_clips'] = 2
+        results['num_segments'] = 1
+        results['clip_len'] = self.clip_len
+        results['frame_interval'] = self.frame_interval
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(clip_len={self.clip_len}, '
+            f'frame_interval={self.frame_interval}, gap={self.gap!r})'
+        )

@@ -1,0 +1,52 @@
+"""From a flat list of frames to the view axes that the recognizer reads."""
+
+import numpy as np
+from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+from mmssl_video.errors import UserError
+
+
+@TRANSFORMS.register_module()
+class FormatViews(BaseTransform):
+    """Stack the frames of all views into one array.
+
+    Required keys: ``imgs`` (V * S * T images uint8 [H, W, C] of one size, in order view, segment,
+    frame), ``num_views``, ``num_segments``, ``clip_len``.
+    Modified key: ``imgs``, uint8 [V, S, C, H, W] for ``'NCHW'``, [V, S, C, T, H, W] for
+    ``'NCTHW'``.
+    Added key: ``input_shape``.
+
+    Args:
+        input_format (str): ``'NCHW'`` for 2D backbones (T must be 1), ``'NCTHW'`` for 3D ones;
+            the same value as ``format_shape`` of the data preprocessor.
+    """
+
+    def __init__(self, input_format: str) -> None:
+        if input_format not in ('NCHW', 'NCTHW'):
+            raise UserError(
+                f"FormatViews.input_format is {input_format!r}; use 'NCHW' (2D) or 'NCTHW' (3D)"
+            )
+        self.input_format = input_format
+
+    def transform(self, results: dict) -> dict:
+        """Replace the list ``imgs`` by one array."""
+        imgs = np.stack(results['imgs'])
+        imgs = imgs.reshape(
+            results['num_views'], results['num_segments'], results['clip_len'], *imgs.shape[1:]
+        )
+        if self.input_format == 'NCTHW':
+            imgs = imgs.transpose(0, 1, 5, 2, 3, 4)
+        elif results['clip_len'] != 1:
+            raise UserError(
+                f"FormatViews(input_format='NCHW') got clips of {results['clip_len']} frames; "
+                "set clip_len=1 in the view sampler or use 'NCTHW' with a 3D backbone"
+            )
+        else:
+            imgs = imgs[:, :, 0].transpose(0, 1, 4, 2, 3)
+        results['imgs'] = np.ascontiguousarray(imgs)
+        results['input_shape'] = results['imgs'].shape
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(input_format={self.input_format!r})'

@@ -1,0 +1,105 @@
+"""Segment tuples: one clip from each of K equal segments, drawn several times (VCLR, Sec. 3.2)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+from mmssl_video.errors import UserError
+
+
+@TRANSFORMS.register_module()
+class SampleSegmentTuples(BaseTransform):
+    """Draw tuples of clips that cover a video segment by segment.
+
+    The video is cut into ``num_segments`` equal segments. A *tuple* holds one clip from every
+    segment; tuples are drawn independently, but no two of them start a segment's clip at the same
+    frame as long as the segment offers enough starts. Each view shows one tuple, and a tuple may
+    be shown by several views: it is decoded once and augmented once per view.
+
+    VCLR is the default: view 0 is the anchor tuple, view 1 the positive tuple, view 2 the anchor's
+    frames again (for a second, independent augmentation).
+
+    A clip lies inside its segment where the segment has room for the draws. Where it has not, a
+    clip of several frames may start at any frame of its segment from which it still ends inside
+    the video (or as few frames before the segment as give every tuple a start of its own). In a
+    video shorter than one clip, the indices wrap around its end. Where a video has fewer frames
+    than segments, segments share frames.
+
+    Required keys: ``total_frames``, ``start_index``.
+    Added keys: ``frame_inds`` (int64 [V * S * T], in order view, segment, frame), ``num_views``
+    (V), ``num_segments`` (S), ``num_clips`` (V * S), ``clip_len`` (T), ``frame_interval``.
+
+    Args:
+        num_segments (int): K, segments per video. Default 3 (VCLR, Sec. 4.2).
+        clip_len (int): T, frames per clip; 1 for 2D backbones.
+        frame_interval (int): Frames from one frame of a clip to the next.
+        views (Sequence[int]): The tuple that each view shows, numbered from 0.
+
+    Raises:
+        UserError: If a number is below 1 or ``views`` skips a tuple.
+    """
+
+    def __init__(
+        self,
+        num_segments: int = 3,
+        clip_len: int = 1,
+        frame_interval: int = 1,
+        views: Sequence[int] = (0, 1, 0),
+    ) -> None:
+        for name, value in (
+            ('num_segments', num_segments),
+            ('clip_len', clip_len),
+            ('frame_interval', frame_interval),
+        ):
+            if value < 1:
+                raise UserError(f'SampleSegmentTuples.{name} is {value}; it must be 1 or more')
+        if not views or sorted(set(views)) != list(range(max(views) + 1)):
+            raise UserError(
+                f'SampleSegmentTuples.views is {tuple(views)}; number the tuples 0, 1, … '
+                'without a gap, e.g. (0, 1, 0)'
+            )
+        self.num_segments = num_segments
+        self.clip_len = clip_len
+        self.frame_interval = frame_interval
+        self.views = tuple(views)
+
+    def _candidate_starts(self, segment: int, total_frames: int, num_draws: int) -> np.ndarray:
+        """First frames from which a clip of this segment may be drawn, int64 [>= 1]."""
+        span = (self.clip_len - 1) * self.frame_interval + 1
+        first = segment * total_frames // self.num_segments
+        end = max((segment + 1) * total_frames // self.num_segments, first + 1)
+        inside = np.arange(first, end - span + 1)
+        if len(inside) >= num_draws or self.clip_len == 1:
+            return inside
+        if span > total_frames:
+            return np.arange(first, end)
+        last = min(end - 1, total_frames - span)
+        return np.arange(max(0, min(first, last - num_draws + 1)), last + 1)
+
+    def transform(self, results: dict) -> dict:
+        """Add the frame indices of all views to ``results``."""
+        total_frames = results['total_frames']
+        num_tuples = max(self.views) + 1
+        starts = np.empty((num_tuples, self.num_segments), dtype=np.int64)
+        for segment in range(self.num_segments):
+            candidates = self._candidate_starts(segment, total_frames, num_tuples)
+            starts[:, segment] = np.random.choice(
+                candidates, num_tuples, replace=len(candidates) < num_tuples
+            )
+        offsets = np.arange(self.clip_len) * self.frame_interval
+        frame_inds = (starts[list(self.views), :, None] + offsets) % total_frames
+        results['frame_inds'] = frame_inds.reshape(-1) + results['start_index']
+        results['num_views'] = len(self.views)
+        results['num_segments'] = self.num_segments
+        results['num_clips'] = len(self.views) * self.num_segments
+        results['clip_len'] = self.clip_len
+        results['frame_interval'] = self.frame_interval
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(num_segments={self.num_segments}, clip_len={self.clip_len}, '
+            f'frame_interval={self.frame_interval}, views={self.views})'
+        )

@@ -1,0 +1,5 @@
+"""Hooks, registered into MMAction2."""
+
+from . import hooks
+
+__all__ = ['hooks']

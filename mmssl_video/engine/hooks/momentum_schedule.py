@@ -1,0 +1,38 @@
+"""Momentum of the target network over the course of training."""
+
+import math
+
+from mmaction.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+
+@HOOKS.register_module()
+class MomentumScheduleHook(Hook):
+    r"""Move the momentum from the model's own to ``end`` along a half cosine (BYOL, Sec. 3.2).
+
+    .. math:: m_t = m_{end} - (m_{end} - m_0)\,\frac{1 + \cos(\pi t / T)}{2}
+
+    with t the iteration and T the number of iterations of the run. Without this hook the momentum
+    stays what the model's config says.
+
+    Args:
+        end (float): :math:`m_{end}`, in [0, 1]. Default 1.
+    """
+
+    def __init__(self, end: float = 1.0) -> None:
+        self.end = end
+
+    def before_train(self, runner: Runner) -> None:
+        """Note the momentum of the config."""
+        self.start = _unwrap(runner).momentum
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict = None) -> None:
+        """Set the momentum of this iteration."""
+        cosine = (1 + math.cos(math.pi * runner.iter / runner.max_iters)) / 2
+        _unwrap(runner).momentum = self.end - (self.end - self.start) * cosine
+
+
+def _unwrap(runner: Runner):
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model

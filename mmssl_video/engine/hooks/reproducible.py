@@ -1,0 +1,38 @@
+"""Draws that depend on seed, epoch, iteration and rank alone."""
+
+import numpy as np
+import torch
+from mmaction.registry import HOOKS
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+
+@HOOKS.register_module()
+class ReproducibleHook(Hook):
+    """Make a run repeatable, also across a resume and for any number of workers.
+
+    - Each iteration starts torch's generator from (seed, iteration, rank): the heads' draws.
+    - Each epoch tells the dataset the seed and the epoch, if it has ``set_epoch(seed, epoch)``
+      (``UnlabeledVideoDataset`` has): the pipeline's draws. In an iteration-based loop, which has
+      no epochs, these follow MMEngine's seeds of the workers instead.
+    - A resumed run shuffles by the seed in its checkpoint.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train(self, runner: Runner) -> None:
+        """Give the sampler the seed of the run, which may come from a checkpoint."""
+        if hasattr(runner.train_dataloader.sampler, 'seed'):
+            runner.train_dataloader.sampler.seed = runner.seed
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Tell the dataset the epoch."""
+        dataset = runner.train_dataloader.dataset
+        if hasattr(dataset, 'set_epoch') and isinstance(runner.train_loop, EpochBasedTrainLoop):
+            dataset.set_epoch(runner.seed, runner.epoch)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict = None) -> None:
+        """Seed the draws of the iteration."""
+        words = np.random.SeedSequence([runner.seed, runner.iter, get_rank()])
+        torch.manual_seed(int(words.generate_state(1, np.uint64)[0]))

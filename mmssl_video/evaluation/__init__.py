@@ -1,0 +1,16 @@
+"""Evaluation of frozen features: features on disk, retrieval, linear SVM."""
+
+from .features import FeatureSet
+from .io import atomic_path, write_json
+from .linear_svm import linear_svm
+from .retrieval import RetrievalResult, nearest_neighbours, retrieval
+
+__all__ = [
+    'FeatureSet',
+    'RetrievalResult',
+    'atomic_path',
+    'linear_svm',
+    'nearest_neighbours',
+    'retrieval',
+    'write_json',
+]

@@ -1,0 +1,5 @@
+"""Memories of embeddings from earlier iterations."""
+
+from .queue import EmbeddingQueue
+
+__all__ = ['EmbeddingQueue']

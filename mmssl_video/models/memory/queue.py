@@ -1,0 +1,65 @@
+"""First-in-first-out queue of embeddings (MoCo, Sec. 3.2)."""
+
+import torch
+from mmengine.dist import all_gather
+from torch import Tensor, nn
+
+from mmssl_video.errors import UserError
+
+
+class EmbeddingQueue(nn.Module):
+    """The latest ``size`` embeddings of all processes.
+
+    Every process holds the same queue: what one enqueues is gathered from all, in order of rank.
+    A batch of any size up to the queue's is taken; it wraps around the end. Contents, pointer and
+    fill count are buffers, so a checkpoint holds them.
+
+    An entry counts as a negative only once it has been written. The queue starts empty, and a loss
+    over it starts at ln(1 + number of entries) rather than at ln(1 + size).
+
+    Args:
+        size (int): Number of embeddings, K.
+        channels (int): Length of an embedding, D.
+    """
+
+    def __init__(self, size: int, channels: int) -> None:
+        super().__init__()
+        self.size = size
+        self.register_buffer('embeddings', torch.zeros(size, channels))
+        self.register_buffer('pointer', torch.zeros((), dtype=torch.int64))
+        self.register_buffer('num_filled', torch.zeros((), dtype=torch.int64))
+
+    def filled(self) -> Tensor:
+        """A copy of the entries written so far, [number of entries, D].
+
+        A copy, since the queue moves on before the backward pass reads its operands.
+        """
+        return self.embeddings[: int(self.num_filled)].clone()
+
+    @torch.no_grad()
+    def enqueue(self, embeddings: Tensor) -> None:
+        """Replace the oldest entries by the ``embeddings`` [N, D] of every process.
+
+        Raises:
+            UserError: If the gathered batch is larger than the queue.
+        """
+        embeddings = torch.cat(all_gather(embeddings.detach().to(self.embeddings.dtype)))
+        check_queue_size(self.size, len(embeddings))
+        start = int(self.pointer)
+        steps = torch.arange(start, start + len(embeddings), device=embeddings.device)
+        self.embeddings[steps % self.size] = embeddings
+        self.pointer.fill_((start + len(embeddings)) % self.size)
+        self.num_filled.fill_(min(int(self.num_filled) + len(embeddings), self.size))
+
+    def extra_repr(self) -> str:
+        """Say size and channels."""
+        return f'size={self.size}, channels={self.embeddings.shape[1]}'
+
+
+def check_queue_size(size: int, batch_size: int, name: str = 'queue') -> None:
+    """Raise a :class:`UserError` if a queue cannot hold the batch of one iteration."""
+    if size < batch_size:
+        raise UserError(
+            f'{name}: a queue of {size} is smaller than the batch of all processes, {batch_size}; '
+            f'set queue_size to {batch_size} or more, or lower train_dataloader.batch_size'
+        )

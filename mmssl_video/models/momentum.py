@@ -1,0 +1,83 @@
+"""The target network of momentum contrast: EMA weights, shuffled batch normalisation."""
+
+from copy import deepcopy
+
+import torch
+from mmengine.dist import all_gather, broadcast, get_rank, get_world_size
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+
+class MomentumCopy(nn.Module):
+    r"""A copy of a module whose weights follow it slowly and never see a gradient.
+
+    .. math:: \theta' \leftarrow m\,\theta' + (1 - m)\,\theta
+
+    (MoCo, Eq. 2; note that MMEngine's averaged models write :math:`1 - m` for :math:`m`.) Buffers
+    are not averaged: batch normalisation keeps statistics of its own, estimated on what the copy
+    itself has seen.
+
+    When a checkpoint without the copy is loaded (pretrained weights, say), the copy takes what its
+    source has just been given.
+
+    Args:
+        source (nn.Module): The online module.
+    """
+
+    def __init__(self, source: nn.Module) -> None:
+        super().__init__()
+        self.module = deepcopy(source).requires_grad_(False)
+        # In a tuple, so that the source's parameters are not registered a second time.
+        self._source = (source,)
+
+    @property
+    def source(self) -> nn.Module:
+        """The online module that the copy follows."""
+        return self._source[0]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Forward without a gradient."""
+        with torch.no_grad():
+            return self.module(inputs)
+
+    @torch.no_grad()
+    def update(self, momentum: float) -> None:
+        """Take one step of the average with ``momentum`` :math:`m` in [0, 1]."""
+        average = get_ema_multi_avg_fn(momentum)
+        average(list(self.module.parameters()), list(self.source.parameters()), None)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        if not any(key.startswith(prefix) for key in state_dict):
+            # The source stands before its copy in the model and has been loaded by now.
+            source = self.source.state_dict(prefix=f'{prefix}module.')
+            state_dict.update({key: value.clone() for key, value in source.items()})
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def sync(self) -> None:
+        """Take over the source's weights and buffers as they are."""
+        self.module.load_state_dict(self.source.state_dict())
+
+
+@torch.no_grad()
+def forward_shuffled(module: nn.Module, images: Tensor) -> Tensor:
+    """Forward a batch shuffled across processes (shuffle-BN: MoCo, Sec. 3.3).
+
+    A query and its keys then meet different samples in batch normalisation, and the statistics do
+    not tell which belong together. With one process, a plain forward.
+
+    Args:
+        module: Maps a batch of images to a batch of features.
+        images: [M, ...], the same M in every process.
+
+    Returns:
+        Features [M, ...] of this process's images, in their order.
+    """
+    if get_world_size() == 1:
+        return module(images)
+    gathered = torch.cat(all_gather(images))
+    order = torch.randperm(len(gathered), device=images.device)
+    broadcast(order)
+    mine = order.chunk(get_world_size())[get_rank()]
+    features = torch.cat(all_gather(module(gathered[mine])))
+    back = order.argsort()
+    return features[back.chunk(get_world_size())[get_rank()]]

@@ -1,0 +1,192 @@
+"""Two gloo processes give the losses, gradients and queues of one process on the whole batch.
+
+The processes are started once; each test reads what they have written.
+"""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from mmengine.hooks import SyncBuffersHook
+from mmengine.model import MMDistributedDataParallel
+from tiny_vclr import SEGMENTS, build_tiny
+from torch import nn
+
+from mmssl_video.models.momentum import forward_shuffled
+
+WORLD = 2
+BATCH = 6  # of all processes
+STEPS = 5
+QUEUE = 20  # 30 embeddings go in, so it wraps around within a batch
+
+
+def data(step):
+    generator = torch.Generator().manual_seed(step)
+    return torch.randn(BATCH, 3, SEGMENTS, 3, 16, 16, generator=generator, dtype=torch.float64)
+
+
+def pretrain(rank=0, world=1):
+    """Five steps without a random draw and without batch normalisation, on this rank's share.
+
+    In float64: what the two ways of summing differ by must not hide behind rounding.
+
+    Returns:
+        Losses and gradients of each step, and the state dict at the end.
+    """
+    model = build_tiny(heads=('inter', 'intra', 'video'), query_segment=0, momentum=0.9).double()
+    forward = (
+        MMDistributedDataParallel(model, device_ids=None, broadcast_buffers=False)
+        if world > 1
+        else model
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    online = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    losses, gradients = [], []
+    for step in range(STEPS):
+        total, log = model.parse_losses(
+            forward(data(step).chunk(world)[rank], data_samples=[], mode='loss')
+        )
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        losses.append({key: value.item() for key, value in log.items()})
+        gradients.append({name: p.grad.clone() for name, p in online.items()})
+    return dict(losses=losses, gradients=gradients, state=model.state_dict())
+
+
+class Recorder(nn.Module):
+    """A function of each image alone that keeps what it has been given."""
+
+    def forward(self, images):
+        self.seen = images.clone()
+        return torch.stack([images.sum(1), images.prod(1)], dim=1)
+
+
+def shuffle(rank):
+    """Shuffled forwards of images that are numbered across the processes."""
+    torch.manual_seed(7)  # the same in each; the order must come from one of them anyhow
+    if rank == 1:
+        torch.rand(3)
+    recorder, seen = Recorder(), []
+    images = torch.arange(20.0).view(WORLD, 5, 2)[rank]
+    for _ in range(4):
+        features = forward_shuffled(recorder, images)
+        seen.append(recorder.seen)
+    norm = nn.BatchNorm1d(1, affine=False)
+    sample = torch.full((4, 1), float(rank)) + torch.arange(4.0)[:, None] / 100
+    with torch.no_grad():
+        normalised = forward_shuffled(norm, sample)
+    return dict(images=images, features=features, seen=seen, normalised=normalised)
+
+
+def sync_buffers(model_state):
+    """What MMEngine's hook makes of the queues at the end of an epoch."""
+    model = build_tiny(heads=('inter', 'intra', 'video'), query_segment=0)
+    model.double().load_state_dict(model_state)
+    model.backbone.register_buffer('mine', torch.full((3,), float(dist.get_rank())))
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    SyncBuffersHook().after_train_epoch(SimpleNamespace(model=model))
+    return before, dict(model.named_buffers())
+
+
+def process(rank, folder):
+    """The body of each process."""
+    torch.set_num_threads(1)
+    dist.init_process_group('gloo', f'file://{folder}/store', rank=rank, world_size=WORLD)
+    results = pretrain(rank, WORLD)
+    results['shuffle'] = shuffle(rank)
+    results['buffers'] = sync_buffers(results['state'])
+    torch.save(results, f'{folder}/rank{rank}.pt')
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope='module')
+def ranks(tmp_path_factory):
+    """What each of the two processes found."""
+    folder = tmp_path_factory.mktemp('ranks')
+    mp.start_processes(process, (str(folder),), WORLD, start_method='spawn')
+    return [torch.load(folder / f'rank{rank}.pt') for rank in range(WORLD)]
+
+
+@pytest.fixture(scope='module')
+def single():
+    """What one process finds on the whole batch."""
+    return pretrain()
+
+
+def assert_all_close(got, expected, **tolerance):
+    assert got.keys() == expected.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(
+            got[key], value, **tolerance, msg=lambda text, key=key: f'{key}: {text}'
+        )
+
+
+def test_losses_of_two_processes_average_to_those_of_one(ranks, single):
+    for step, expected in enumerate(single['losses']):
+        got = {key: sum(rank['losses'][step][key] for rank in ranks) / WORLD for key in expected}
+        for key, value in expected.items():  # accuracies are float32
+            tolerance = 1e-6 if key.endswith('acc') else 1e-10
+            assert got[key] == pytest.approx(value, rel=tolerance, abs=1e-12), (step, key)
+        assert ranks[0]['losses'][step] != ranks[1]['losses'][step]  # the shares differ
+    assert single['losses'][0]['loss_inter'] == 0  # an empty queue
+    assert min(single['losses'][-1].values()) >= 0
+    assert single['losses'][-1]['loss_inter'] > 1
+
+
+def test_gradients_are_those_of_one_process(ranks, single):
+    for step, expected in enumerate(single['gradients']):
+        for rank in ranks:
+            assert_all_close(rank['gradients'][step], expected, rtol=1e-8, atol=1e-10)
+    assert all(g.abs().max() > 1e-5 for g in single['gradients'][-1].values())
+
+
+def test_weights_target_and_queues_are_those_of_one_process(ranks, single):
+    for rank in ranks:
+        assert_all_close(rank['state'], single['state'], rtol=1e-8, atol=1e-10)
+    for name in ('inter', 'video'):
+        assert int(single['state'][f'heads.{name}.queue.num_filled']) == QUEUE
+        assert int(single['state'][f'heads.{name}.queue.pointer']) == BATCH * STEPS % QUEUE
+
+
+def test_processes_hold_the_same_to_the_bit(ranks):
+    for key, value in ranks[0]['state'].items():
+        assert torch.equal(value, ranks[1]['state'][key]), key
+
+
+def test_shuffled_forward_keeps_the_order_of_images(ranks):
+    for rank in ranks:
+        images, features = rank['shuffle']['images'], rank['shuffle']['features']
+        assert torch.equal(features, torch.stack([images.sum(1), images.prod(1)], dim=1))
+
+
+def test_shuffled_forward_mixes_processes(ranks):
+    every_image = torch.arange(20.0).view(10, 2)
+    for first, second in zip(*(rank['shuffle']['seen'] for rank in ranks), strict=True):
+        assert len(first) == len(second) == 5
+        together = torch.cat([first, second])
+        assert torch.equal(together[together[:, 0].argsort()], every_image)  # each image once
+    # In four draws of five out of ten, the first process has got some of the second's images.
+    own = ranks[0]['shuffle']['images']
+    foreign = [(seen[:, :1] >= len(own) * 2).sum().item() for seen in ranks[0]['shuffle']['seen']]
+    assert sum(foreign) > 0
+    assert len({tuple(seen[:, 0].tolist()) for seen in ranks[0]['shuffle']['seen']}) == 4
+
+
+def test_shuffled_batch_norm_sees_both_processes(ranks):
+    """Without the shuffle, each rank's share would be normalised to mean 0 by itself."""
+    for rank in ranks:
+        assert abs(rank['shuffle']['normalised'].mean()) > 0.1
+
+
+def test_sync_buffers_hook_leaves_the_queues_alone(ranks):
+    for rank in ranks:
+        before, after = rank['buffers']
+        for key, value in before.items():
+            assert after[key].dtype == value.dtype
+            if key == 'backbone.mine':  # the hook did run: the mean of 0 and 1
+                assert after[key].tolist() == [0.5] * 3
+            else:
+                assert torch.equal(after[key], value), key

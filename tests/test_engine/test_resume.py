@@ -1,0 +1,108 @@
+"""A resumed run goes on with the losses of an unbroken one, to the last bit."""
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from tiny_vclr import tiny_config, write_videos
+
+EPOCHS = 4
+ITERS = 3  # an epoch: 14 videos in batches of 4, the rest dropped
+
+
+class Stop(Exception):
+    """The interruption."""
+
+
+class Watch(Hook):
+    """Notes the losses and stops the run, in the middle of an epoch, after ``stop_after`` steps."""
+
+    def __init__(self, stop_after=None):
+        self.stop_after = stop_after
+        self.losses = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.losses.append({key: value.item() for key, value in outputs.items()})
+        if len(self.losses) == self.stop_after:
+            raise Stop
+
+
+def train(cfg, stop_after=None):
+    runner, watch = Runner.from_cfg(cfg), Watch(stop_after)
+    runner.register_hook(watch, priority='LOWEST')
+    try:
+        runner.train()
+    except Stop:
+        pass
+    if runner.train_dataloader.num_workers:
+        # Left to the garbage collector, each worker is waited for five seconds.
+        runner.train_dataloader._iterator._shutdown_workers()
+    return watch.losses, runner
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+    return write_videos(tmp_path_factory.mktemp('resume') / 'videos', 14)
+
+
+def config(videos, work_dir, name, num_workers=0):
+    cfg = tiny_config(videos, work_dir, name, epochs=EPOCHS, momentum=0.9)
+    cfg.model.backbone.norm = True
+    cfg.custom_hooks.append(dict(type='MomentumScheduleHook', end=1.0))
+    cfg.train_dataloader.num_workers = num_workers
+    cfg.train_dataloader.persistent_workers = num_workers > 0
+    return cfg
+
+
+@pytest.fixture(scope='module')
+def unbroken(videos, tmp_path_factory):
+    return train(config(videos, tmp_path_factory.mktemp('unbroken'), 'unbroken'))
+
+
+def test_the_unbroken_run_draws_anew(unbroken):
+    """What a resume must continue does change from step to step."""
+    losses, runner = unbroken
+    assert len(losses) == EPOCHS * ITERS
+    assert len({loss['loss'] for loss in losses}) == EPOCHS * ITERS
+    queue = runner.model.heads['inter'].queue
+    assert int(queue.num_filled) == queue.size == 20  # full, and once around
+    assert int(queue.pointer) == EPOCHS * ITERS * 4 % 20
+
+
+@pytest.mark.parametrize(
+    ('stop_after', 'num_workers', 'seed'),
+    [
+        pytest.param(8, 0, None, id='in the third epoch'),
+        pytest.param(8, 2, None, id='with persistent workers'),
+        pytest.param(5, 0, 12345, id='under another seed'),
+    ],
+)
+def test_resume_continues_bit_for_bit(unbroken, videos, tmp_path, stop_after, num_workers, seed):
+    name = f'resume {stop_after} {num_workers} {seed}'
+    losses, _ = train(config(videos, tmp_path, f'{name} first', num_workers), stop_after)
+    done = stop_after // ITERS * ITERS  # what the last epoch's checkpoint holds
+    torch.rand(17)  # the state that another process would start from
+    cfg = config(videos, tmp_path, f'{name} second', num_workers)
+    cfg.resume = True
+    if seed is not None:  # as `--resume` without the first run's `--seed`
+        cfg.randomness = dict(seed=seed)
+    rest, runner = train(cfg)
+    assert runner.seed == 3
+    assert losses == unbroken[0][:stop_after]
+    assert rest == unbroken[0][done:]
+    for key, value in unbroken[1].model.state_dict().items():
+        assert torch.equal(runner.model.state_dict()[key], value), key
+
+
+def test_checkpoint_holds_all_that_a_resume_needs(unbroken):
+    work_dir = unbroken[1].work_dir
+    state = torch.load(f'{work_dir}/epoch_{EPOCHS}.pth', weights_only=False)
+    keys = state['state_dict'].keys()
+    assert {key.split('.')[0] for key in keys} == {'backbone', 'heads', 'target_backbone'}
+    for name in ('inter', 'video'):
+        queue = f'heads.{name}.queue'
+        assert {f'{queue}.embeddings', f'{queue}.pointer', f'{queue}.num_filled'} <= keys
+    for name in ('inter', 'intra', 'video', 'order'):
+        assert f'heads.{name}.target_projector.module.layers.0.weight' in keys
+    assert {'optimizer', 'param_schedulers', 'message_hub', 'meta'} <= state.keys()
+    assert state['meta']['seed'] == 3

@@ -1,0 +1,126 @@
+"""Features on disk: what is written is read, and a bad file is named in one line."""
+
+import os
+
+import numpy as np
+import pytest
+
+from mmssl_video.errors import UserError
+from mmssl_video.evaluation import FeatureSet, atomic_path, write_json
+
+
+def arrays(**changes):
+    content = {
+        'features': np.arange(6, dtype=np.float32).reshape(3, 2),
+        'labels': np.array([2, -1, 0]),
+        'names': np.array(['a/ü.mp4', 'b c.mp4', 'd.avi']),
+    }
+    return content | changes
+
+
+def test_save_and_load_keep_every_value(tmp_path):
+    path = tmp_path / 'new folder' / 'features'  # no .npz suffix is appended
+    FeatureSet(**arrays()).save(path)
+    loaded = FeatureSet.load(path)
+    assert os.listdir(path.parent) == ['features']
+    assert (len(loaded), loaded.dim, loaded.source) == (3, 2, str(path))
+    assert [getattr(loaded, key).dtype.kind for key in arrays()] == ['f', 'i', 'U']
+    for key, value in arrays().items():
+        np.testing.assert_array_equal(getattr(loaded, key), value)
+
+
+def test_arrays_are_cast():
+    features = FeatureSet(
+        **arrays(features=np.ones((3, 2), np.float16), labels=np.ones(3, np.uint8))
+    )
+    assert features.features.dtype == np.float32
+    assert features.labels.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'features': np.zeros(3)}, "'features' has shape [3] instead of [N, D]"),
+        ({'features': np.zeros((0, 2))}, "'features' is empty"),
+        ({'features': np.zeros((3, 2), complex)}, "'features' holds complex128"),
+        ({'features': np.zeros((4, 2))}, "'features' 4, 'labels' 3, 'names' 3"),
+        ({'features': np.array([[0, 1], [1, np.nan], [0, 0]])}, 'the first is b c.mp4'),
+        ({'features': np.full((3, 2), 1e300)}, '3 of 3 rows'),  # beyond float32
+        ({'labels': np.zeros((3, 1), int)}, "'labels' has shape [3, 1] instead of [N]"),
+        ({'labels': np.zeros(3)}, "'labels' holds float64 instead of integers"),
+        ({'names': np.arange(3)}, "'names' holds int64 instead of unicode strings"),
+    ],
+)
+def test_unsound_arrays_are_refused_in_memory_and_on_disk(tmp_path, changes, words):
+    with pytest.raises(UserError) as error:
+        FeatureSet(**arrays(**changes))
+    assert words in str(error.value)
+    path = tmp_path / 'bad.npz'
+    np.savez(path, **arrays(**changes))
+    with pytest.raises(UserError) as error:
+        FeatureSet.load(path)
+    assert str(error.value).startswith(f'{path}: ')
+    assert words in str(error.value)
+    assert 'extract' in str(error.value)  # the remedy
+    assert '\n' not in str(error.value)
+
+
+def test_files_that_are_no_feature_files(tmp_path):
+    with pytest.raises(UserError, match='no such file'):
+        FeatureSet.load(tmp_path / 'absent.npz')
+    with pytest.raises(UserError, match='no such file'):
+        FeatureSet.load(tmp_path)
+
+    np.save(tmp_path / 'one.npy', np.zeros(3))
+    (tmp_path / 'text.npz').write_text('features')
+    (tmp_path / 'empty.npz').touch()
+    FeatureSet(**arrays()).save(tmp_path / 'good.npz')
+    content = (tmp_path / 'good.npz').read_bytes()
+    (tmp_path / 'cut.npz').write_bytes(content[:-100])
+    for name in ('one.npy', 'text.npz', 'empty.npz', 'cut.npz'):
+        with pytest.raises(UserError, match=f'{name}: not an .npz file'):
+            FeatureSet.load(tmp_path / name)
+
+    # One changed bit in the data: the checksum of the archive does not fit.
+    flipped = bytearray(content)
+    flipped[content.index(np.float32([4, 5]).tobytes())] ^= 1
+    (tmp_path / 'flipped.npz').write_bytes(flipped)
+    with pytest.raises(UserError, match="flipped.npz: the array 'features' cannot be read"):
+        FeatureSet.load(tmp_path / 'flipped.npz')
+
+
+def test_missing_array_is_named_with_what_is_there(tmp_path):
+    np.savez(tmp_path / 'x.npz', features=np.zeros((3, 2)), ids=np.arange(3))
+    with pytest.raises(UserError, match=r"lacks the array 'labels' \(it holds features, ids\)"):
+        FeatureSet.load(tmp_path / 'x.npz')
+
+
+def test_pickled_code_is_not_run(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / 'exploded'),)
+
+    np.savez(tmp_path / 'bomb.npz', **arrays(names=np.array([Bomb()] * 3, dtype=object)))
+    with pytest.raises(UserError, match="the array 'names' cannot be read"):
+        FeatureSet.load(tmp_path / 'bomb.npz')
+    assert not (tmp_path / 'exploded').exists()
+
+
+def test_interrupted_write_keeps_the_old_file(tmp_path):
+    path = tmp_path / 'result.json'
+    write_json(path, {'R@1': 50.0})
+    with pytest.raises(KeyboardInterrupt), atomic_path(path) as temporary:
+        temporary.write_text('{"R@1":')
+        raise KeyboardInterrupt
+    assert path.read_text() == '{\n  "R@1": 50.0\n}\n'
+    with pytest.raises(ValueError, match='not JSON compliant'):
+        write_json(path, {'R@1': float('nan')})
+    assert os.listdir(tmp_path) == ['result.json']
+
+
+def test_unwritable_path_is_named(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(UserError, match='file/x.json: cannot be written'):
+        write_json(tmp_path / 'file' / 'x.json', {})
+    with pytest.raises(UserError, match='cannot be written'):
+        write_json(tmp_path, {})

@@ -1,0 +1,136 @@
+"""The linear SVM: LIBLINEAR's objective at its minimum, and accuracies that can be counted."""
+
+import importlib
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from sklearn.svm import LinearSVC
+
+from mmssl_video.errors import UserError
+from mmssl_video.evaluation import FeatureSet, linear_svm
+
+
+def feature_set(features, labels, source='set'):
+    names = np.array([f'{source}/{i}.mp4' for i in range(len(labels))])
+    return FeatureSet(np.asarray(features, dtype=np.float32), np.asarray(labels), names, source)
+
+
+@pytest.fixture
+def blobs():
+    """Training and test videos of seven overlapping classes, labelled 0, 2, ..., 12."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(7, 10)) + 1
+
+    def draw(count, source):
+        labels = np.arange(count) % 7
+        return feature_set(centres[labels] + rng.normal(size=(count, 10)), 2 * labels, source)
+
+    return draw(140, 'train'), draw(70, 'test')
+
+
+def objective(w, inputs, signs, C):
+    """LIBLINEAR -s 2 and its gradient, from its definition."""
+    slack = np.maximum(0, 1 - signs * (inputs @ w))
+    return 0.5 * w @ w + C * np.sum(slack**2), w - 2 * C * inputs.T @ (signs * slack)
+
+
+@pytest.mark.parametrize('C', [0.01, 1.0])
+@pytest.mark.parametrize('bias', [False, True])
+def test_weights_minimise_the_primal_squared_hinge(monkeypatch, blobs, C, bias):
+    train, test = blobs
+    models = []
+
+    class Spy(LinearSVC):
+        def fit(self, *args):
+            models.append(self)
+            return super().fit(*args)
+
+    # The package's name for the module is the function's.
+    module = importlib.import_module('mmssl_video.evaluation.linear_svm')
+    monkeypatch.setattr(module, 'LinearSVC', Spy)
+    result = linear_svm(train, test, C, bias=bias)
+
+    def augmented(features):
+        features = features.astype(np.float64)
+        return np.column_stack([features, np.ones(len(features))]) if bias else features
+
+    (model,) = models
+    weights = np.column_stack([model.coef_, model.intercept_]) if bias else model.coef_
+    optimum = []
+    for label, w in zip(model.classes_, weights, strict=True):
+        signs = np.where(train.labels == label, 1.0, -1.0)
+        arguments = augmented(train.features), signs, C
+        start = np.zeros_like(w)
+        gradient = objective(w, *arguments)[1]
+        assert np.linalg.norm(gradient) < 1e-3 * np.linalg.norm(objective(start, *arguments)[1])
+        optimum.append(minimize(objective, start, arguments, jac=True, tol=1e-12).x)
+    if not bias:
+        np.testing.assert_array_equal(model.intercept_, 0)
+    np.testing.assert_allclose(weights, optimum, atol=1e-3 * np.abs(optimum).max())
+
+    # The accuracies of the independent optimum, counted video by video.
+    scores = augmented(test.features) @ np.array(optimum).T
+    ranks = [list(np.argsort(-row)) for row in scores]
+    places = [rank.index(label // 2) for rank, label in zip(ranks, test.labels, strict=True)]
+    assert result['top1'] == round(100 * sum(p < 1 for p in places) / 70, 2)
+    assert result['top5'] == round(100 * sum(p < 5 for p in places) / 70, 2)
+    assert 100 / 7 < result['top1'] < result['top5'] < 100  # a problem that can tell
+    for label in range(0, 14, 2):
+        own = [p < 1 for p, other in zip(places, test.labels, strict=True) if other == label]
+        expected = {'top1': round(100 * sum(own) / 10, 2), 'num_test': 10}
+        assert result['per_class'][str(label)] == expected
+
+
+def test_equals_sklearn_on_normalised_features(blobs):
+    train, test = blobs
+
+    def unit(features):
+        return features / np.linalg.norm(features, axis=1, keepdims=True)
+
+    model = LinearSVC(dual=False, fit_intercept=False).fit(unit(train.features), train.labels)
+    accuracy = model.score(unit(test.features), test.labels)
+    result = linear_svm(train, test, l2_normalize=True)
+    assert result['top1'] == round(100 * accuracy, 2)
+    assert result['per_class'] != linear_svm(train, test)['per_class']
+
+
+def test_two_classes_unequal_counts():
+    train = feature_set([[1, 0], [2, 0], [-1, 0], [-3, 0]], [4, 4, 9, 9])
+    test = feature_set([[5, 1], [-5, 1], [4, 0], [1, 2]], [4, 9, 9, 9])
+    assert linear_svm(train, test) == {
+        'top1': 50.0,
+        'mean_class': round((100 + 100 / 3) / 2, 2),
+        'chance': 50.0,
+        'num_train': 4,
+        'num_test': 4,
+        'num_classes': 2,
+        'dim': 2,
+        'per_class': {'4': {'top1': 100.0, 'num_test': 1}, '9': {'top1': 33.33, 'num_test': 3}},
+    }
+
+
+@pytest.mark.parametrize(
+    ('train', 'test', 'words'),
+    [
+        ([0, 1, -1], [0, 1], 'tr.npz: .* 1 of 3 videos are unknown .* tr.npz/2.mp4'),
+        ([0, 1], [-1, -1], 'te.npz: .* 2 of 2 videos are unknown .* te.npz/0.mp4'),
+        ([3, 3], [3, 3], 'tr.npz: all labels are 3; an SVM needs videos of two classes'),
+        ([0, 1], [0, 7, 5], r'te.npz: class 5, 7 \(such as te.npz/1.mp4\) is absent from tr.npz'),
+    ],
+)
+def test_labels_that_do_not_fit(train, test, words):
+    train = feature_set(np.eye(len(train), 2), train, 'tr.npz')
+    test = feature_set(np.eye(len(test), 2), test, 'te.npz')
+    with pytest.raises(UserError, match=words):
+        linear_svm(train, test)
+
+
+def test_other_bad_input(blobs):
+    train, test = blobs
+    wide = feature_set(np.ones((2, 11)), [0, 2], 'wide.npz')
+    with pytest.raises(UserError, match='of train have 10 columns, those of wide.npz 11'):
+        linear_svm(train, wide)
+    for C in (0, -1.0, float('nan')):
+        with pytest.raises(UserError, match='the SVM cost is'):
+            linear_svm(train, test, C)

@@ -1,0 +1,155 @@
+"""Retrieval: neighbours as scikit-learn and a plain loop find them, and R@K by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies
+from sklearn.neighbors import NearestNeighbors
+
+from mmssl_video.errors import UserError
+from mmssl_video.evaluation import FeatureSet, nearest_neighbours, retrieval
+
+
+def feature_set(features, labels, names=None, source='set'):
+    names = [f'{source}/{i}.mp4' for i in range(len(labels))] if names is None else names
+    features = np.asarray(features, dtype=np.float32)
+    return FeatureSet(features, np.asarray(labels), np.array(names), source)
+
+
+def directions(*degrees):
+    """Unit vectors in the plane, scaled: cosine must not see the length."""
+    angles = np.deg2rad(degrees)
+    return (
+        np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.arange(1, len(degrees) + 1)[:, None]
+    )
+
+
+def test_recall_and_chance_by_hand():
+    gallery = feature_set(directions(0, 40, 90, 180), [0, 1, 1, 0])
+    # Nearest first: 0 40 90 180 | 90 40 0 180 (10° off each way) | 180 90 40 0.
+    query = feature_set(directions(10, 80, 170), [1, 1, 5])
+    result = retrieval(gallery, query, [1, 2, 4])
+    np.testing.assert_array_equal(result.indices, [[0, 1, 2, 3], [2, 1, 0, 3], [3, 2, 1, 0]])
+    np.testing.assert_allclose(
+        result.similarities[0], np.cos(np.deg2rad([10, 30, 80, 170])), atol=1e-6
+    )
+    assert result.recall == {'R@1': 33.33, 'R@2': 66.67, 'R@4': 66.67}
+    # Two of four videos match for two of three queries: 1/2, 1 - 1/6 and 1 of 2/3.
+    assert result.chance == {'R@1': 33.33, 'R@2': 55.56, 'R@4': 66.67}
+    assert result.num_without_match == 1
+
+
+@pytest.mark.parametrize('chunks', [(1, 1), (7, 13), (1024, 8192)])
+def test_equals_sklearn(chunks):
+    rng = np.random.default_rng(0)
+    gallery = feature_set(rng.normal(size=(200, 16)) + 0.5, rng.integers(0, 8, 200))
+    query = feature_set(rng.normal(size=(50, 16)) + 0.5, rng.integers(0, 8, 50))
+    indices, similarities = nearest_neighbours(
+        gallery, query, 20, query_chunk=chunks[0], gallery_chunk=chunks[1]
+    )
+    reference = NearestNeighbors(n_neighbors=20, metric='cosine', algorithm='brute')
+    distances, expected = reference.fit(gallery.features.astype(float)).kneighbors(
+        query.features.astype(float)
+    )
+    np.testing.assert_array_equal(indices, expected)
+    np.testing.assert_allclose(similarities, 1 - distances, atol=1e-6)
+    assert (indices.dtype, similarities.dtype) == (np.int64, np.float32)
+
+    recall = retrieval(gallery, query, [1, 5, 20]).recall
+    for k in (1, 5, 20):
+        hits = [
+            label in gallery.labels[row[:k]]
+            for label, row in zip(query.labels, expected, strict=True)
+        ]
+        assert recall[f'R@{k}'] == round(100 * sum(hits) / 50, 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=strategies.integers(0, 2**32 - 1),
+    num_gallery=strategies.integers(1, 30),
+    query_chunk=strategies.integers(1, 8),
+    gallery_chunk=strategies.integers(1, 31),
+    data=strategies.data(),
+)
+def test_ties_go_to_the_earlier_row_whatever_the_chunks(
+    seed, num_gallery, query_chunk, gallery_chunk, data
+):
+    # Coordinates of -1, 0 and 1 make many ties, negative cosines, zeros of both signs, and
+    # features that are all zero.
+    rng = np.random.default_rng(seed)
+    gallery = rng.integers(-1, 2, (num_gallery, 3)) * np.float32(1)
+    query = rng.integers(-1, 2, (9, 3)) * np.float32(1)
+    k = data.draw(strategies.integers(1, num_gallery))
+    indices, similarities = nearest_neighbours(
+        feature_set(gallery, [0] * num_gallery),
+        feature_set(query, [0] * 9),
+        k,
+        query_chunk=query_chunk,
+        gallery_chunk=gallery_chunk,
+    )
+    for row in range(9):
+        # Exact: the sign and the squared cosine times integers, as one sortable fraction.
+        dots = gallery @ query[row]
+        norms = np.maximum(1, (gallery**2).sum(axis=1)) * max(1, (query[row] ** 2).sum())
+        squared = np.sign(dots) * dots**2 / norms
+        expected = sorted(range(num_gallery), key=lambda i: (-squared[i], i))[:k]  # noqa: B023
+        np.testing.assert_array_equal(indices[row], expected)
+        np.testing.assert_allclose(similarities[row], (dots / np.sqrt(norms))[expected], atol=1e-6)
+
+
+def test_copies_of_a_feature_tie_in_a_large_gallery():
+    rng = np.random.default_rng(0)
+    feature = rng.normal(size=515)
+    gallery = rng.normal(size=(1003, 515))
+    copies = [3, 500, 501, 1002]
+    gallery[copies] = feature
+    query = np.stack([feature + rng.normal(size=515), -feature])
+    indices, similarities = nearest_neighbours(
+        feature_set(gallery, [0] * 1003), feature_set(query, [0] * 2), 1003, gallery_chunk=64
+    )
+    np.testing.assert_array_equal(indices[0, :4], copies)
+    np.testing.assert_array_equal(indices[1, -4:], copies)
+    np.testing.assert_array_equal(similarities[1, -4:], -1)
+
+
+def test_leave_one_out_skips_the_own_name_only():
+    # Each video's nearest other one is of its class, except for the lonely fourth.
+    features = directions(0, 10, 90, 140)
+    same = feature_set(features, [0, 0, 1, 1], ['a', 'b', 'c', 'd'])
+    assert retrieval(same, same, [1]).recall == {'R@1': 100.0}
+    np.testing.assert_array_equal(retrieval(same, same, [1]).indices[:, 0], [0, 1, 2, 3])
+
+    result = retrieval(same, same, [1, 3], leave_one_out=True)
+    np.testing.assert_array_equal(result.indices, [[1, 2, 3], [0, 2, 3], [3, 1, 0], [2, 1, 0]])
+    assert result.recall == {'R@1': 100.0, 'R@3': 100.0}
+    assert result.chance == {'R@1': 33.33, 'R@3': 100.0}  # one match among three
+
+    # A copy of the best neighbour's name in the gallery is withheld twice.
+    twice = feature_set(features, [0, 0, 1, 1], ['a', 'a', 'c', 'd'])
+    result = retrieval(twice, same, [1, 2], leave_one_out=True)
+    np.testing.assert_array_equal(result.indices, [[2, 3], [1, 0], [3, 1], [2, 1]])
+    assert result.recall == {'R@1': 75.0, 'R@2': 75.0}
+    assert result.num_without_match == 1  # 'a' has no other video of class 0
+
+
+def test_default_k_are_those_the_gallery_can_fill():
+    gallery = feature_set(np.eye(10), [0] * 10, [str(i) for i in range(10)])
+    assert list(retrieval(gallery, gallery).recall) == ['R@1', 'R@5', 'R@10']
+    assert list(retrieval(gallery, gallery, leave_one_out=True).recall) == ['R@1', 'R@5']
+
+
+def test_bad_input():
+    gallery = feature_set(np.eye(3), [0, 1, 2], ['a', 'b', 'c'], 'gallery.npz')
+    with pytest.raises(UserError, match='cannot find 4 neighbours in gallery.npz, it has 3 videos'):
+        retrieval(gallery, gallery, [1, 4])
+    with pytest.raises(UserError, match='it has 2 videos besides the query itself'):
+        retrieval(gallery, gallery, [3], leave_one_out=True)
+    for topks in ([], [0, 1]):
+        with pytest.raises(UserError, match='K = '):
+            retrieval(gallery, gallery, topks)
+    unlabelled = feature_set(np.eye(3), [0, -1, 2], source='query.npz')
+    with pytest.raises(UserError, match='query.npz: .* unknown .* query.npz/1.mp4'):
+        retrieval(gallery, unlabelled)
+    assert nearest_neighbours(gallery, unlabelled, 1)[0].tolist() == [[0], [1], [2]]
+    with pytest.raises(UserError, match='gallery.npz have 3 columns, those of wide.npz 4'):
+        retrieval(gallery, feature_set(np.eye(4), [0] * 4, source='wide.npz'))

@@ -1,0 +1,332 @@
+"""Each objective against a loop in float64 over its own projections."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmaction.registry import MODELS
+from scipy.stats import chisquare
+from tiny_vclr import CHANNELS, SEGMENTS, tiny_model
+
+from mmssl_video.errors import UserError
+from mmssl_video.models.heads.inter_frame import draw_query_segment
+
+N = 5
+
+
+def build_head(name, seed=0, **changes):
+    """A head in float64 whose target projector is not its online projector."""
+    torch.manual_seed(seed)
+    cfg = tiny_model(heads=(name,))['heads'][name]
+    head = MODELS.build({**cfg, **changes}).double()
+    with torch.no_grad():
+        for parameter in head.target_projector.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return head
+
+
+def features(*views, seed=0, num_segments=SEGMENTS):
+    """Features [N, S, D] of each view, from a seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        view: torch.randn(N, num_segments, CHANNELS, generator=generator, dtype=torch.float64)
+        for view in views
+    }
+
+
+@torch.no_grad()
+def project(projector, feature):
+    """One embedding, by plain matrix products, as a list of floats."""
+    first, _, last = projector.layers
+    hidden = [max(0.0, float(w @ feature + b)) for w, b in zip(*first.parameters(), strict=True)]
+    hidden = torch.tensor(hidden, dtype=torch.float64)
+    embedding = [float(w @ hidden + b) for w, b in zip(*last.parameters(), strict=True)]
+    norm = math.sqrt(sum(x * x for x in embedding))
+    return [x / norm for x in embedding]
+
+
+def cross_entropy(positive, negatives, query, temperature):
+    def attraction(key):
+        return math.exp(similarity(query, key) / temperature)
+
+    own = attraction(positive)
+    return -math.log(own / (own + sum(map(attraction, negatives))))
+
+
+def similarity(one, other):
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+def queue_list(head):
+    return head.queue.filled().tolist()
+
+
+@pytest.mark.parametrize('query_segment', [0, 1, 2, 'random'])
+def test_inter_frame_loss(query_segment):
+    head = build_head('inter', query_segment=query_segment, queue_size=12)
+    pushed = []
+    for step in range(4):  # the queue fills with step 2 and wraps around with step 3
+        online, target = features(0, seed=step), features(2, seed=100 + step)
+        negatives = queue_list(head)
+        assert len(negatives) == min(N * step, 12)
+        torch.manual_seed(step)
+        value = head.loss(online, target)
+        torch.manual_seed(step)
+        segments = (
+            torch.randint(SEGMENTS, (N,)).tolist()
+            if query_segment == 'random'
+            else [query_segment] * N
+        )
+        losses, nearest = [], []
+        for n, own in enumerate(segments):
+            query = project(head.projector, online[0][n, own])
+            keys = [project(head.target_projector.module, f) for f in target[2][n]]
+            losses.append(mean([cross_entropy(k, negatives, query, 0.1) for k in keys]))
+            similar = [similarity(query, k) for k in (keys[own], *negatives)]
+            nearest.append(all(similar[0] > s for s in similar[1:]))
+            pushed.append(keys[own])
+        assert value['loss'].item() == pytest.approx(mean(losses), rel=1e-9, abs=1e-12)
+        assert value['acc'].item() == pytest.approx(100 * mean(nearest))
+    # v1' of every sample, in order; slots 0 to 7 have been written twice.
+    expected = torch.tensor(pushed[12:20] + pushed[8:12], dtype=torch.float64)
+    torch.testing.assert_close(head.queue.filled(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_inter_frame_random_segments_are_uniform():
+    torch.manual_seed(0)
+    drawn = draw_query_segment('random', torch.zeros(9000, SEGMENTS, 1))
+    assert drawn.dtype == torch.int64
+    assert chisquare(drawn.bincount(minlength=SEGMENTS).numpy()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize('name', ['inter', 'intra'])
+@pytest.mark.parametrize('segment', [-1, 3, 7])
+def test_query_segment_out_of_range(name, segment):
+    head = build_head(name, query_segment=segment)
+    with pytest.raises(UserError) as error:
+        head.loss(features(0), features(2))
+    message = str(error.value)
+    assert f'query_segment is {segment}, but a view has 3 segments' in message
+    assert 'from 0 to 2' in message
+    assert '\n' not in message
+
+
+@pytest.mark.parametrize('pairwise', [False, True])
+@pytest.mark.parametrize(
+    ('num_segments', 'query_segment'),
+    [(2, 1), (2, 'random'), (3, 0), (3, 1), (3, 2), (3, 'random'), (5, 4), (5, 'random')],
+)
+def test_intra_frame_loss(pairwise, num_segments, query_segment):
+    head = build_head(
+        'intra', query_segment=query_segment, pairwise=pairwise, num_segments=num_segments
+    )
+    online = features(0, num_segments=num_segments)
+    target = features(2, seed=1, num_segments=num_segments)
+    torch.manual_seed(5)
+    value = head.loss(online, target)
+    torch.manual_seed(5)
+    segments = (
+        torch.randint(num_segments, (N,)).tolist()
+        if query_segment == 'random'
+        else [query_segment] * N
+    )
+    losses, nearest = [], []
+    for n, own in enumerate(segments):
+        query = project(head.projector, online[0][n, own])
+        keys = [project(head.target_projector.module, f) for f in target[2][n]]
+        others = [key for s, key in enumerate(keys) if s != own]
+        problems = [[key] for key in others] if pairwise else [others]
+        losses += [cross_entropy(keys[own], problem, query, 0.1) for problem in problems]
+        similar = [similarity(query, k) for k in (keys[own], *others)]
+        nearest.append(all(similar[0] > s for s in similar[1:]))
+    assert value['loss'].item() == pytest.approx(mean(losses), rel=1e-9)
+    assert value['acc'].item() == pytest.approx(100 * mean(nearest))
+    assert head.chance_level == pytest.approx(math.log(2 if pairwise else num_segments))
+
+
+def test_video_level_loss():
+    head = build_head('video', queue_size=12)
+    pushed = []
+    for step in range(4):
+        online, target = features(0, seed=step), features(1, seed=100 + step)
+        negatives = queue_list(head)
+        value = head.loss(online, target)
+        losses = []
+        for anchor, positive in zip(online[0], target[1], strict=True):
+            query = project(head.projector, sum(anchor) / SEGMENTS)
+            key = project(head.target_projector.module, sum(positive) / SEGMENTS)
+            losses.append(cross_entropy(key, negatives, query, 0.1))
+            pushed.append(key)
+        assert value['loss'].item() == pytest.approx(mean(losses), rel=1e-9, abs=1e-12)
+    expected = torch.tensor(pushed[12:20] + pushed[8:12], dtype=torch.float64)
+    torch.testing.assert_close(head.queue.filled(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_video_level_consensus_is_of_features_not_of_embeddings():
+    """The two differ through the ReLU; what is enqueued is the projection of the mean."""
+    head = build_head('video')
+    target = features(1)
+    head.loss(features(0), target)
+    after = head.embed_target(target[1]).mean(dim=1)
+    before = head.embed_target(target[1].mean(dim=1))
+    torch.testing.assert_close(head.queue.filled(), before)
+    assert (before - F.normalize(after, dim=1)).abs().max() > 1e-2
+
+
+def test_video_level_accuracy_counts_ties_as_wrong():
+    head = build_head('video', queue_size=10)
+    online, target = features(0), features(1)
+    assert head.loss(online, target)['acc'] == 100  # nothing in the queue to be nearer
+    # The same keys again: each query's positive lies in the queue too.
+    assert head.loss(online, target)['acc'] == 0
+
+
+@pytest.mark.parametrize('num_segments', [3, 4])
+def test_order_loss(num_segments):
+    head = build_head('order', num_segments=num_segments)
+    online = features(0, num_segments=num_segments)
+    target = features(1, seed=1, num_segments=num_segments)
+    identity = list(range(num_segments))
+    classes = set()
+    for seed in range(8):
+        torch.manual_seed(seed)
+        value = head.loss(online, target)
+        torch.manual_seed(seed)
+        query_draws, key_draws = head.draw_orders(N), head.draw_orders(N)
+        losses, right = [], []
+        for n in range(N):
+            shown = []
+            query_order, key_order = query_draws[0][n].tolist(), key_draws[0][n].tolist()
+            for segment in query_order:
+                shown += project(head.projector, online[0][n, segment])
+            for segment in key_order:
+                shown += project(head.target_projector.module, target[1][n, segment])
+            shown = torch.tensor(shown, dtype=torch.float64)
+            logits = head.classifier(shown).tolist()
+            label = (query_order != identity) + 2 * (key_order != identity)
+            losses.append(math.log(sum(map(math.exp, logits))) - logits[label])
+            right.append(max(logits) == logits[label])
+            classes.add(label)
+        # The loss itself is taken in float32.
+        assert value['loss'].item() == pytest.approx(mean(losses), rel=1e-5)
+        assert value['acc'].item() == pytest.approx(100 * mean(right))
+    assert classes == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize('num_segments', [3, 4])
+def test_order_draws(num_segments):
+    head = build_head('order', num_segments=num_segments)
+    torch.manual_seed(0)
+    (query, query_shuffled), (key, key_shuffled) = head.draw_orders(20000), head.draw_orders(20000)
+    identity = torch.arange(num_segments)
+    for order, shuffled in ((query, query_shuffled), (key, key_shuffled)):
+        assert torch.equal(order.sort(dim=1).values, identity.expand_as(order))
+        assert torch.equal((order != identity).any(dim=1), shuffled)
+        assert not (order == identity.flip(0)).all(dim=1).any()
+        _, counts = order[shuffled].unique(dim=0, return_counts=True)
+        assert len(counts) == math.factorial(num_segments) - 2
+        assert chisquare(counts.numpy()).pvalue > 1e-3
+    labels = query_shuffled.long() + 2 * key_shuffled.long()
+    assert chisquare(labels.bincount(minlength=4).numpy()).pvalue > 1e-3
+
+
+def test_order_embeddings_are_normalised_over_channels(monkeypatch):
+    """What the classifier is shown: six embeddings, each of length 1."""
+    head = build_head('order')
+    shown = []
+    monkeypatch.setattr(
+        head.classifier, 'forward', lambda x: shown.append(x) or x.new_zeros(len(x), 4)
+    )
+    loss = head.loss(features(0), features(1, seed=1))['loss']
+    assert loss.item() == pytest.approx(math.log(4))  # equal logits
+    lengths = shown[0].unflatten(1, (2 * SEGMENTS, -1)).norm(dim=2)
+    torch.testing.assert_close(lengths, torch.ones_like(lengths))
+
+
+def test_order_gradient_reaches_the_query_side_only():
+    head = build_head('order')
+    online, target = features(0), features(1, seed=1)
+    for view in (online[0], target[1]):
+        view.requires_grad_()
+    head.loss(online, target)['loss'].backward()
+    assert online[0].grad.abs().sum() > 0
+    assert target[1].grad is None
+    assert all(p.grad is None for p in head.target_projector.parameters())
+    assert all(p.grad.abs().sum() > 0 for p in head.projector.parameters())
+
+
+def test_order_needs_three_segments():
+    with pytest.raises(UserError, match='OrderHead.num_segments is 2; a tuple needs 3'):
+        build_head('order', num_segments=2)
+
+
+@pytest.mark.parametrize('name', ['inter', 'intra', 'video', 'order'])
+def test_loss_weight_scales_the_loss_alone(name):
+    values = []
+    for weight in (1.0, 0.25):
+        head = build_head(name, loss_weight=weight)
+        views = features(*head.online_views), features(*head.target_views, seed=1)
+        torch.manual_seed(1)
+        head.loss(*views)
+        values.append(head.loss(*views))
+    assert values[0]['loss'] > 0
+    assert values[1]['loss'] == values[0]['loss'] * 0.25
+    assert values[1]['acc'] == values[0]['acc']
+
+
+@pytest.mark.parametrize(
+    ('name', 'changes', 'chance'),
+    [
+        ('inter', dict(queue_size=131072), 11.78),
+        ('inter', dict(queue_size=65536), 11.09),
+        ('video', dict(queue_size=131072), 11.78),
+        ('intra', dict(), math.log(3)),
+        ('intra', dict(pairwise=True), math.log(2)),
+        ('intra', dict(num_segments=5), math.log(5)),
+        ('order', dict(), 1.386),
+    ],
+)
+def test_chance_levels(name, changes, chance):
+    cfg = tiny_model(heads=(name,))['heads'][name]
+    head = MODELS.build({**cfg, **changes})
+    assert head.chance_level == pytest.approx(chance, abs=5e-3)
+    assert '\n' not in head.describe()
+    if 'queue_size' in changes:
+        assert str(changes['queue_size']) in head.describe()
+
+
+@pytest.mark.parametrize('name', ['inter', 'video'])
+def test_equal_embeddings_give_chance_level(name):
+    """A collapsed encoder, all features one: the loss is the chance level of the filled queue."""
+    head = build_head(name, queue_size=N)
+    head.target_projector.sync()
+    same = torch.ones(N, SEGMENTS, CHANNELS, dtype=torch.float64)
+    views = {v: same for v in head.online_views}, {v: same for v in head.target_views}
+    assert head.loss(*views)['loss'] == 0  # nothing in the queue yet
+    assert head.loss(*views)['loss'].item() == pytest.approx(math.log(1 + N))
+    assert head.loss(*views)['loss'].item() == pytest.approx(head.chance_level)
+
+
+def test_views_are_settings():
+    head = build_head('inter', query_view=1, key_view=3)
+    assert (head.online_views, head.target_views) == ((1,), (3,))
+    swapped = build_head('inter')
+    online, target = features(0)[0], features(2, seed=1)[2]
+    torch.manual_seed(0)
+    value = head.loss({1: online}, {3: target})['loss']
+    torch.manual_seed(0)
+    assert value == swapped.loss({0: online}, {2: target})['loss']
+
+
+def test_half_precision_features_give_float32_embeddings():
+    head = build_head('intra').bfloat16()
+    views = features(0)[0].bfloat16(), features(2, seed=1)[2].bfloat16()
+    embedded = head.embed_online(views[0])
+    assert embedded.dtype == torch.float32
+    torch.testing.assert_close(embedded.norm(dim=-1), torch.ones(N, SEGMENTS))
+    assert head.loss({0: views[0]}, {2: views[1]})['loss'].dtype == torch.float32

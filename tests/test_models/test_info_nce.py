@@ -1,0 +1,146 @@
+"""InfoNCE against a loop in float64, its gradient against finite differences."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmssl_video.models.losses import contrast, info_nce, info_nce_from_similarities
+
+
+def embeddings(generator, *shape):
+    return F.normalize(torch.randn(*shape, generator=generator, dtype=torch.float64), dim=-1)
+
+
+def slow_info_nce(query, positive, negatives, temperature):
+    """The definition, one query, one positive and one negative at a time."""
+    query, positive, negatives = (np.asarray(x, np.float64) for x in (query, positive, negatives))
+    if positive.ndim == 2:
+        positive = positive[:, None]
+    losses = []
+    for n, q in enumerate(query):
+        own = negatives if negatives.ndim == 2 else negatives[n]
+        repelled = sum(math.exp(sum(q * k) / temperature) for k in own)
+        for p in positive[n]:
+            attracted = math.exp(sum(q * p) / temperature)
+            losses.append(-math.log(attracted / (attracted + repelled)))
+    return sum(losses) / len(losses)
+
+
+@given(
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.integers(0, 9),
+    st.booleans(),
+    st.floats(0.05, 2.0),
+    st.integers(0, 2**31),
+)
+@settings(deadline=None, max_examples=60)
+def test_value_equals_the_slow_loop(num, positives, num_negatives, shared, temperature, seed):
+    generator = torch.Generator().manual_seed(seed)
+    query = embeddings(generator, num, 7)
+    positive = embeddings(generator, num, positives, 7)
+    shape = (num_negatives, 7) if shared else (num, num_negatives, 7)
+    negatives = embeddings(generator, *shape)
+    expected = slow_info_nce(query, positive, negatives, temperature)
+    value = info_nce(query, positive, negatives, temperature)
+    assert value.dtype == torch.float64
+    assert value.item() == pytest.approx(expected, rel=1e-10, abs=1e-14)
+
+
+def test_one_positive_needs_no_axis_of_its_own():
+    generator = torch.Generator().manual_seed(0)
+    query, positive, negatives = (embeddings(generator, n, 5) for n in (4, 4, 9))
+    flat = info_nce(query, positive, negatives, 0.1)
+    assert flat == info_nce(query, positive[:, None], negatives, 0.1)
+    assert flat.item() == pytest.approx(slow_info_nce(query, positive, negatives, 0.1), rel=1e-12)
+
+
+def test_positives_do_not_compete():
+    """The loss of two positives is the mean of two losses, not one softmax over both."""
+    generator = torch.Generator().manual_seed(1)
+    query, positive = embeddings(generator, 4, 5), embeddings(generator, 4, 2, 5)
+    negatives = embeddings(generator, 6, 5)
+    apart = [info_nce(query, positive[:, p], negatives, 0.2) for p in (0, 1)]
+    both = info_nce(query, positive, negatives, 0.2)
+    torch.testing.assert_close(both, (apart[0] + apart[1]) / 2, rtol=1e-12, atol=0)
+    one_softmax = info_nce(
+        query, positive[:, 0], torch.cat([negatives.expand(4, 6, 5), positive[:, 1:]], dim=1), 0.2
+    )
+    assert abs(one_softmax - apart[0]) > 1e-3  # the alternative would have been another number
+
+
+def test_without_negatives_loss_and_gradient_are_zero():
+    generator = torch.Generator().manual_seed(2)
+    query = embeddings(generator, 3, 5).requires_grad_()
+    for empty in (torch.zeros(0, 5), torch.zeros(3, 0, 5)):
+        loss = info_nce(query, embeddings(generator, 3, 5), empty, 0.1)
+        assert loss == 0
+        (gradient,) = torch.autograd.grad(loss, query)
+        assert torch.equal(gradient, torch.zeros_like(query))
+
+
+@pytest.mark.parametrize('shared', [True, False])
+def test_gradient_equals_finite_differences(shared):
+    generator = torch.Generator().manual_seed(3)
+    query = embeddings(generator, 3, 4).requires_grad_()
+    positive = embeddings(generator, 3, 2, 4).requires_grad_()
+    negatives = embeddings(generator, *((5, 4) if shared else (3, 5, 4))).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda q, p, n: info_nce(q, p, n, 0.3), (query, positive, negatives)
+    )
+
+
+@pytest.mark.parametrize('num_negatives', [1, 2, 65536, 131072])
+def test_equal_similarities_give_chance_level(num_negatives):
+    query = F.normalize(torch.ones(2, 4), dim=1)
+    loss = info_nce(query, query, query[:1].expand(num_negatives, 4), 0.1)
+    assert loss.item() == pytest.approx(math.log(1 + num_negatives), rel=1e-6)
+
+
+def test_extreme_similarities_stay_finite():
+    query = torch.tensor([[1.0, 0.0]], requires_grad=True)
+    for positive, expected in (([[1.0, 0.0]], 0.0), ([[-1.0, 0.0]], 2 / 1e-3)):
+        opposite = -torch.tensor(positive)
+        loss = info_nce(query, torch.tensor(positive), opposite, 1e-3)
+        assert loss.item() == pytest.approx(expected, rel=1e-6)
+        assert torch.autograd.grad(loss, query)[0].isfinite().all()
+
+
+def test_autocast_computes_in_float32():
+    generator = torch.Generator().manual_seed(4)
+    query, positive, negatives = (embeddings(generator, n, 64).float() for n in (6, 6, 40))
+    exact = info_nce(query, positive, negatives, 0.1)
+    with torch.autocast('cpu', torch.bfloat16):
+        under_autocast = info_nce(query, positive, negatives, 0.1)
+        half = [x.bfloat16() for x in (query, positive, negatives)]
+        from_bfloat16 = contrast(*half, 0.1)
+        loss_from_bfloat16 = info_nce_from_similarities(*from_bfloat16)
+    assert under_autocast.dtype == torch.float32
+    assert torch.equal(under_autocast, exact)
+    assert {x.dtype for x in (*from_bfloat16, loss_from_bfloat16)} == {torch.float32}
+    # The operands lose digits, the products do not.
+    assert torch.equal(from_bfloat16[1], contrast(*(x.float() for x in half), 0.1)[1])
+
+
+def test_mixed_operands_follow_the_query():
+    """A queue in float32 serves a query in float64 (or bfloat16, above)."""
+    generator = torch.Generator().manual_seed(5)
+    query, positive, negatives = (embeddings(generator, n, 5) for n in (2, 2, 3))
+    for similarities in contrast(query, positive.float(), negatives.float(), 0.1):
+        assert similarities.dtype == torch.float64
+
+
+def test_contrast_shapes_and_values():
+    query = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    positive = torch.tensor([[[0.6, 0.8], [1.0, 0.0]], [[0.6, 0.8], [1.0, 0.0]]])
+    shared = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.8, 0.6]])
+    with_positive, with_negatives = contrast(query, positive, shared, 0.5)
+    torch.testing.assert_close(with_positive, torch.tensor([[1.2, 2.0], [1.6, 0.0]]))
+    torch.testing.assert_close(with_negatives, torch.tensor([[0.0, 2.0, 1.6], [2.0, 0.0, 1.2]]))
+    own = torch.stack([shared, shared.flip(0)])
+    assert torch.equal(contrast(query, positive, own, 0.5)[1][1], with_negatives[1].flip(0))

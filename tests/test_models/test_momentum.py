@@ -1,0 +1,203 @@
+"""The momentum copy: its average, what it shares with its source and what it does not."""
+
+import pickle
+from copy import deepcopy
+
+import pytest
+import torch
+from mmengine.runner import load_checkpoint
+from tiny_vclr import build_tiny
+from torch import nn
+
+from mmssl_video.models.momentum import MomentumCopy, forward_shuffled
+
+
+def net(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).double()
+
+
+def randomize(module, seed):
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for tensor in (*module.parameters(), *module.buffers()):
+            if tensor.is_floating_point():
+                tensor.copy_(torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype))
+
+
+def assert_same_state(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        assert torch.equal(value, other[key]), key
+
+
+@pytest.mark.parametrize('momentum', [0.0, 0.9, 0.999, 1.0])
+def test_average_after_n_steps_equals_its_closed_form(momentum):
+    r"""\theta'_n = m^n \theta'_0 + (1 - m) \sum_k m^{n-k} \theta_k for a source that moves."""
+    source = net()
+    copy = MomentumCopy(source)
+    start = [p.clone() for p in copy.module.parameters()]
+    history = []
+    num_steps = 25
+    for step in range(num_steps):
+        randomize(source, step)
+        history.append([p.detach().clone() for p in source.parameters()])
+        copy.update(momentum)
+    for index, parameter in enumerate(copy.module.parameters()):
+        expected = momentum**num_steps * start[index] + (1 - momentum) * sum(
+            momentum ** (num_steps - 1 - k) * history[k][index] for k in range(num_steps)
+        )
+        torch.testing.assert_close(parameter, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_momentum_may_change_from_step_to_step():
+    source = nn.Linear(1, 1, bias=False).double()
+    copy = MomentumCopy(source)
+    with torch.no_grad():
+        copy.module.weight.fill_(8.0)
+        source.weight.fill_(0.0)
+    for momentum, expected in ((0.5, 4.0), (0.25, 1.0), (1.0, 1.0), (0.0, 0.0)):
+        copy.update(momentum)
+        assert copy.module.weight.item() == expected
+
+
+def test_buffers_are_not_averaged_but_synced():
+    source = net()
+    copy = MomentumCopy(source)
+    before = {key: value.clone() for key, value in copy.module.named_buffers()}
+    randomize(source, 1)
+    copy.update(0.5)
+    for key, value in copy.module.named_buffers():
+        assert torch.equal(value, before[key])
+    copy.sync()
+    assert_same_state(copy.module, source)
+
+
+def test_forward_has_no_gradient_and_keeps_statistics_of_its_own():
+    source = net()
+    copy = MomentumCopy(source).train()
+    inputs = torch.randn(8, 3, dtype=torch.float64, requires_grad=True)
+    assert not copy(inputs).requires_grad
+    assert all(not p.requires_grad for p in copy.parameters())
+    assert all(p.requires_grad for p in source.parameters())
+    assert int(copy.module[1].num_batches_tracked) == 1
+    assert int(source[1].num_batches_tracked) == 0
+
+
+def test_source_is_not_registered_again():
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.online = net()
+            self.target = MomentumCopy(self.online)
+
+    network = Network()
+    assert network.target.source is network.online
+    names = [name for name, _ in network.named_parameters()]
+    assert len(names) == 2 * len(list(network.online.parameters()))
+    assert {name.split('.')[0] for name in names} == {'online', 'target'}
+    assert {'.'.join(key.split('.')[:2]) for key in network.state_dict() if 'target' in key} == {
+        'target.module'
+    }
+
+
+def test_copy_is_apart_from_its_source():
+    source = net()
+    copy = MomentumCopy(source)
+    shared = {p.data_ptr() for p in source.parameters()} & {p.data_ptr() for p in copy.parameters()}
+    assert not shared
+
+
+def online_state(model, seed):
+    """A state dict of other weights that lacks everything of the target network."""
+    other = build_tiny(seed, backbone=dict(type='TinyBackbone', norm=True))
+    randomize(other, seed)
+    return {key: value for key, value in other.state_dict().items() if 'target' not in key}
+
+
+def assert_targets_follow(model, state):
+    assert len(model.momentum_copies) == 5  # the backbone's and four projectors'
+    for copy in model.momentum_copies:
+        assert_same_state(copy.module, copy.source)
+    for key, value in model.state_dict().items():
+        online = key.replace('target_backbone.module', 'backbone')
+        online = online.replace('target_projector.module', 'projector')
+        assert torch.equal(value, state[online]), key
+
+
+def test_loading_without_target_keys_syncs():
+    model = build_tiny(backbone=dict(type='TinyBackbone', norm=True))
+    state = online_state(model, 7)
+    keys = list(state)
+    model.load_state_dict(state, strict=True)
+    assert_targets_follow(model, state)
+    assert list(state) == keys  # the caller's dict is left alone
+
+
+def test_load_checkpoint_without_target_keys_syncs(tmp_path):
+    """MMEngine has a loader of its own; `load_from` goes through it."""
+    model = build_tiny(backbone=dict(type='TinyBackbone', norm=True))
+    state = online_state(model, 8)
+    torch.save({'state_dict': state}, tmp_path / 'weights.pth')
+    load_checkpoint(model, str(tmp_path / 'weights.pth'), strict=True)
+    assert_targets_follow(model, state)
+
+
+def test_loading_a_backbone_alone_syncs_its_copy():
+    model = build_tiny()
+    state = {
+        key: value + 1 for key, value in model.state_dict().items() if key.startswith('backbone.')
+    }
+    model.load_state_dict(state, strict=False)
+    for key, value in state.items():
+        loaded = model.state_dict()
+        assert torch.equal(loaded[key], value)
+        assert torch.equal(loaded[key.replace('backbone', 'target_backbone.module', 1)], value)
+
+
+def test_loading_with_target_keys_takes_them():
+    model, other = build_tiny(0), build_tiny(1)
+    randomize(other, 2)
+    model.load_state_dict(other.state_dict())
+    assert_same_state(model, other)
+    assert not torch.equal(
+        next(model.backbone.parameters()), next(model.target_backbone.parameters())
+    )
+
+
+def test_init_weights_syncs():
+    model = build_tiny()
+    randomize(model.backbone, 1)
+    randomize(model.heads, 2)
+    model._is_init = False
+    model.init_weights()
+    for copy in model.momentum_copies:
+        assert_same_state(copy.module, copy.source)
+
+
+@pytest.mark.parametrize('duplicate', [deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_duplicate_follows_its_own_source(duplicate):
+    model = build_tiny()
+    twin = duplicate(model)
+    assert_same_state(twin, model)
+    for copy, original in zip(twin.momentum_copies, model.momentum_copies, strict=True):
+        assert copy.source is not original.source
+    assert twin.target_backbone.source is twin.backbone
+    for name, head in twin.heads.items():
+        assert head.target_projector.source is head.projector, name
+
+    before = deepcopy(model.state_dict())
+    randomize(twin.backbone, 3)
+    twin.target_backbone.update(0.0)
+    assert_same_state(twin.target_backbone.module, twin.backbone)
+    state = {key: value for key, value in before.items() if 'target' not in key}
+    twin.load_state_dict(state)  # the hook has been duplicated too
+    assert_targets_follow(twin, state)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+
+
+def test_shuffled_forward_in_one_process_is_plain():
+    images = torch.randn(5, 3)
+    assert torch.equal(forward_shuffled(lambda x: 2 * x, images), 2 * images)

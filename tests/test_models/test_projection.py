@@ -1,0 +1,68 @@
+"""The projection MLP and the encoding of frames and clips."""
+
+import pytest
+import torch
+from mmaction.registry import MODELS
+from tiny_vclr import TinyBackbone, tiny_model
+from torch import nn
+
+from mmssl_video.models.encoding import encode
+from mmssl_video.models.necks import ProjectionMLP
+
+
+def test_defaults_are_those_of_the_paper():
+    with torch.device('meta'):
+        layers = ProjectionMLP().layers
+    assert [type(layer) for layer in layers] == [nn.Linear, nn.ReLU, nn.Linear]
+    assert [tuple(layers[i].weight.shape) for i in (0, 2)] == [(2048, 2048), (128, 2048)]
+
+
+@pytest.mark.parametrize('num_layers', [1, 2, 3])
+def test_value_equals_plain_matrix_products(num_layers):
+    torch.manual_seed(0)
+    mlp = ProjectionMLP(5, 7, 3, num_layers).double()
+    linear = [layer for layer in mlp.layers if isinstance(layer, nn.Linear)]
+    assert [layer.in_features for layer in linear] == [5, 7, 7][:num_layers]
+    assert linear[-1].out_features == mlp.out_channels == 3
+    features = torch.randn(2, 4, 5, dtype=torch.float64)
+    expected = features
+    for index, layer in enumerate(linear):
+        expected = expected @ layer.weight.T + layer.bias
+        if index < num_layers - 1:
+            expected = expected.clamp(min=0)
+    torch.testing.assert_close(mlp(features), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_init_cfg_reaches_the_projectors_of_a_recognizer():
+    model = tiny_model(heads=('intra',))
+    constant = dict(type='Constant', layer='Linear', val=0.25, bias=0.5)
+    model['heads']['intra']['projector'] = dict(
+        model['heads']['intra']['projector'], init_cfg=constant
+    )
+    recognizer = MODELS.build(model)
+    recognizer.init_weights()
+    head = recognizer.heads['intra']
+    for projector in (head.projector, head.target_projector.module):
+        assert (projector.layers[0].weight == 0.25).all()
+        assert (projector.layers[2].bias == 0.5).all()
+
+
+@pytest.mark.parametrize('leading', [(4,), (2, 3), (2, 3, 2)])
+@pytest.mark.parametrize(('ndim', 'size'), [(2, (8, 6)), (3, (2, 8, 6))])
+def test_encode_averages_each_image_over_space_and_time(leading, ndim, size):
+    torch.manual_seed(0)
+    backbone = TinyBackbone(ndim).double()
+    inputs = torch.randn(*leading, 3, *size, dtype=torch.float64)
+    features = encode(backbone, inputs, {2: 'NCHW', 3: 'NCTHW'}[ndim])
+    assert features.shape[:-1] == leading
+    for image, feature in zip(inputs.reshape(-1, 3, *size), features.flatten(0, -2), strict=True):
+        torch.testing.assert_close(feature, backbone(image[None])[0].flatten(1).mean(1))
+
+
+def test_encode_takes_the_last_map_of_a_tuple():
+    def backbone(images):
+        return images, torch.stack([images.sum((1, 2, 3)), images.amax((1, 2, 3))], 1)[..., None]
+
+    images = torch.rand(4, 3, 2, 2)
+    expected = torch.stack([images.sum((1, 2, 3)), images.amax((1, 2, 3))], 1)
+    torch.testing.assert_close(encode(backbone, images, 'NCHW'), expected)

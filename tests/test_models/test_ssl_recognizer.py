@@ -1,0 +1,257 @@
+"""The recognizer: which images each encoder sees, what it logs, where gradients go."""
+
+import itertools
+
+import pytest
+import torch
+from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
+from mmengine.optim import OptimWrapper
+from tiny_vclr import SEGMENTS, build_tiny, tiny_model
+
+from mmssl_video.errors import UserError
+
+HEADS = ('inter', 'intra', 'video', 'order')
+ONLINE = dict(inter={0}, intra={0}, video={0}, order={0})
+TARGET = dict(inter={2}, intra={2}, video={1}, order={1})
+RESNET18 = dict(type='ResNet', depth=18, pretrained=None, norm_eval=False)
+
+
+def images(num=4, views=3, size=(16, 16), seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(num, views, SEGMENTS, 3, *size, generator=generator)
+
+
+def count_images(model):
+    """Numbers of images that each forward of the two encoders gets, as they run."""
+    seen = dict(online=[], target=[])
+    model.backbone.register_forward_hook(lambda m, args, out: seen['online'].append(len(args[0])))
+    model.target_backbone.module.register_forward_hook(
+        lambda m, args, out: seen['target'].append(len(args[0]))
+    )
+    return seen
+
+
+def total(outputs):
+    return sum(value for key, value in outputs.items() if key.startswith('loss_'))
+
+
+def test_three_online_and_six_target_images_a_sample():
+    model = build_tiny()
+    seen = count_images(model)
+    for step in range(2):
+        model.loss(images(num=5, seed=step), [])
+    assert seen == dict(online=[5 * 3] * 2, target=[5 * 6] * 2)
+
+
+@pytest.mark.parametrize(
+    'heads', [c for n in (1, 2, 3, 4) for c in itertools.combinations(HEADS, n)], ids='+'.join
+)
+def test_only_the_views_that_the_heads_read_are_encoded(heads):
+    model = build_tiny(heads=heads)
+    seen = count_images(model)
+    outputs = model.loss(images(num=2), [])
+    online = set().union(*(ONLINE[head] for head in heads))
+    target = set().union(*(TARGET[head] for head in heads))
+    assert seen == dict(online=[2 * 3 * len(online)], target=[2 * 3 * len(target)])
+    assert set(outputs) == {f'loss_{h}' for h in heads} | {f'{h}_acc' for h in heads}
+
+
+def test_each_head_gets_its_views():
+    """Every view is a constant of its own, told again by the features that reach the heads."""
+    model = build_tiny()
+    with torch.no_grad():
+        for encoder in (model.backbone, model.target_backbone.module):
+            for parameter in encoder.parameters():
+                parameter.fill_(0.01)
+    inputs = torch.arange(3.0).view(1, 3, 1, 1, 1, 1).expand(2, 3, SEGMENTS, 3, 16, 16) * 10
+    expected = model.extract_feat(inputs)
+    assert len(expected[0, :, 0, 0].unique()) == 3
+    for name, head in model.heads.items():
+        got = []
+        head.loss = lambda online, target, got=got: got.extend((online, target)) or {'loss': 0}
+        model.loss(inputs, [])
+        assert set(got[0]) == ONLINE[name]
+        assert set(got[1]) == TARGET[name]
+        for view, value in (got[0] | got[1]).items():
+            torch.testing.assert_close(value, expected[:, view])
+
+
+def test_none_switches_a_head_off():
+    cfg = tiny_model()
+    cfg['heads']['order'] = cfg['heads']['video'] = None
+    model = MODELS.build(cfg)
+    assert list(model.heads) == ['inter', 'intra']
+    assert model.target_views == [2]
+
+
+@pytest.mark.parametrize('heads', [dict(), dict(inter=None, order=None)])
+def test_no_head_is_an_error(heads):
+    with pytest.raises(UserError, match='^model.heads is empty; keep at least one'):
+        MODELS.build(tiny_model(heads=()) | dict(heads=heads))
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'words'),
+    [
+        (dict(type='InterFrameHaed'), "unknown head 'InterFrameHaed'; did you mean InterFrameHead"),
+        (dict(type='TSNHead', num_classes=4), "unknown head 'TSNHead'"),  # a head, but not of ours
+        (dict(type='ResNet'), "unknown head 'ResNet'"),
+        (dict(temperature=0.1), 'unknown head None'),
+    ],
+)
+def test_unknown_head_is_one_line_with_the_known_ones(cfg, words):
+    with pytest.raises(UserError) as error:
+        MODELS.build(tiny_model() | dict(heads=dict(mine=cfg)))
+    message = str(error.value)
+    assert message.startswith(f'model.heads.mine: {words}')
+    assert 'InterFrameHead, IntraFrameHead, OrderHead, VideoLevelHead' in message
+    assert '\n' not in message
+
+
+def test_a_name_that_would_add_the_accuracy_to_the_loss():
+    cfg = tiny_model(heads=('intra',))
+    cfg['heads'] = dict(my_loss=cfg['heads']['intra'])
+    with pytest.raises(UserError, match="^model.heads.my_loss: choose a name without 'loss' in it"):
+        MODELS.build(cfg)
+
+
+def test_a_view_that_the_pipeline_does_not_make():
+    model = build_tiny()
+    with pytest.raises(UserError) as error:
+        model.loss(images(views=2), [])
+    assert 'read view 2, but the pipeline makes views 0 to 1' in str(error.value)
+    assert '\n' not in str(error.value)
+    build_tiny(heads=('video', 'order')).loss(images(views=2), [])  # these read views 0 and 1
+
+
+def test_gradients_reach_the_online_network_alone():
+    model = build_tiny(backbone=dict(type='TinyBackbone', norm=True))
+    model.loss(images(seed=1), [])  # fills the queues, without which two objectives are 0
+    total(model.loss(images(), [])).backward()
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert not any('target' in name for name in trainable)
+    for name, parameter in model.named_parameters():
+        if 'target' in name:
+            assert not parameter.requires_grad and parameter.grad is None, name
+        else:
+            assert parameter.grad.abs().sum() > 0, name
+
+
+def test_every_parameter_of_a_resnet_gets_a_gradient():
+    projector = dict(type='ProjectionMLP', in_channels=512, hidden_channels=64, out_channels=8)
+    cfg = tiny_model(backbone=RESNET18)
+    for head in cfg['heads'].values():
+        head['projector'] = projector
+    torch.manual_seed(0)
+    model = MODELS.build(cfg)
+    model.init_weights()
+    model.train()
+    seen = count_images(model)
+    model.loss(images(num=2, size=(32, 32), seed=1), [])
+    total(model.loss(images(num=2, size=(32, 32)), [])).backward()
+    assert seen == dict(online=[6, 6], target=[12, 12])
+    for name, parameter in model.named_parameters():
+        if 'target' in name:
+            assert parameter.grad is None, name
+        else:
+            assert parameter.grad.abs().sum() > 0, name
+
+
+def test_target_follows_before_it_is_used():
+    """One step of the average per loss, on the weights that the optimiser has made."""
+    model = build_tiny(momentum=0.75)
+    pairs = [(copy, list(copy.module.parameters())) for copy in model.momentum_copies]
+    assert len(pairs) == 5
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(1.0)
+    expected = [0.75 * p + 0.25 * (p + 1) for _, copies in pairs for p in copies]
+    during = []
+    model.target_backbone.module.register_forward_pre_hook(
+        lambda module, _: during.extend(p.clone() for p in module.parameters())
+    )
+    model.loss(images(), [])
+    after = [p for _, copies in pairs for p in copies]
+    torch.testing.assert_close(after, expected)
+    torch.testing.assert_close(during, list(model.target_backbone.module.parameters()))
+
+
+def test_total_loss_is_the_sum():
+    model = build_tiny()
+    optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    data = dict(inputs=list((images() * 64).round().to(torch.uint8)), data_samples=None)
+    for _ in range(2):
+        log = model.train_step(data, optimizer)
+    parts = [log[f'loss_{name}'] for name in HEADS]
+    assert min(parts) > 0
+    assert log['loss'].item() == pytest.approx(sum(p.item() for p in parts), rel=1e-6)
+
+
+def test_preprocessor_normalises_uint8_views_once():
+    model = build_tiny()
+    got = []
+    model.backbone.register_forward_pre_hook(lambda m, args: got.append(args[0]))
+    views = [torch.randint(256, (3, SEGMENTS, 3, 8, 8), dtype=torch.uint8) for _ in range(2)]
+    data = model.data_preprocessor(dict(inputs=views, data_samples=None), training=True)
+    model.loss(**data)
+    expected = (torch.stack(views)[:, 0].float() - 127.5) / 64
+    torch.testing.assert_close(got[0], expected.flatten(0, 1))
+
+
+def test_three_dimensional_backbone():
+    model = build_tiny(backbone=dict(type='TinyBackbone', ndim=3), format_shape='NCTHW')
+    clips = torch.randn(2, 3, SEGMENTS, 3, 4, 16, 16)
+    seen = count_images(model)
+    model.loss(clips, [])
+    outputs = model.loss(clips, [])
+    total(outputs).backward()
+    assert seen == dict(online=[6, 6], target=[12, 12])
+    assert all(torch.isfinite(value) for value in outputs.values())
+    assert all(p.grad.abs().sum() > 0 for p in model.backbone.parameters())
+
+
+@pytest.mark.parametrize('ndim', [2, 3])
+def test_predict_gives_the_mean_feature(ndim):
+    shape = {2: (5, 3, 16, 16), 3: (5, 3, 4, 16, 16)}[ndim]
+    model = build_tiny(
+        backbone=dict(type='TinyBackbone', ndim=ndim), format_shape={2: 'NCHW', 3: 'NCTHW'}[ndim]
+    ).eval()
+    inputs = torch.randn(2, *shape)
+    samples = model(inputs, [ActionDataSample(), ActionDataSample()], mode='predict')
+    for video, sample in zip(inputs, samples, strict=True):
+        expected = torch.stack([model.backbone(clip[None])[0].flatten(1).mean(1) for clip in video])
+        torch.testing.assert_close(sample.feature, expected.mean(0))
+        assert sample.feature.dtype == torch.float32
+
+
+def test_shuffle_bn_is_a_switch(monkeypatch):
+    from mmssl_video.models.recognizers import ssl_recognizer
+
+    calls = []
+    monkeypatch.setattr(
+        ssl_recognizer, 'forward_shuffled', lambda module, x: calls.append(len(x)) or module(x)
+    )
+    build_tiny(shuffle_bn=False).loss(images(num=2), [])
+    assert calls == []
+    build_tiny(shuffle_bn=True).loss(images(num=2), [])
+    assert calls == [12]
+
+
+def test_it_learns():
+    """On eight samples whose segments differ in colour, intra and order halve within 200 steps."""
+    model = build_tiny(heads=('intra', 'order'))
+    optimizer = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), lr=3e-3)
+    colours = torch.linspace(-2, 2, SEGMENTS).view(1, 1, SEGMENTS, 1, 1, 1)
+    inputs = images(num=8, size=(8, 8)) * 0.2 + colours
+    history = []
+    for _ in range(200):
+        optimizer.zero_grad()
+        outputs = model.loss(inputs, [])
+        total(outputs).backward()
+        optimizer.step()
+        history.append({key: value.item() for key, value in outputs.items()})
+    last = {key: sum(h[key] for h in history[-10:]) / 10 for key in history[0]}
+    for name, head in model.heads.items():
+        assert last[f'loss_{name}'] < 0.5 * min(history[0][f'loss_{name}'], head.chance_level)

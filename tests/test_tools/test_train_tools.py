@@ -1,0 +1,369 @@
+"""train.py, extract_features.py and convert_weights.py, from command line to file.
+
+Most tests call a tool's ``main`` in this process, which spares the seconds that a Python start
+takes; exit status, one process per rank and torchrun are tested on real processes.
+"""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from tiny_vclr import CHANNELS, REPOSITORY, build_tiny, tiny_config, write_videos
+
+from mmssl_video.compat import load_checkpoint_file
+
+LOSSES = ('loss', 'loss_inter', 'loss_intra', 'loss_video', 'loss_order')
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+    """Nine videos, two batches of four and one to spare."""
+    return write_videos(tmp_path_factory.mktemp('tools') / 'videos', 9)
+
+
+@pytest.fixture
+def config(videos, tmp_path):
+    """``config(**changes of the model)`` writes a config file and returns its path."""
+
+    def write(**changes):
+        # The name is that of MMEngine's logger and message hub: one of its own for each run.
+        cfg = tiny_config(videos, tmp_path / 'work', os.fspath(tmp_path), **changes)
+        cfg.dump(tmp_path / 'tiny.py')
+        return str(tmp_path / 'tiny.py')
+
+    return write
+
+
+def call(tool, *args, monkeypatch):
+    """Run a tool in this process; its exit status."""
+    spec = importlib.util.spec_from_file_location(f'tool_{tool}', REPOSITORY / f'tools/{tool}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, args)])
+    monkeypatch.setenv('LOCAL_RANK', '0')  # the tools set it
+    try:
+        module.main()
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def start(*command, cwd):
+    """Run a command of Python as a process of its own, away from the repository."""
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={
+            **os.environ,
+            'PYTHONPATH': os.pathsep.join([str(REPOSITORY), str(REPOSITORY / 'tests')]),
+            'OMP_NUM_THREADS': '1',
+            'CUDA_VISIBLE_DEVICES': '',
+        },
+    )
+
+
+def error_line(text):
+    """The one line that tells the user what is wrong."""
+    lines = [line for line in text.splitlines() if line.startswith('error: ')]
+    assert len(lines) == 1, text
+    assert 'Traceback' not in text
+    return lines[0]
+
+
+def scalars(work_dir):
+    """What was logged at each iteration."""
+    entries = []
+    for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        entries += [json.loads(line) for line in file.read_text().splitlines()]
+    return entries
+
+
+# Training -----------------------------------------------------------------------------------------
+
+
+def test_train_and_resume(config, tmp_path, monkeypatch):
+    """Two epochs and, by --resume in another process, a third: as three at once."""
+    three = ('--cfg-options', 'train_cfg.max_epochs=3', 'experiment_name=whole')
+    args = ('--work-dir', tmp_path / 'whole', '--seed', 11, *three)
+    assert call('train', config(), *args, monkeypatch=monkeypatch) == 0
+    args = ('--work-dir', tmp_path / 'parts', '--seed', 11)
+    assert call('train', config(), *args, monkeypatch=monkeypatch) == 0
+    args = ('--work-dir', tmp_path / 'parts', '--resume', *three)
+    resumed = start(REPOSITORY / 'tools/train.py', config(), *args, cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    for name in ('inter', 'intra', 'video', 'order'):
+        assert len(re.findall(rf'objective {name}: .* at chance \d', resumed.stdout)) == 1
+
+    expected = [[entry[key] for key in LOSSES] for entry in scalars(tmp_path / 'whole')]
+    got = [[entry[key] for key in LOSSES] for entry in scalars(tmp_path / 'parts')]
+    assert len(expected) == 6
+    assert got == expected
+    states = [
+        load_checkpoint_file(tmp_path / run / 'epoch_3.pth')['state_dict']
+        for run in ('whole', 'parts')
+    ]
+    for key, value in states[0].items():
+        assert torch.equal(states[1][key], value), key
+    assert states[0]['heads.inter.queue.num_filled'] == 20
+    assert states[0]['heads.inter.queue.pointer'] == 6 * 4 % 20
+
+
+def test_train_in_two_processes(config, tmp_path):
+    """torchrun on a CPU, with --amp: the queue takes the batches of both."""
+    done = start(
+        *('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', 2),
+        *(REPOSITORY / 'tools/train.py', config(), '--launcher', 'pytorch', '--amp'),
+        *('--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.batch_size=2'),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    (log,) = (tmp_path / 'work').glob('*/*.log')
+    assert len(re.findall('objective inter:', log.read_text())) == 1  # by the first process alone
+    entries = scalars(tmp_path / 'work')
+    assert len(entries) == 2  # nine videos in batches of two times two, without what is left
+    assert all(np.isfinite(entry['loss']) for entry in entries)
+    state = load_checkpoint_file(tmp_path / 'work/epoch_1.pth')['state_dict']
+    assert state['heads.video.queue.num_filled'] == 8
+    lengths = state['heads.video.queue.embeddings'][:8].norm(dim=1)
+    torch.testing.assert_close(lengths, torch.ones(8))
+    assert not any(key.startswith('module.') for key in state)
+
+
+def test_train_in_bfloat16(config, tmp_path, monkeypatch):
+    """--amp on a CPU: products in bfloat16, weights, queue and losses in float32."""
+    assert call('train', config(), '--amp', '--seed', 4, monkeypatch=monkeypatch) == 0
+    checkpoint = load_checkpoint_file(tmp_path / 'work/epoch_2.pth')
+    assert checkpoint['state_dict']['heads.inter.queue.num_filled'] == 16
+    for key, value in checkpoint['state_dict'].items():
+        assert value.dtype in (torch.float32, torch.int64), key
+    assert "type='Bf16OptimWrapper'" in (tmp_path / 'work/tiny.py').read_text()
+    entries = scalars(tmp_path / 'work')
+    assert len(entries) == 4
+    assert all(0 < entry['loss_intra'] < 5 for entry in entries)
+
+
+def test_objectives_are_switched_off_from_the_command_line(config, tmp_path, monkeypatch):
+    status = call(
+        'train',
+        config(epochs=1),
+        *('--cfg-options', 'model.heads.order=None', 'model.heads.inter=None'),
+        monkeypatch=monkeypatch,
+    )
+    assert status == 0
+    logged = scalars(tmp_path / 'work')[0].keys()
+    assert {key for key in logged if key.startswith('loss_')} == {'loss_intra', 'loss_video'}
+    assert load_checkpoint_file(tmp_path / 'work/epoch_1.pth')['meta']['seed'] == 3
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (
+            ['model.heads.order.type=OrderHaed'],
+            "model.heads.order: unknown head 'OrderHaed'; did you mean OrderHead?",
+        ),
+        (
+            ['model.heads.video.queue_size=3'],
+            'model.heads.video: a queue of 3 is smaller than the batch of all processes, 4; set',
+        ),
+        (['train_dataloader.dataset.data_prefix.video=EMPTY'], 'EMPTY: found no videos'),
+        (['train_dataloader.dataset.data_prefix.video=MISSING'], 'MISSING: no such folder'),
+        (['train_dataloader.dataset.ann_file=LIST'], 'LIST, line 2: '),
+        (['train_dataloader.dataset.data_prefix.video=TEXT'], 'notes.mp4 holds text, not a video'),
+        (['train_dataloader.dataset.data_prefix.video=ZERO'], 'none.mp4 is empty (0 bytes)'),
+        (['train_dataloader.dataset.data_prefix.video=CUT'], 'cut.mp4 cannot be read'),
+        (
+            ['train_dataloader.batch_size=10', 'model.heads.inter.queue_size=20'],
+            '9 videos are fewer than one batch of 10; lower train_dataloader.batch_size',
+        ),
+        (['model.heads.intra.query_view=5'], 'the heads read view 5, but the pipeline makes views'),
+    ],
+)
+def test_errors_are_one_line(config, videos, tmp_path, monkeypatch, capsys, options, words):
+    for name, file, content in (
+        ('EMPTY', None, b''),
+        ('TEXT', 'notes.mp4', b'just text'),
+        ('ZERO', 'none.mp4', b''),
+        ('CUT', 'cut.mp4', (videos / 'video_0.mp4').read_bytes()[:300]),
+    ):
+        (tmp_path / name).mkdir()
+        if file:
+            for number in range(4):
+                (tmp_path / name / f'{number}{file}').write_bytes(content)
+    (tmp_path / 'LIST').write_text('video_0.mp4 1\nvideo_99.mp4 2\n')
+    options = [
+        re.sub(r'=([A-Z]+)$', lambda match: f'={tmp_path / match[1]}', option) for option in options
+    ]
+    status = call('train', config(), '--cfg-options', *options, monkeypatch=monkeypatch)
+    output = capsys.readouterr()
+    assert status == 2
+    assert words in error_line(output.err)
+    assert not list((tmp_path / 'work').glob('*.pth'))
+
+
+@pytest.mark.parametrize(
+    ('args', 'words'),
+    [
+        (['no/such/config.py'], 'no/such/config.py: no such config file'),
+        (['CONFIG', '--resume', 'no.pth'], '--resume no.pth: no such checkpoint'),
+        (['CONFIG', '--auto-scale-lr'], 'has no auto_scale_lr.base_batch_size'),
+    ],
+)
+def test_errors_of_the_command_line(config, monkeypatch, capsys, args, words):
+    args = [config() if arg == 'CONFIG' else arg for arg in args]
+    assert call('train', *args, monkeypatch=monkeypatch) == 2
+    assert words in error_line(capsys.readouterr().err)
+
+
+def test_exit_status_of_an_error(config, tmp_path):
+    """A folder without a video, in a worker-free process: status 2, one line, no traceback."""
+    (tmp_path / 'empty').mkdir()
+    done = start(
+        REPOSITORY / 'tools/train.py',
+        config(),
+        *('--cfg-options', f'train_dataloader.dataset.data_prefix.video={tmp_path / "empty"}'),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert 'empty: found no videos' in error_line(done.stderr)
+
+
+def test_an_error_in_a_worker_is_one_line_too(config, videos, tmp_path, monkeypatch, capsys):
+    (tmp_path / 'cut').mkdir()
+    for number in range(4):
+        (tmp_path / f'cut/{number}.mp4').write_bytes((videos / 'video_0.mp4').read_bytes()[:300])
+    status = call(
+        'train',
+        config(),
+        '--cfg-options',
+        f'train_dataloader.dataset.data_prefix.video={tmp_path / "cut"}',
+        'train_dataloader.num_workers=1',
+        monkeypatch=monkeypatch,
+    )
+    assert status == 2
+    assert re.search(r'/cut/\d.mp4 cannot be read', error_line(capsys.readouterr().err))
+
+
+# Features -----------------------------------------------------------------------------------------
+
+
+def extract(config, checkpoint, out, videos, *args, monkeypatch):
+    return call(
+        'extract_features',
+        *(config, checkpoint, out, '--data-root', videos, '--workers', 0, *args),
+        monkeypatch=monkeypatch,
+    )
+
+
+def test_extract_features(config, videos, tmp_path, monkeypatch, capsys):
+    """By random weights and by a checkpoint; the file has what the other tools read."""
+    (tmp_path / 'list.txt').write_text('video_3.mp4 1\nvideo_1.mp4 0\n')
+    torch.save(dict(state_dict=build_tiny(8).state_dict()), tmp_path / 'c.pth')
+    files = {}
+    for name, checkpoint, extra in (
+        ('random', 'none', ('--seed', 5)),
+        ('same', 'none', ('--seed', 5)),
+        ('other', 'none', ('--seed', 6)),
+        ('pretrained', tmp_path / 'c.pth', ()),
+        ('two frames', tmp_path / 'c.pth', ('--num-frames', 2)),
+    ):
+        out = tmp_path / f'{name}.npz'
+        args = ('--ann-file', tmp_path / 'list.txt', *extra)
+        assert extract(config(), checkpoint, out, videos, *args, monkeypatch=monkeypatch) == 0
+        files[name] = dict(np.load(out, allow_pickle=False))
+        assert f'{name}.npz: 2 videos, {CHANNELS} dimensions' in capsys.readouterr().out
+        assert files[name]['features'].dtype == np.float32
+        assert files[name]['features'].shape == (2, CHANNELS)
+        assert files[name]['labels'].tolist() == [1, 0]
+        assert files[name]['names'].tolist() == ['video_3.mp4', 'video_1.mp4']
+    features = {name: file['features'] for name, file in files.items()}
+    np.testing.assert_array_equal(features['random'], features['same'])
+    for name in ('other', 'pretrained'):
+        assert np.abs(features[name] - features['random']).max() > 1e-3
+    assert np.abs(features['two frames'] - features['pretrained']).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ('checkpoint', 'out', 'words'),
+    [
+        ('missing.pth', 'x.npz', 'missing.pth: no such checkpoint'),
+        ('none', 'x.pkl', 'the feature file must end in .npz'),
+        ('WRONG', 'x.npz', 'its backbone does not fit'),
+        ('TEXT', 'x.npz', 'cannot be read as a PyTorch checkpoint'),
+    ],
+)
+def test_errors_of_extract_features(
+    config, videos, tmp_path, monkeypatch, capsys, checkpoint, out, words
+):
+    torch.save({'backbone.conv.weight': torch.zeros(1)}, tmp_path / 'WRONG')
+    (tmp_path / 'TEXT').write_text('no checkpoint')
+    checkpoint = tmp_path / checkpoint if checkpoint.isupper() else checkpoint
+    assert extract(config(), checkpoint, tmp_path / out, videos, monkeypatch=monkeypatch) == 2
+    assert words in error_line(capsys.readouterr().err)
+    assert not (tmp_path / out).exists()
+
+
+# Converted weights --------------------------------------------------------------------------------
+
+
+def moco_like(path):
+    """A file with MoCo v2's names: a stem, one block and the MLP."""
+    state = {
+        'encoder_q.conv1.weight': torch.randn(4, 3, 7, 7),
+        'encoder_q.layer1.0.bn1.running_mean': torch.randn(4),
+        'encoder_q.layer1.0.downsample.0.weight': torch.randn(4, 4, 1, 1),
+        'encoder_q.fc.0.weight': torch.randn(6, 6),
+        'encoder_q.fc.2.bias': torch.randn(2),
+        'encoder_k.conv1.weight': torch.randn(4, 3, 7, 7),
+        'queue': torch.randn(2, 8),
+        'queue_ptr': torch.zeros(1),
+    }
+    torch.save({'state_dict': {f'module.{key}': value for key, value in state.items()}}, path)
+    return state
+
+
+def test_convert_weights(tmp_path, monkeypatch, capsys):
+    state = moco_like(tmp_path / 'moco.pth')
+    out = tmp_path / 'new' / 'converted.pth'
+    args = (tmp_path / 'moco.pth', out, '--heads', 'inter', 'mine')
+    assert call('convert_weights', *args, monkeypatch=monkeypatch) == 0
+    converted = torch.load(out, weights_only=True)['state_dict']
+    names = {
+        'backbone.conv1.conv.weight': 'conv1.weight',
+        'backbone.layer1.0.conv1.bn.running_mean': 'layer1.0.bn1.running_mean',
+        'backbone.layer1.0.downsample.conv.weight': 'layer1.0.downsample.0.weight',
+    }
+    for head in ('inter', 'mine'):
+        names[f'heads.{head}.projector.layers.0.weight'] = 'fc.0.weight'
+        names[f'heads.{head}.projector.layers.2.bias'] = 'fc.2.bias'
+    assert converted.keys() == names.keys()
+    for new, old in names.items():
+        assert torch.equal(converted[new], state[f'encoder_q.{old}'])
+    assert '7 tensors' in capsys.readouterr().out
+
+
+class NotATensor:
+    """Something that only a trusted file may hold."""
+
+
+def test_errors_of_convert_weights(tmp_path, monkeypatch, capsys):
+    torch.save({'weight': torch.zeros(1)}, tmp_path / 'unknown.pth')
+    torch.save({'conv1.weight': NotATensor()}, tmp_path / 'object.pth')
+    for name, words in (
+        ('missing.pth', 'missing.pth: no such checkpoint file'),
+        ('unknown.pth', 'unknown.pth: no ResNet of torchvision, MoCo v2 or VCLR is in it'),
+        ('object.pth', 'which could run code on loading'),
+    ):
+        args = (tmp_path / name, tmp_path / 'out.pth')
+        assert call('convert_weights', *args, monkeypatch=monkeypatch) == 2
+        assert words in error_line(capsys.readouterr().err)
+    assert not (tmp_path / 'out.pth').exists()

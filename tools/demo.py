@@ -1,0 +1,298 @@
+"""From videos without labels to a backbone, and the proof that it learned something.
+
+Run it as `bash tools/demo.sh [VIDEO_DIR]`, which also sets up an environment. The stages, each of
+which is skipped if an earlier run has finished it:
+
+1. videos: without VIDEO_DIR a generated set, one third of it labelled and held out;
+2. pretraining by configs/vclr/vclr_r18_demo.py, without labels, through tools/train.py;
+3. features of the held-out videos: pretrained weights, random weights, raw downscaled pixels;
+4. retrieval and a linear SVM on each: metrics.json;
+5. report.html.
+
+With VIDEO_DIR the backbone is pretrained on your videos. If the folder has class sub-folders, a
+third of each class is held out as queries and the rest is the gallery; else only the loss curves
+are reported.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from mmaction.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from rich.console import Console
+from rich.progress import Progress
+
+from mmssl_video.datasets.synthetic import CLASSES, write_list, write_videos
+from mmssl_video.datasets.unlabeled_videos import VIDEO_SUFFIXES
+from mmssl_video.errors import UserError, one_line_errors
+from mmssl_video.evaluation import FeatureSet, linear_svm, retrieval, write_json
+from mmssl_video.evaluation.extract import (
+    PixelEncoder,
+    build_encoder,
+    extract_features,
+    feature_pipeline,
+)
+from mmssl_video.visualization.report import Curve, read_scalars, write_report
+from mmssl_video.visualization.sheets import retrieval_sheets
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = Path('configs/vclr/vclr_r18_demo.py')
+NUM_PRETRAIN, NUM_GALLERY, NUM_QUERY = 50, 15, 10  # generated videos per class
+console = Console(stderr=True)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'video_dir', nargs='?', help='folder of your own videos, searched recursively'
+    )
+    parser.add_argument(
+        '--seed',
+        type=int,
+        default=int(os.environ.get('SEED', 0)),
+        help='seed of everything: generated videos, splits, weights, training (default $SEED or 0)',
+    )
+    parser.add_argument(
+        '--out', default='work_dirs/demo', help='folder of the results (default work_dirs/demo)'
+    )
+    parser.add_argument('--started', type=float, default=time.time(), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+class Videos:
+    """Where the videos are, and which of them are for what; lists are written to ``folder``."""
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        self.root = root
+        self.pretrain_list = folder / 'pretrain.txt'
+        self.gallery_list = folder / 'gallery.txt'
+        self.query_list = folder / 'query.txt'
+        self.class_names: list[str] = []
+
+    def write_lists(self, pretrain: list, gallery: list, query: list) -> None:
+        """Write the three lists, the first one without labels."""
+        self.pretrain_list.parent.mkdir(parents=True, exist_ok=True)
+        self.pretrain_list.write_text(''.join(f'{name}\n' for name, _ in pretrain))
+        write_list(self.gallery_list, gallery)
+        write_list(self.query_list, query)
+        self.num_pretrain = len(pretrain)
+
+
+def generate_videos(out: Path, seed: int) -> Videos:
+    """Write the generated set, or what an interrupted run has left of it to be written."""
+    root = out / f'videos-seed{seed}'
+    total = NUM_PRETRAIN + NUM_GALLERY + NUM_QUERY
+    with Progress(console=console) as progress:
+        task = progress.add_task('Writing videos', total=total * len(CLASSES))
+        entries = write_videos(root, total, seed, progress=lambda: progress.advance(task))
+    videos = Videos(root, root)
+    cuts = np.cumsum([NUM_PRETRAIN, NUM_GALLERY]) * len(CLASSES)
+    videos.write_lists(entries[: cuts[0]], entries[cuts[0] : cuts[1]], entries[cuts[1] :])
+    videos.class_names = list(CLASSES)
+    return videos
+
+
+def find_videos(video_dir: Path, folder: Path, seed: int) -> Videos:
+    """List a user's videos, and hold out queries if they lie in class sub-folders."""
+    if not video_dir.is_dir():
+        raise UserError(f'{video_dir}: no such folder; give a folder of videos')
+    names = sorted(
+        str(path.relative_to(video_dir))
+        for path in video_dir.rglob('*')
+        if path.suffix.lower() in VIDEO_SUFFIXES
+    )
+    if len(names) < 4:
+        raise UserError(
+            f'{video_dir}: holds {len(names)} videos ({", ".join(VIDEO_SUFFIXES)}); 4 or more are '
+            'needed to contrast them with each other'
+        )
+    videos = Videos(video_dir, folder)
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(Path(name).parts[0] if len(Path(name).parts) > 1 else '', []).append(name)
+    if '' in groups or len(groups) < 2 or min(map(len, groups.values())) < 3:
+        console.print('No class sub-folders with 3 videos or more each: no labels are used.')
+        videos.write_lists([(name, -1) for name in names], [], [])
+        return videos
+    gallery, query = [], []
+    rng = np.random.default_rng(seed)
+    for label, group in enumerate(groups.values()):
+        shuffled = [(group[index], label) for index in rng.permutation(len(group))]
+        query += shuffled[: len(group) // 3]
+        gallery += shuffled[len(group) // 3 :]
+    videos.write_lists(gallery, gallery, query)
+    videos.class_names = list(groups)
+    return videos
+
+
+def pretrain(videos: Videos, work_dir: Path, seed: int, generated: bool) -> Path:
+    """Train through tools/train.py, resuming what an interrupted run has left."""
+    cfg = Config.fromfile(ROOT / CONFIG)
+    options = [
+        f'train_dataloader.dataset.ann_file={videos.pretrain_list.resolve()}',
+        f'train_dataloader.dataset.data_prefix.video={videos.root.resolve()}',
+    ]
+    epochs = cfg.train_cfg.max_epochs
+    if not generated:
+        # As many videos seen in all as with the generated set; batch and queues small enough
+        # that a video seldom meets itself among its negatives.
+        epochs = max(1, round(epochs * NUM_PRETRAIN * len(CLASSES) / videos.num_pretrain))
+        batch = max(2, min(cfg.train_dataloader.batch_size, videos.num_pretrain // 4))
+        queue = max(batch, min(cfg.model.heads.video.queue_size, videos.num_pretrain // 2))
+        options += [
+            f'train_cfg.max_epochs={epochs}',
+            f'default_hooks.checkpoint.interval={max(1, epochs // 6)}',
+            f'param_scheduler.1.end={epochs}',
+            f'train_dataloader.batch_size={batch}',
+            f'model.heads.inter.queue_size={queue}',
+            f'model.heads.video.queue_size={queue}',
+            'train_dataloader.dataset.bad_videos=skip',
+        ]
+    checkpoint = work_dir / f'epoch_{epochs}.pth'
+    if checkpoint.exists():
+        return checkpoint
+    work_dir.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(ROOT / 'tools/train.py'), str(ROOT / CONFIG), '--resume']
+    command += ['--work-dir', str(work_dir), '--seed', str(seed), '--cfg-options', *options]
+    console.print(f'Pretraining on {videos.num_pretrain} videos; log: {work_dir / "train.log"}')
+    with (work_dir / 'train.log').open('a') as log:
+        try:
+            status = subprocess.run(command, stdout=log, cwd=ROOT).returncode
+        except KeyboardInterrupt:
+            console.print('Interrupted: the same command goes on from the last checkpoint.')
+            raise
+    if status:
+        raise UserError(f'pretraining ended with status {status}; see {work_dir / "train.log"}')
+    return checkpoint
+
+
+def evaluate(videos: Videos, checkpoint: Path, seed: int) -> tuple[dict, list]:
+    """Compare the features; percentages, and sheets of the pretrained backbone's retrieval."""
+    cfg = Config.fromfile(ROOT / CONFIG)
+    pipeline = feature_pipeline(cfg)
+    encoders = {
+        'pretrained': build_encoder(cfg, str(checkpoint)),
+        'random': build_encoder(cfg, None, seed),
+        'pixels': PixelEncoder(cfg.model.data_preprocessor),
+    }
+    metrics: dict[str, dict] = {}
+    sheets: list = []
+    for name, encoder in encoders.items():
+        gallery, query = (
+            extract_features(
+                encoder, pipeline, str(path.resolve()), str(videos.root.resolve()), description=name
+            )
+            for path in (videos.gallery_list, videos.query_list)
+        )
+        found = retrieval(gallery, query, [1, 5])
+        svm = linear_svm(gallery, query)
+        metrics[name] = {**found.recall, 'svm_top1': svm['top1']}
+        if name == 'pretrained':
+            chance = {**found.chance, 'svm_top1': svm['chance']}
+            sheets = make_sheets(videos, gallery, query, found)
+    return {**metrics, 'chance': chance}, sheets
+
+
+def make_sheets(videos: Videos, gallery: FeatureSet, query: FeatureSet, found) -> list:
+    """Pictures of what some queries have found."""
+    return retrieval_sheets(
+        gallery,
+        query,
+        found.indices,
+        found.similarities,
+        gallery_root=videos.root,
+        query_root=videos.root,
+        class_names=videos.class_names,
+    )
+
+
+def loss_curves(work_dir: Path) -> dict[str, Curve]:
+    """The logged loss of each objective, with its level at chance."""
+    scalars = read_scalars(work_dir)
+    # MMEngine leaves the config of the run, with its overrides, beside the log.
+    heads = MODELS.build(Config.fromfile(work_dir / CONFIG.name).model).heads
+    return {
+        name: Curve(*scalars[f'loss_{name}'], head.chance_level * head.loss_weight, head.describe())
+        for name, head in heads.items()
+    }
+
+
+def next_commands(videos: Videos, checkpoint: Path) -> list[tuple[str, str]]:
+    """What to do with the checkpoint, as commands that can be pasted."""
+    config, root = CONFIG, videos.root
+    commands = [
+        (
+            'Pretrain on your own videos',
+            'bash tools/demo.sh VIDEO_DIR',
+        ),
+        (
+            'Pretrain with settings of your own, on 1 GPU or CPU, or on 8 GPUs',
+            f'python tools/train.py {config} --cfg-options '
+            'train_dataloader.dataset.data_prefix.video=VIDEO_DIR\n'
+            'bash tools/dist_train.sh configs/vclr/vclr_r50_8x64-3seg-400e_kinetics400-rgb.py 8',
+        ),
+    ]
+    for split in ('gallery', 'query') if videos.class_names else ():
+        commands.append(
+            (
+                f'Features of the {split} videos',
+                f'python tools/extract_features.py {config} {checkpoint} {split}.npz '
+                f'--ann-file {root / split}.txt --data-root {root}',
+            )
+        )
+    if videos.class_names:
+        commands += [
+            ('Linear SVM', 'python tools/linear_svm.py gallery.npz query.npz --out svm.json'),
+            ('Retrieval', 'python tools/retrieval.py gallery.npz query.npz --out retrieval.json'),
+        ]
+    return commands
+
+
+@one_line_errors
+def main() -> None:
+    args = parse_args()
+    init_default_scope('mmaction')
+    out = Path(args.out)
+    if args.video_dir:
+        video_dir = Path(args.video_dir)
+        work_dir = out / f'pretrain-{video_dir.resolve().name}-seed{args.seed}'
+        videos = find_videos(video_dir, work_dir, args.seed)
+    else:
+        work_dir = out / f'pretrain-seed{args.seed}'
+        videos = generate_videos(out, args.seed)
+    checkpoint = pretrain(videos, work_dir, args.seed, generated=not args.video_dir)
+    metrics, sheets = evaluate(videos, checkpoint, args.seed) if videos.class_names else ({}, [])
+    metrics |= {'seed': args.seed, 'seconds': round(time.time() - args.started)}
+    write_json(out / 'metrics.json', metrics)
+    write_report(
+        out / 'report.html',
+        title='VCLR demo',
+        summary=f'VCLR (ResNet-18) pretrained without labels on {videos.num_pretrain} videos'
+        + (' of your own.' if args.video_dir else ', generated for this run.'),
+        metrics=metrics if videos.class_names else None,
+        curves=loss_curves(work_dir),
+        sheets=sheets,
+        commands=next_commands(videos, checkpoint),
+        facts={
+            'Videos': videos.root,
+            'Config': CONFIG,
+            'Checkpoint': checkpoint,
+            'Seed': args.seed,
+            'Seconds': metrics['seconds'],
+        },
+    )
+    print(json.dumps(metrics, indent=2))
+    print(f'report: {out / "report.html"}')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""Test a recognizer or localizer by a config, with the flags of MMAction2's tools/test.py.
+
+    python tools/test.py CONFIG CHECKPOINT
+
+A pretraining config has nothing to test; its backbone is evaluated by tools/extract_features.py
+and then tools/linear_svm.py or tools/retrieval.py.
+"""
+
+import argparse
+import os
+import os.path as osp
+import sys
+
+from mmaction.registry import RUNNERS
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+
+from mmssl_video.compat import prepare_launch
+from mmssl_video.errors import UserError, one_line_errors
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--work-dir', help='folder of the metrics; default work_dirs/<config name>')
+    parser.add_argument('--dump', metavar='PKL', help='write the predictions to a pickle file')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config, e.g. test_dataloader.batch_size=4',
+    )
+    parser.add_argument('--show-dir', help='folder for pictures of the predictions')
+    parser.add_argument('--show', action='store_true', help='show the predictions in a window')
+    parser.add_argument('--interval', type=int, default=1, help='show every interval-th sample')
+    parser.add_argument(
+        '--wait-time', type=float, default=2, help='seconds for which a window stays'
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='who started the processes (set by dist_test.sh and slurm_test.sh)',
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config with the command line merged into it."""
+    for path, kind in ((args.config, 'config file'), (args.checkpoint, 'checkpoint')):
+        if not osp.isfile(path):
+            raise UserError(f'{path}: no such {kind}')
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    if cfg.get('test_dataloader') is None:
+        raise UserError(
+            f'{args.config} has no test_dataloader: a pretraining config is evaluated with '
+            'tools/extract_features.py, then tools/linear_svm.py or tools/retrieval.py'
+        )
+    cfg.launcher = args.launcher
+    cfg.load_from = args.checkpoint
+    cfg.work_dir = args.work_dir or cfg.get(
+        'work_dir', osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    )
+    if args.show or args.show_dir:
+        cfg.default_hooks.visualization = dict(
+            type='VisualizationHook',
+            enable=True,
+            show=args.show,
+            wait_time=args.wait_time,
+            out_dir=args.show_dir,
+            interval=args.interval,
+        )
+    if args.dump:
+        if not args.dump.endswith(('.pkl', '.pickle')):
+            raise UserError(f'--dump {args.dump}: the file must end in .pkl or .pickle')
+        evaluators = cfg.test_evaluator
+        evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+        cfg.test_evaluator = [*evaluators, dict(type='DumpResults', out_file_path=args.dump)]
+    return cfg
+
+
+@one_line_errors
+def main() -> None:
+    cfg = load_config(parse_args())
+    prepare_launch(cfg, cfg.launcher)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.test()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

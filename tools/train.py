@@ -1,0 +1,136 @@
+"""Pretrain (or train) by a config, with the flags of MMAction2's tools/train.py.
+
+    python tools/train.py configs/vclr/vclr_r18_demo.py \
+        --cfg-options train_dataloader.dataset.data_prefix.video=VIDEO_DIR
+
+runs in this process, without a process group; `bash tools/dist_train.sh CONFIG GPUS` runs one
+process per GPU, or as many on a CPU.
+"""
+
+import argparse
+import os
+import os.path as osp
+import sys
+
+from mmaction.registry import RUNNERS
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+
+from mmssl_video.compat import prepare_launch
+from mmssl_video.errors import UserError, one_line_errors
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--work-dir', help='folder of logs and checkpoints; default work_dirs/<config name>'
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='PATH',
+        help='resume from a checkpoint; without PATH from the latest one in the work dir, or '
+        'from the start where there is none',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision in bfloat16, on a GPU or a CPU'
+    )
+    parser.add_argument(
+        '--no-validate', action='store_true', help='leave out validation during training'
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate to the actual batch size by the config's base_batch_size",
+    )
+    parser.add_argument('--seed', type=int, help='random seed; default a random one, in the log')
+    parser.add_argument(
+        '--diff-rank-seed', action='store_true', help='give each process a seed of its own'
+    )
+    parser.add_argument(
+        '--deterministic', action='store_true', help='make cuDNN choose deterministic kernels'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config, e.g. model.heads.order=None '
+        'train_dataloader.batch_size=16; lists as key="[a,b]", nested ones as key="[(a,b),(c,d)]"',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='who started the processes (set by dist_train.sh and slurm_train.sh)',
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config with the command line merged into it."""
+    if not osp.isfile(args.config):
+        raise UserError(f'{args.config}: no such config file; see configs/ for what there is')
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    # MMAction2's order: command line, then config, then the name of the config.
+    cfg.work_dir = args.work_dir or cfg.get(
+        'work_dir', osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    )
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.amp:
+        if cfg.optim_wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
+            raise UserError(
+                f'--amp cannot be combined with optim_wrapper.type={cfg.optim_wrapper.type!r}; '
+                "use 'OptimWrapper' or leave out --amp"
+            )
+        cfg.optim_wrapper.type = 'Bf16OptimWrapper'
+        cfg.optim_wrapper.pop('loss_scale', None)
+    if args.resume == 'auto':
+        cfg.resume, cfg.load_from = True, None
+    elif args.resume is not None:
+        if not osp.isfile(args.resume):
+            raise UserError(f'--resume {args.resume}: no such checkpoint')
+        cfg.resume, cfg.load_from = True, args.resume
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise UserError(
+                f'--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size; add it'
+            )
+        cfg.auto_scale_lr.enable = True
+    randomness = dict(cfg.get('randomness', None) or {})
+    if args.seed is not None:
+        randomness['seed'] = args.seed
+    randomness.setdefault('seed', None)
+    randomness['diff_rank_seed'] = args.diff_rank_seed or randomness.get('diff_rank_seed', False)
+    randomness['deterministic'] = args.deterministic or randomness.get('deterministic', False)
+    cfg.randomness = randomness
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    return cfg
+
+
+@one_line_errors
+def main() -> None:
+    cfg = load_config(parse_args())
+    prepare_launch(cfg, cfg.launcher)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    dataloader = runner.train_loop.dataloader
+    if not len(dataloader):
+        raise UserError(
+            f'{len(dataloader.dataset)} videos are fewer than one batch of '
+            f'{dataloader.batch_size}; lower train_dataloader.batch_size'
+        )
+    runner.train()
+
+
+if __name__ == '__main__':
+    sys.exit(main())
