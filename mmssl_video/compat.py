@@ -50,7 +50,7 @@ from mmaction.registry import OPTIM_WRAPPERS
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.dist import barrier, get_dist_info
-from mmengine.fileio import FileClient
+from mmengine.fileio import get
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner, checkpoint
@@ -468,9 +468,9 @@ def read_avi_in_order():
         def _get_video_reader(self, filename):
             if not os.path.splitext(filename)[1]:
                 filename += '.mp4'  # as upstream
-            if self.file_client is None:
-                self.file_client = FileClient(self.io_backend, **self.kwargs)
-            content = bytes(self.file_client.get(filename))
+            # Not upstream's FileClient, which warns twice in each process that it is deprecated.
+            backend = 'local' if self.io_backend == 'disk' else self.io_backend
+            content = bytes(get(filename, backend_args={'backend': backend, **self.kwargs}))
             if content[:4] == b'RIFF' and content[8:12] == b'AVI ':
                 return AviReader(content, self.num_threads)
             return decord.VideoReader(io.BytesIO(content), num_threads=self.num_threads)

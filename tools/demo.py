@@ -62,20 +62,28 @@ def parse_args() -> argparse.Namespace:
         help='seed of everything: generated videos, splits, weights, training (default $SEED or 0)',
     )
     parser.add_argument(
-        '--out', default='work_dirs/demo', help='folder of the results (default work_dirs/demo)'
+        '--out',
+        default=ROOT / 'work_dirs/demo',
+        help="folder of the results (default work_dirs/demo of the project's folder)",
     )
     parser.add_argument('--started', type=float, default=time.time(), help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+def shown(path: Path) -> str:
+    """A path as one types it in the project's folder."""
+    path = path.resolve()
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 class Videos:
     """Where the videos are, and which of them are for what; lists are written to ``folder``."""
 
     def __init__(self, root: Path, folder: Path) -> None:
-        self.root = root
-        self.pretrain_list = folder / 'pretrain.txt'
-        self.gallery_list = folder / 'gallery.txt'
-        self.query_list = folder / 'query.txt'
+        self.root = root.resolve()
+        self.pretrain_list, self.gallery_list, self.query_list = (
+            folder.resolve() / f'{name}.txt' for name in ('pretrain', 'gallery', 'query')
+        )
         self.class_names: list[str] = []
 
     def write_lists(self, pretrain: list, gallery: list, query: list) -> None:
@@ -138,19 +146,19 @@ def pretrain(videos: Videos, work_dir: Path, seed: int, generated: bool) -> Path
     """Train through tools/train.py, resuming what an interrupted run has left."""
     cfg = Config.fromfile(ROOT / CONFIG)
     options = [
-        f'train_dataloader.dataset.ann_file={videos.pretrain_list.resolve()}',
-        f'train_dataloader.dataset.data_prefix.video={videos.root.resolve()}',
+        f'train_dataloader.dataset.ann_file={videos.pretrain_list}',
+        f'train_dataloader.dataset.data_prefix.video={videos.root}',
     ]
     epochs = cfg.train_cfg.max_epochs
     if not generated:
         # As many videos seen in all as with the generated set; batch and queues small enough
         # that a video seldom meets itself among its negatives.
-        epochs = max(1, round(epochs * NUM_PRETRAIN * len(CLASSES) / videos.num_pretrain))
+        epochs = max(3, round(epochs * NUM_PRETRAIN * len(CLASSES) / videos.num_pretrain))
         batch = max(2, min(cfg.train_dataloader.batch_size, videos.num_pretrain // 4))
         queue = max(batch, min(cfg.model.heads.video.queue_size, videos.num_pretrain // 2))
         options += [
             f'train_cfg.max_epochs={epochs}',
-            f'default_hooks.checkpoint.interval={max(1, epochs // 6)}',
+            f'default_hooks.checkpoint.interval={max(1, epochs // 20)}',
             f'param_scheduler.1.end={epochs}',
             f'train_dataloader.batch_size={batch}',
             f'model.heads.inter.queue_size={queue}',
@@ -162,8 +170,17 @@ def pretrain(videos: Videos, work_dir: Path, seed: int, generated: bool) -> Path
         return checkpoint
     work_dir.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(ROOT / 'tools/train.py'), str(ROOT / CONFIG), '--resume']
-    command += ['--work-dir', str(work_dir), '--seed', str(seed), '--cfg-options', *options]
-    console.print(f'Pretraining on {videos.num_pretrain} videos; log: {work_dir / "train.log"}')
+    command += [
+        '--work-dir',
+        str(work_dir.resolve()),
+        '--seed',
+        str(seed),
+        '--cfg-options',
+        *options,
+    ]
+    console.print(
+        f'Pretraining on {videos.num_pretrain} videos; log: {shown(work_dir / "train.log")}'
+    )
     with (work_dir / 'train.log').open('a') as log:
         try:
             status = subprocess.run(command, stdout=log, cwd=ROOT).returncode
@@ -171,7 +188,9 @@ def pretrain(videos: Videos, work_dir: Path, seed: int, generated: bool) -> Path
             console.print('Interrupted: the same command goes on from the last checkpoint.')
             raise
     if status:
-        raise UserError(f'pretraining ended with status {status}; see {work_dir / "train.log"}')
+        raise UserError(
+            f'pretraining ended with status {status}; see {shown(work_dir / "train.log")}'
+        )
     return checkpoint
 
 
@@ -188,9 +207,7 @@ def evaluate(videos: Videos, checkpoint: Path, seed: int) -> tuple[dict, list]:
     sheets: list = []
     for name, encoder in encoders.items():
         gallery, query = (
-            extract_features(
-                encoder, pipeline, str(path.resolve()), str(videos.root.resolve()), description=name
-            )
+            extract_features(encoder, pipeline, str(path), str(videos.root), description=name)
             for path in (videos.gallery_list, videos.query_list)
         )
         found = retrieval(gallery, query, [1, 5])
@@ -228,7 +245,7 @@ def loss_curves(work_dir: Path) -> dict[str, Curve]:
 
 def next_commands(videos: Videos, checkpoint: Path) -> list[tuple[str, str]]:
     """What to do with the checkpoint, as commands that can be pasted."""
-    config, root = CONFIG, videos.root
+    config, root = CONFIG, shown(videos.root)
     commands = [
         (
             'Pretrain on your own videos',
@@ -241,12 +258,13 @@ def next_commands(videos: Videos, checkpoint: Path) -> list[tuple[str, str]]:
             'bash tools/dist_train.sh configs/vclr/vclr_r50_8x64-3seg-400e_kinetics400-rgb.py 8',
         ),
     ]
-    for split in ('gallery', 'query') if videos.class_names else ():
+    lists = {'gallery': videos.gallery_list, 'query': videos.query_list}
+    for split, ann_file in lists.items() if videos.class_names else ():
         commands.append(
             (
                 f'Features of the {split} videos',
-                f'python tools/extract_features.py {config} {checkpoint} {split}.npz '
-                f'--ann-file {root / split}.txt --data-root {root}',
+                f'python tools/extract_features.py {config} {shown(checkpoint)} {split}.npz '
+                f'--ann-file {shown(ann_file)} --data-root {root}',
             )
         )
     if videos.class_names:
@@ -283,15 +301,15 @@ def main() -> None:
         sheets=sheets,
         commands=next_commands(videos, checkpoint),
         facts={
-            'Videos': videos.root,
+            'Videos': shown(videos.root),
             'Config': CONFIG,
-            'Checkpoint': checkpoint,
+            'Checkpoint': shown(checkpoint),
             'Seed': args.seed,
             'Seconds': metrics['seconds'],
         },
     )
     print(json.dumps(metrics, indent=2))
-    print(f'report: {out / "report.html"}')
+    print(f'report: {shown(out / "report.html")}')
 
 
 if __name__ == '__main__':

@@ -1,21 +1,25 @@
 """Projection MLP (SimCLR, Sec. 2.1; MoCo v2)."""
 
 from mmaction.registry import MODELS
+from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 
 @MODELS.register_module()
 class ProjectionMLP(BaseModule):
-    """Linear layers with ReLU between them; no normalisation and none after the last.
+    """Linear layers with ReLU between them, nothing after the last.
 
-    The defaults are VCLR's and MoCo v2's for a ResNet-50: 2048 - 2048 - ReLU - 128.
+    The defaults are VCLR's and MoCo v2's for a ResNet-50: 2048 - 2048 - ReLU - 128, no
+    normalisation.
 
     Args:
         in_channels (int): Length of a backbone feature.
         hidden_channels (int): Length between layers.
         out_channels (int): Length of an embedding.
         num_layers (int): Number of linear layers.
+        norm_cfg (dict, optional): Normalisation before each ReLU, e.g. ``dict(type='BN1d')`` or
+            ``dict(type='SyncBN')``.
         init_cfg (dict, optional): MMEngine initialisation; default torch's of ``nn.Linear``.
     """
 
@@ -25,16 +29,20 @@ class ProjectionMLP(BaseModule):
         hidden_channels: int = 2048,
         out_channels: int = 128,
         num_layers: int = 2,
+        norm_cfg: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.out_channels = out_channels
-        widths = [in_channels] + [hidden_channels] * (num_layers - 1) + [out_channels]
-        layers: list[nn.Module] = [nn.Linear(widths[0], widths[1])]
-        for width, next_width in zip(widths[1:], widths[2:], strict=False):
-            layers += [nn.ReLU(inplace=True), nn.Linear(width, next_width)]
-        self.layers = nn.Sequential(*layers)
+        layers: list[nn.Module] = []
+        for _ in range(num_layers - 1):
+            layers.append(nn.Linear(in_channels, hidden_channels, bias=norm_cfg is None))
+            if norm_cfg is not None:
+                layers.append(build_norm_layer(norm_cfg, hidden_channels)[1])
+            layers.append(nn.ReLU(inplace=True))
+            in_channels = hidden_channels
+        self.layers = nn.Sequential(*layers, nn.Linear(in_channels, out_channels))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features [..., in_channels] to embeddings [..., out_channels], not normalised."""
-        return self.layers(features)
+        return self.layers(features.flatten(0, -2)).unflatten(0, features.shape[:-1])

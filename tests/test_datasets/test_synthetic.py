@@ -1,0 +1,175 @@
+import re
+
+import av
+import decord
+import numpy as np
+import pytest
+from scipy.stats import skew
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mmssl_video.datasets import synthetic
+from mmssl_video.datasets.synthetic import (
+    CLASSES,
+    encode_video,
+    render_video,
+    write_list,
+    write_videos,
+)
+from mmssl_video.errors import UserError
+
+SMALL = dict(classes=('dots', 'maze'), size=(64, 48), num_frames=6)
+
+
+@pytest.fixture(scope='module')
+def statistics():
+    """Pixel statistics of 12 x 24 rendered videos, by name: [288, 3], and the labels [288]."""
+    columns = dict(mean=[], std=[], median=[], minimum=[], maximum=[], skewness=[])
+    labels = []
+    for number in range(24):
+        for label, name in enumerate(CLASSES):
+            rng = np.random.default_rng([label, number])
+            pixels = render_video(name, rng, num_frames=8).reshape(-1, 3)[::2].astype(np.float32)
+            columns['mean'].append(pixels.mean(0))
+            columns['std'].append(pixels.std(0))
+            columns['median'].append(np.median(pixels, 0))
+            columns['minimum'].append(np.percentile(pixels, 1, axis=0))
+            columns['maximum'].append(np.percentile(pixels, 99, axis=0))
+            columns['skewness'].append(skew(pixels, axis=0))
+            labels.append(label)
+    return {key: np.array(value) for key, value in columns.items()}, np.array(labels)
+
+
+@pytest.mark.parametrize('name', ['mean', 'std', 'median', 'minimum', 'maximum', 'skewness'])
+@pytest.mark.parametrize(
+    'classifier',
+    [LogisticRegression(max_iter=1000), KNeighborsClassifier(10)],
+    ids=['linear', 'knn'],
+)
+def test_no_pixel_statistic_tells_the_class(statistics, name, classifier):
+    columns, labels = statistics
+    accuracy = cross_val_score(
+        make_pipeline(StandardScaler(), classifier), columns[name], labels, cv=4
+    ).mean()
+    # Chance is 1/12; the bound is four standard deviations of a guess over 288 videos above it.
+    chance = 1 / len(CLASSES)
+    assert accuracy < chance + 4 * (chance * (1 - chance) / len(labels)) ** 0.5
+
+
+def test_same_seed_same_bytes_other_seed_other_video(tmp_path):
+    runs = {'a': 3, 'b': 3, 'c': 4}
+    for folder, seed in runs.items():
+        entries = write_videos(tmp_path / folder, 2, seed, **SMALL)
+    first, again, other = (
+        [(tmp_path / folder / path).read_bytes() for path, _ in entries] for folder in runs
+    )
+    assert first == again
+    assert len(set(first + other)) == 8
+
+
+def test_a_video_does_not_depend_on_the_rest_of_the_set(tmp_path):
+    write_videos(tmp_path / 'all', 3, 0, **SMALL)
+    write_videos(tmp_path / 'one', 3, 0, **(SMALL | dict(classes=('maze',))), num_workers=1)
+    for number in range(3):
+        path = f'maze/{number:05d}.mp4'
+        assert (tmp_path / 'all' / path).read_bytes() == (tmp_path / 'one' / path).read_bytes()
+
+
+def test_entries_are_balanced_in_every_slice_and_listed(tmp_path):
+    entries = write_videos(tmp_path, 3, 0, **SMALL)
+    assert [label for _, label in entries] == [0, 1] * 3
+    assert sorted(path for path, _ in entries) == sorted(
+        str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*.mp4')
+    )
+    write_list(tmp_path / 'list.txt', entries)
+    assert (tmp_path / 'list.txt').read_text().splitlines()[:2] == [
+        'dots/00000.mp4 0',
+        'maze/00000.mp4 1',
+    ]
+
+
+def test_resume_writes_only_what_is_missing(tmp_path):
+    entries = write_videos(tmp_path, 2, 0, **SMALL)
+    missing, kept = tmp_path / entries[0][0], tmp_path / entries[1][0]
+    content, modified = missing.read_bytes(), kept.stat().st_mtime_ns
+    missing.unlink()
+    ticks = []
+    write_videos(tmp_path, 2, 0, **SMALL, progress=lambda: ticks.append(1))
+    assert missing.read_bytes() == content
+    assert kept.stat().st_mtime_ns == modified
+    assert len(ticks) == 4
+
+
+def test_an_interrupted_run_leaves_no_half_file(tmp_path, monkeypatch):
+    def stop(source, target):
+        raise KeyboardInterrupt
+
+    entries = write_videos(tmp_path / 'whole', 1, 0, **SMALL)
+    (tmp_path / 'set').mkdir()
+    (tmp_path / 'set' / 'settings.json').write_text(
+        (tmp_path / 'whole' / 'settings.json').read_text()
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(synthetic.os, 'replace', stop)
+        with pytest.raises(KeyboardInterrupt):
+            write_videos(tmp_path / 'set', 1, 0, **SMALL)
+    assert not list((tmp_path / 'set').rglob('*.mp4'))
+    write_videos(tmp_path / 'set', 1, 0, **SMALL)
+    for path, _ in entries:
+        assert (tmp_path / 'set' / path).read_bytes() == (tmp_path / 'whole' / path).read_bytes()
+
+
+def test_other_settings_in_one_folder_are_refused(tmp_path):
+    write_videos(tmp_path, 1, 0, **SMALL)
+    with pytest.raises(UserError, match='other settings'):
+        write_videos(tmp_path, 1, 1, **SMALL)
+
+
+def test_unknown_class_is_named(tmp_path):
+    with pytest.raises(UserError, match='tartan'):
+        write_videos(tmp_path, 1, 0, classes=('tartan',))
+
+
+@pytest.mark.parametrize('class_name', CLASSES)
+def test_default_video_survives_h264_and_decord(tmp_path, class_name):
+    frames = render_video(class_name, np.random.default_rng(0))
+    assert frames.shape == (30, 72, 96, 3) and frames.dtype == np.uint8
+    path = tmp_path / 'video.mp4'
+    encode_video(path, frames, fps=10, options=dict(crf='23'))
+    decoded = decord.VideoReader(str(path), num_threads=1).get_batch(range(30)).asnumpy()
+    assert decoded.shape == frames.shape
+    error = np.abs(decoded.astype(int) - frames).mean(axis=(1, 2, 3))
+    assert error.max() < 25  # 4:2:0 chroma and quantisation
+    # Nearest to its own frame and to no other: nothing lost, nothing moved.
+    distance = np.abs(decoded[:, None, ::4, ::4].astype(int) - frames[None, :, ::4, ::4])
+    assert (distance.mean(axis=(2, 3, 4)).argmin(1) == np.arange(30)).all()
+
+
+def test_encode_video_keeps_codec_rate_and_key_frames(tmp_path):
+    frames = np.zeros((25, 48, 64, 3), np.uint8)
+    encode_video(tmp_path / 'new' / 'v.mp4', frames, fps=30, keyframe_interval=10)
+    with av.open(str(tmp_path / 'new' / 'v.mp4')) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == 'h264'
+        assert stream.average_rate == 30
+        keys = [i for i, frame in enumerate(container.decode(stream)) if frame.key_frame]
+    assert keys == [0, 10, 20]
+
+
+@pytest.mark.parametrize(
+    'frames',
+    [
+        np.zeros((2, 48, 64), np.uint8),
+        np.zeros((2, 48, 64, 3), np.float32),
+        np.zeros((0, 48, 64, 3), np.uint8),
+        np.zeros((2, 47, 64, 3), np.uint8),
+    ],
+    ids=['no channels', 'float', 'empty', 'odd height'],
+)
+def test_encode_video_refuses_what_it_cannot_write(tmp_path, frames):
+    with pytest.raises(UserError, match=re.escape(str(tmp_path / 'v.mp4'))):
+        encode_video(tmp_path / 'v.mp4', frames)
+    assert not list(tmp_path.iterdir())
