@@ -50,7 +50,7 @@ setup(
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    python_requires='>=3.10',
+    python_requires='>=3.10,<3.13',  # numpy 1 has no wheels for 3.13
     packages=find_packages(include=['mmssl_video', 'mmssl_video.*']),
     package_data={'mmssl_video': ['**/*.j2']},
     cmdclass={'build_py': BuildWithMim},

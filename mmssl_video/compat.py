@@ -209,7 +209,7 @@ def load_checkpoint_file(
         if culprit:
             raise UserError(
                 f'{path}: holds {culprit[1]}, which could run code on loading; if you trust where '
-                f'the file comes from, set {TRUST_VARIABLE}=1'
+                f'the file comes from, set {TRUST_VARIABLE}=1 (convert_weights.py: --trust)'
             ) from error
         reason = str(error).strip().split('\n')[0] or type(error).__name__
         raise UserError(

@@ -1,5 +1,6 @@
 """VCLR in miniature, for tests: a backbone of two convolutions, small videos, a complete config."""
 
+import importlib.util
 from pathlib import Path
 
 import av
@@ -17,6 +18,14 @@ init_default_scope('mmaction')
 REPOSITORY = Path(__file__).resolve().parents[1]
 CHANNELS = 12
 SEGMENTS = 3
+
+
+def load_tool(name: str):
+    """The module of ``tools/<name>.py``, which is in no package."""
+    spec = importlib.util.spec_from_file_location(f'tool_{name}', REPOSITORY / f'tools/{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @MODELS.register_module()

@@ -20,6 +20,7 @@ import os
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,12 @@ def shown(path: Path) -> str:
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
+def fingerprint(video_dir: Path) -> str:
+    """A name for a folder with what is in it now; other videos make another run."""
+    names = sorted(str(path) for path in video_dir.resolve().rglob('*'))
+    return f'{video_dir.resolve().name}-{zlib.crc32(chr(10).join(names).encode()):08x}'
+
+
 class Videos:
     """Where the videos are, and which of them are for what; lists are written to ``folder``."""
 
@@ -127,7 +134,8 @@ def find_videos(video_dir: Path, folder: Path, seed: int) -> Videos:
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(Path(name).parts[0] if len(Path(name).parts) > 1 else '', []).append(name)
-    if '' in groups or len(groups) < 2 or min(map(len, groups.values())) < 3:
+    num_gallery = sum(len(group) - len(group) // 3 for group in groups.values())
+    if '' in groups or len(groups) < 2 or min(map(len, groups.values())) < 3 or num_gallery < 5:
         console.print('No class sub-folders with 3 videos or more each: no labels are used.')
         videos.write_lists([(name, -1) for name in names], [], [])
         return videos
@@ -145,10 +153,10 @@ def find_videos(video_dir: Path, folder: Path, seed: int) -> Videos:
 def pretrain(videos: Videos, work_dir: Path, seed: int, generated: bool) -> Path:
     """Train through tools/train.py, resuming what an interrupted run has left."""
     cfg = Config.fromfile(ROOT / CONFIG)
-    options = [
-        f'train_dataloader.dataset.ann_file={videos.pretrain_list}',
-        f'train_dataloader.dataset.data_prefix.video={videos.root}',
-    ]
+    options = {
+        'train_dataloader.dataset.ann_file': str(videos.pretrain_list),
+        'train_dataloader.dataset.data_prefix.video': str(videos.root),
+    }
     epochs = cfg.train_cfg.max_epochs
     if not generated:
         # As many videos seen in all as with the generated set; batch and queues small enough
@@ -156,28 +164,25 @@ def pretrain(videos: Videos, work_dir: Path, seed: int, generated: bool) -> Path
         epochs = max(3, round(epochs * NUM_PRETRAIN * len(CLASSES) / videos.num_pretrain))
         batch = max(2, min(cfg.train_dataloader.batch_size, videos.num_pretrain // 4))
         queue = max(batch, min(cfg.model.heads.video.queue_size, videos.num_pretrain // 2))
-        options += [
-            f'train_cfg.max_epochs={epochs}',
-            f'default_hooks.checkpoint.interval={max(1, epochs // 20)}',
-            f'param_scheduler.1.end={epochs}',
-            f'train_dataloader.batch_size={batch}',
-            f'model.heads.inter.queue_size={queue}',
-            f'model.heads.video.queue_size={queue}',
-            'train_dataloader.dataset.bad_videos=skip',
-        ]
+        options |= {
+            'train_cfg.max_epochs': epochs,
+            'default_hooks.checkpoint.interval': max(1, epochs // 20),
+            'param_scheduler.1.end': epochs,
+            'train_dataloader.batch_size': batch,
+            'model.heads.inter.queue_size': queue,
+            'model.heads.video.queue_size': queue,
+            'train_dataloader.dataset.bad_videos': 'skip',
+        }
     checkpoint = work_dir / f'epoch_{epochs}.pth'
     if checkpoint.exists():
         return checkpoint
-    work_dir.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(ROOT / 'tools/train.py'), str(ROOT / CONFIG), '--resume']
-    command += [
-        '--work-dir',
-        str(work_dir.resolve()),
-        '--seed',
-        str(seed),
-        '--cfg-options',
-        *options,
-    ]
+    # A config file, since --cfg-options cannot take a path with a space or a comma.
+    cfg.merge_from_dict(options)
+    config = work_dir / 'settings' / CONFIG.name
+    config.parent.mkdir(parents=True, exist_ok=True)
+    cfg.dump(config)
+    command = [sys.executable, str(ROOT / 'tools/train.py'), str(config.resolve()), '--resume']
+    command += ['--work-dir', str(work_dir.resolve()), '--seed', str(seed)]
     console.print(
         f'Pretraining on {videos.num_pretrain} videos; log: {shown(work_dir / "train.log")}'
     )
@@ -207,7 +212,9 @@ def evaluate(videos: Videos, checkpoint: Path, seed: int) -> tuple[dict, list]:
     sheets: list = []
     for name, encoder in encoders.items():
         gallery, query = (
-            extract_features(encoder, pipeline, str(path), str(videos.root), description=name)
+            extract_features(
+                encoder, pipeline, str(path), str(videos.root), description=name, skip_bad=True
+            )
             for path in (videos.gallery_list, videos.query_list)
         )
         found = retrieval(gallery, query, [1, 5])
@@ -246,11 +253,11 @@ def loss_curves(work_dir: Path) -> dict[str, Curve]:
 def next_commands(videos: Videos, checkpoint: Path) -> list[tuple[str, str]]:
     """What to do with the checkpoint, as commands that can be pasted."""
     config, root = CONFIG, shown(videos.root)
-    commands = [
-        (
-            'Pretrain on your own videos',
-            'bash tools/demo.sh VIDEO_DIR',
-        ),
+    commands = []
+    if Path(sys.prefix) == ROOT / '.venv':
+        commands.append(('Use the environment of this run', 'source .venv/bin/activate'))
+    commands += [
+        ('Pretrain on your own videos', 'bash tools/demo.sh VIDEO_DIR'),
         (
             'Pretrain with settings of your own, on 1 GPU or CPU, or on 8 GPUs',
             f'python tools/train.py {config} --cfg-options '
@@ -282,7 +289,7 @@ def main() -> None:
     out = Path(args.out)
     if args.video_dir:
         video_dir = Path(args.video_dir)
-        work_dir = out / f'pretrain-{video_dir.resolve().name}-seed{args.seed}'
+        work_dir = out / f'pretrain-{fingerprint(video_dir)}-seed{args.seed}'
         videos = find_videos(video_dir, work_dir, args.seed)
     else:
         work_dir = out / f'pretrain-seed{args.seed}'

@@ -1,7 +1,7 @@
 """Write one feature vector per video, for tools/linear_svm.py and tools/retrieval.py.
 
     python tools/extract_features.py configs/vclr/vclr_r18_demo.py \
-        work_dirs/vclr_r18_demo/epoch_30.pth train.npz --ann-file train.txt --data-root VIDEO_DIR
+        work_dirs/vclr_r18_demo/epoch_20.pth train.npz --ann-file train.txt --data-root VIDEO_DIR
 
 The file holds `features` float32 [N, D], `labels` int64 [N] (-1 where the list has none) and
 `names` [N]. CHECKPOINT `none` stands for random weights, the baseline.
@@ -16,6 +16,8 @@ from mmengine.registry import init_default_scope
 
 from mmssl_video.errors import UserError, one_line_errors
 from mmssl_video.evaluation.extract import build_encoder, extract_features, feature_pipeline
+
+DATASET_OPTIONS = ('filename_tmpl', 'start_index', 'backend_args')
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,6 +41,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, default=4, help='videos at a time (default 4)')
     parser.add_argument(
         '--workers', type=int, default=2, help='decoding processes, 0 for none (default 2)'
+    )
+    parser.add_argument(
+        '--skip-bad',
+        action='store_true',
+        help='leave out videos that cannot be read, with a warning, instead of stopping',
     )
     parser.add_argument('--seed', type=int, default=0, help='seed of random weights (default 0)')
     parser.add_argument(
@@ -66,8 +73,17 @@ def main() -> None:
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     pipeline = feature_pipeline(cfg, args.num_frames)
     model = build_encoder(cfg, checkpoint, args.seed)
+    trained_on = cfg.get('train_dataloader', {}).get('dataset', {})
     features = extract_features(
-        model, pipeline, args.ann_file, args.data_root, args.batch_size, args.workers
+        model,
+        pipeline,
+        args.ann_file,
+        args.data_root,
+        args.batch_size,
+        args.workers,
+        skip_bad=args.skip_bad,
+        # Where the files are called or stored in a way of their own, those of evaluation are too.
+        dataset={key: trained_on[key] for key in DATASET_OPTIONS if key in trained_on},
     )
     features.save(args.out)
     print(f'{args.out}: {len(features.labels)} videos, {features.features.shape[1]} dimensions')

@@ -14,7 +14,7 @@ import sys
 
 from mmaction.registry import RUNNERS
 from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmssl_video.compat import prepare_launch
 from mmssl_video.errors import UserError, one_line_errors
@@ -93,13 +93,8 @@ def load_config(args: argparse.Namespace) -> Config:
                 "use 'OptimWrapper' or leave out --amp"
             )
         cfg.optim_wrapper.type = 'Bf16OptimWrapper'
-        cfg.optim_wrapper.pop('loss_scale', None)
-    if args.resume == 'auto':
-        cfg.resume, cfg.load_from = True, None
-    elif args.resume is not None:
-        if not osp.isfile(args.resume):
-            raise UserError(f'--resume {args.resume}: no such checkpoint')
-        cfg.resume, cfg.load_from = True, args.resume
+        for option in ('loss_scale', 'dtype', 'use_fsdp'):  # of AmpOptimWrapper
+            cfg.optim_wrapper.pop(option, None)
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise UserError(
@@ -115,6 +110,13 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.randomness = randomness
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
+    if args.resume is not None:
+        if args.resume != 'auto' and not osp.isfile(args.resume):
+            raise UserError(f'--resume {args.resume}: no such checkpoint')
+        latest = find_latest_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
+        # With nothing to resume from, the run starts, from the config's load_from if it has one.
+        cfg.resume = latest is not None
+        cfg.load_from = latest or cfg.get('load_from')
     return cfg
 
 

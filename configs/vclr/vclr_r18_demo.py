@@ -7,8 +7,8 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# The paper starts from MoCo v2's weights. From random ones, all embeddings of a plain MLP are alike
-# and stay so for hundreds of iterations; normalisation sets them apart from the first.
+# The authors start from MoCo v2's weights. From random ones, all embeddings of a plain MLP are
+# alike and stay so for hundreds of iterations; normalisation sets them apart from the first.
 projector = dict(
     type='ProjectionMLP',
     in_channels=512,

@@ -12,5 +12,5 @@ train_dataloader = dict(
     )
 )
 
-# The paper starts from MoCo v2 (200 epochs): convert it with tools/convert_weights.py and add
-# --cfg-options load_from=MOCO_V2_FOR_VCLR.pth
+# The authors' code starts from MoCo v2 (200 epochs): convert it with tools/convert_weights.py and
+# add --cfg-options load_from=MOCO_V2_FOR_VCLR.pth

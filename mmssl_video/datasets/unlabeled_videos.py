@@ -19,6 +19,7 @@ from mmengine.logging import print_log
 from mmssl_video.errors import UserError
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.webm', '.mov', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
+MAX_NAMED = 20  # files left out at the start that are named one by one
 BAD_VIDEOS_REMEDY = (
     "remove it, or set train_dataloader.dataset.bad_videos='skip' to train without it"
 )
@@ -109,6 +110,11 @@ class UnlabeledVideoDataset(BaseActionDataset):
         """Folder that the names in the list are relative to."""
         return self.data_prefix['img' if self.frames else 'video']
 
+    @property
+    def _remedy(self) -> str:
+        # A test needs every video of its list, so there it is no way out to skip one.
+        return 'remove it from the list and the folder' if self.test_mode else BAD_VIDEOS_REMEDY
+
     # -- The list of videos ------------------------------------------------------------------
 
     def load_data_list(self) -> list[dict]:
@@ -193,20 +199,27 @@ class UnlabeledVideoDataset(BaseActionDataset):
             return entries
         with ThreadPoolExecutor(16) as pool:
             faults = list(pool.map(_fault, entries))
-        for entry, fault in zip(entries, faults, strict=True):
-            line = entry.pop('line', None)
+        lines = [entry.pop('line', None) for entry in entries]
+        good, bad = [], []
+        for entry, line, fault in zip(entries, lines, faults, strict=True):
             if fault is None:
-                continue
-            where = source if line is None else f'{source}, line {line}'
-            message = f'{where}: {entry.get("filename") or entry["frame_dir"]} {fault}'
+                good.append(entry)
+            else:
+                where = source if line is None else f'{source}, line {line}'
+                bad.append(f'{where}: {entry.get("filename") or entry["frame_dir"]} {fault}')
+        if bad:
+            others = f' ({len(bad) - 1} more like it)' if len(bad) > 1 else ''
             if self.bad_videos == 'raise':
-                more = sum(f is not None for f in faults) - 1
-                others = f' ({more} more like it)' if more else ''
-                raise UserError(f'{message}{others}; {BAD_VIDEOS_REMEDY}')
-            print_log(f'left out: {message}', logger='current', level=logging.WARNING)
-        good = [entry for entry, fault in zip(entries, faults, strict=True) if fault is None]
-        if not good:
-            raise UserError(f'{source}: none of its {len(entries)} videos can be read')
+                raise UserError(f'{bad[0]}{others}; {self._remedy}')
+            if not good:
+                raise UserError(
+                    f'{bad[0]}{others}, so none is left; check dataset.data_prefix and ann_file'
+                )
+            for message in bad[:MAX_NAMED]:
+                print_log(f'left out: {message}', logger='current', level=logging.WARNING)
+            if len(bad) > MAX_NAMED:
+                message = f'left out: {len(bad) - MAX_NAMED} more of {len(entries)} like these'
+                print_log(message, logger='current', level=logging.WARNING)
         return good
 
     # -- Samples -----------------------------------------------------------------------------
@@ -229,7 +242,10 @@ class UnlabeledVideoDataset(BaseActionDataset):
         self._draw_state[1] = epoch
 
     def prepare_data(self, idx: int) -> dict:
-        """Run the pipeline; where a bad video is skipped, the next one takes its place."""
+        """Run the pipeline; where a bad video is skipped, the next one takes its place.
+
+        In test mode nothing can take its place: its ``inputs`` are empty.
+        """
         num_videos = len(self)
         if not -num_videos <= idx < num_videos:
             raise IndexError(f'sample {idx} of a dataset of {num_videos}')  # ends a for loop
@@ -246,10 +262,12 @@ class UnlabeledVideoDataset(BaseActionDataset):
                 # Decoders raise types of their own; what matters is which file it was.
                 message = f'{name} cannot be read ({_first_line(error)})'
                 if self.bad_videos == 'raise':
-                    raise UserError(f'{message}; {BAD_VIDEOS_REMEDY}') from error
+                    raise UserError(f'{message}; {self._remedy}') from error
                 if name not in self._reported:
                     self._reported.add(name)
                     print_log(f'left out: {message}', logger='current', level=logging.WARNING)
+                if self.test_mode:
+                    return {'inputs': torch.empty(0), 'data_samples': None}
         raise UserError(f'{attempt + 1} videos in a row cannot be read, the last one: {message}')
 
     @contextmanager

@@ -1,5 +1,7 @@
 """Features of whole videos from a config and a checkpoint."""
 
+from copy import deepcopy
+
 import torch
 from mmaction.registry import MODELS
 from mmengine.config import Config
@@ -22,7 +24,7 @@ def build_encoder(cfg: Config, checkpoint: str | None, seed: int = 0) -> nn.Modu
     """Build the config's model with the backbone of a checkpoint, in eval mode on the device.
 
     Args:
-        cfg: Of pretraining or of a recognizer of MMAction2.
+        cfg: Of pretraining or of a recognizer of MMAction2; weights that it names are not loaded.
         checkpoint: A file with a ``backbone.`` in MMAction2's key layout; ``None`` for the random
             weights of the config's initialisation.
         seed: Seed of the random weights.
@@ -31,7 +33,13 @@ def build_encoder(cfg: Config, checkpoint: str | None, seed: int = 0) -> nn.Modu
         UserError: If the checkpoint's backbone does not fit the config's, key by key.
     """
     torch.manual_seed(seed)
-    model = MODELS.build(cfg.model)
+    model_cfg = deepcopy(cfg.model)
+    # What MMAction2's configs start from would else take the place of the random weights.
+    if 'pretrained' in model_cfg.backbone:
+        model_cfg.backbone.pretrained = None
+    if (model_cfg.backbone.get('init_cfg') or {}).get('type') == 'Pretrained':
+        model_cfg.backbone.pop('init_cfg')
+    model = MODELS.build(model_cfg)
     if checkpoint is None:
         model.init_weights()
     else:
@@ -43,7 +51,12 @@ def build_encoder(cfg: Config, checkpoint: str | None, seed: int = 0) -> nn.Modu
             if key.removeprefix('module.').startswith('backbone.')
         }
         wanted = model.backbone.state_dict()
-        faults = [f'{key} is missing' for key in wanted if key not in state]
+        faults = [
+            f'{key} is missing'
+            for key in wanted
+            # A counter that weights of other projects may lack, and that evaluation does not read.
+            if key not in state and not key.endswith('num_batches_tracked')
+        ]
         faults += [f'{key} is not in the config' for key in state if key not in wanted]
         faults += [
             f'{key} is {tuple(state[key].shape)}, not {tuple(wanted[key].shape)}'
@@ -112,6 +125,8 @@ def extract_features(
     batch_size: int = 4,
     num_workers: int = 2,
     description: str = 'Features',
+    skip_bad: bool = False,
+    dataset: dict | None = None,
 ) -> FeatureSet:
     """Average the backbone's features over the frames or clips of each video.
 
@@ -123,6 +138,8 @@ def extract_features(
         batch_size: Videos at a time.
         num_workers: Processes that decode; 0 for none.
         description: Label of the progress bar.
+        skip_bad: Whether to leave out videos that cannot be read, each with a warning.
+        dataset: Further arguments of ``UnlabeledVideoDataset``, e.g. ``filename_tmpl``.
 
     Raises:
         UserError: If a video cannot be read, or the list has none.
@@ -139,19 +156,26 @@ def extract_features(
                 data_prefix={'img' if raw_frames else 'video': data_root},
                 pipeline=pipeline,
                 test_mode=True,
+                bad_videos='skip' if skip_bad else 'raise',
+                **(dataset or {}),
             ),
         )
     )
-    features, labels = [], []
+    dataset = dataloader.dataset
+    features, labels, names = [], [], []
+    index = 0
     console = Console(stderr=True)
     for batch in track(dataloader, description, console=console, disable=not console.is_terminal):
+        read = [row for row, clips in enumerate(batch['inputs']) if len(clips)]
+        names += [dataset.get_name(index + row) for row in read]
+        index += len(batch['inputs'])
+        if not read:
+            continue
+        batch = {key: [values[row] for row in read] for key, values in batch.items()}
         batch = model.data_preprocessor(batch, training=False)
         clips = encode(model.backbone, batch['inputs'], model.data_preprocessor.format_shape)
         features.append(clips.mean(dim=1).float().cpu())
         labels += [int(sample.gt_label) for sample in batch['data_samples']]
-    dataset = dataloader.dataset
-    return FeatureSet(
-        features=torch.cat(features).numpy(),
-        labels=labels,
-        names=[dataset.get_name(index) for index in range(len(dataset))],
-    )
+    if not names:
+        raise UserError(f'{ann_file or data_root}: none of its videos can be read')
+    return FeatureSet(torch.cat(features).numpy(), labels, names)

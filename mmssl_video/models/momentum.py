@@ -1,5 +1,6 @@
 """The target network of momentum contrast: EMA weights, shuffled batch normalisation."""
 
+from collections.abc import Callable
 from copy import deepcopy
 
 import torch
@@ -59,7 +60,7 @@ class MomentumCopy(nn.Module):
 
 
 @torch.no_grad()
-def forward_shuffled(module: nn.Module, images: Tensor) -> Tensor:
+def forward_shuffled(module: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """Forward a batch shuffled across processes (shuffle-BN: MoCo, Sec. 3.3).
 
     A query and its keys then meet different samples in batch normalisation, and the statistics do

@@ -381,7 +381,20 @@ def test_all_files_bad(tmp_path):
     for name in ('a.mp4', 'b.mp4'):
         (tmp_path / name).write_bytes(b'')
     message = one_line_error(data_prefix=dict(video=str(tmp_path)), bad_videos='skip')
-    assert message == f'{tmp_path}: none of its 2 videos can be read'
+    assert message == (
+        f'{tmp_path}: {tmp_path}/a.mp4 is empty (0 bytes) (1 more like it), so none is left; '
+        'check dataset.data_prefix and ann_file'
+    )
+
+
+def test_many_files_left_out_are_counted(tmp_path, left_out, write_numbered_video):
+    """A wrong folder under a long list is no flood."""
+    write_numbered_video(tmp_path / 'a.mp4', 4)
+    lines = ['a.mp4', *(f'gone{i}.mp4' for i in range(25))]
+    (tmp_path / 'list.txt').write_text('\n'.join(lines))
+    source = dict(ann_file=str(tmp_path / 'list.txt'), data_prefix=dict(video=str(tmp_path)))
+    assert names(build(bad_videos='skip', **source)) == ['a.mp4']
+    assert len(left_out) == 21 and left_out[-1] == '5 more of 26 like these'
 
 
 @pytest.mark.parametrize('line', ['x/first', 'x/first six', '6', 'x/first -6'])

@@ -172,3 +172,49 @@ def test_a_video_that_cannot_be_read_is_named(cfg, videos, tmp_path):
     model = build_encoder(cfg, None)
     with pytest.raises(UserError, match='broken.mp4 cannot be read'):
         extract_features(model, feature_pipeline(cfg), '', str(tmp_path), num_workers=0)
+
+
+def test_bad_videos_are_left_out_together_with_name_and_label(cfg, videos, tmp_path):
+    whole = (videos / 'video_0.mp4').read_bytes()
+    for name in ('a', 'c', 'e'):
+        (tmp_path / f'{name}.mp4').write_bytes(whole)
+    (tmp_path / 'b.mp4').write_bytes(whole[:200])
+    (tmp_path / 'd.mp4').write_bytes(b'')
+    (tmp_path / 'list.txt').write_text(''.join(f'{n}.mp4 {i}\n' for i, n in enumerate('abcde')))
+    model, source = build_encoder(cfg, None), (str(tmp_path / 'list.txt'), str(tmp_path))
+    kept = extract_features(
+        model, feature_pipeline(cfg), *source, batch_size=2, num_workers=0, skip_bad=True
+    )
+    assert kept.names.tolist() == ['a.mp4', 'c.mp4', 'e.mp4'] and kept.labels.tolist() == [0, 2, 4]
+    np.testing.assert_array_equal(kept.features[0], kept.features[1])
+    for name in 'ace':
+        (tmp_path / f'{name}.mp4').write_bytes(whole[:200])
+    with pytest.raises(UserError, match='none of its videos can be read'):
+        extract_features(model, feature_pipeline(cfg), *source, num_workers=0, skip_bad=True)
+
+
+def test_pretrained_weights_of_a_config_are_not_loaded():
+    cfg = Config(tiny_model())
+    cfg = Config(dict(model=cfg._cfg_dict, default_scope='mmaction'))
+    cfg.model.backbone = dict(type='ResNet', depth=18, pretrained='no/such/file.pth')
+    cfg.model.heads = {
+        name: dict(head, projector=dict(head.projector, in_channels=512))
+        for name, head in cfg.model.heads.items()
+    }
+    build_encoder(cfg, None)
+    assert cfg.model.backbone.pretrained == 'no/such/file.pth'  # the config stays as it was
+
+
+def test_weights_without_batch_counters_fit(tmp_path):
+    model = dict(tiny_model(), backbone=dict(type='TinyBackbone', norm=True))
+    cfg = Config(dict(model=model))
+    source = build_encoder(cfg, None, seed=3)
+    state = {
+        key: value
+        for key, value in source.state_dict().items()
+        if not key.endswith('num_batches_tracked')
+    }
+    torch.save(state, tmp_path / 'c.pth')
+    loaded = build_encoder(cfg, str(tmp_path / 'c.pth'), seed=4)
+    for one, other in zip(loaded.backbone.parameters(), source.backbone.parameters(), strict=True):
+        assert torch.equal(one, other)

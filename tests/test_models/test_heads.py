@@ -330,3 +330,16 @@ def test_half_precision_features_give_float32_embeddings():
     assert embedded.dtype == torch.float32
     torch.testing.assert_close(embedded.norm(dim=-1), torch.ones(N, SEGMENTS))
     assert head.loss({0: views[0]}, {2: views[1]})['loss'].dtype == torch.float32
+
+
+@pytest.mark.parametrize(('name', 'key_view'), [('intra', 2), ('order', 1)])
+def test_views_with_other_segments_than_the_head_are_refused(name, key_view):
+    head = build_head(name)
+    with pytest.raises(UserError, match=r'num_segments is 3, but the views have 5') as error:
+        head.loss(features(0, num_segments=5), features(key_view, num_segments=5))
+    assert '\n' not in str(error.value)
+
+
+def test_intra_frame_needs_another_frame():
+    with pytest.raises(UserError, match='2 or more'):
+        build_head('intra', num_segments=1)

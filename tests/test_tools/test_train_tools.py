@@ -4,7 +4,6 @@ Most tests call a tool's ``main`` in this process, which spares the seconds that
 takes; exit status, one process per rank and torchrun are tested on real processes.
 """
 
-import importlib.util
 import json
 import os
 import re
@@ -14,7 +13,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from tiny_vclr import CHANNELS, REPOSITORY, build_tiny, tiny_config, write_videos
+from tiny_vclr import CHANNELS, REPOSITORY, build_tiny, load_tool, tiny_config, write_videos
 
 from mmssl_video.compat import load_checkpoint_file
 
@@ -42,9 +41,7 @@ def config(videos, tmp_path):
 
 def call(tool, *args, monkeypatch):
     """Run a tool in this process; its exit status."""
-    spec = importlib.util.spec_from_file_location(f'tool_{tool}', REPOSITORY / f'tools/{tool}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool(tool)
     monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, args)])
     monkeypatch.setenv('LOCAL_RANK', '0')  # the tools set it
     try:
@@ -115,6 +112,21 @@ def test_train_and_resume(config, tmp_path, monkeypatch):
         assert torch.equal(states[1][key], value), key
     assert states[0]['heads.inter.queue.num_filled'] == 20
     assert states[0]['heads.inter.queue.pointer'] == 6 * 4 % 20
+
+
+def test_resume_without_a_checkpoint_starts_from_load_from(config, tmp_path, monkeypatch):
+    """The same command starts from given weights and, once there is a checkpoint, resumes."""
+    train = load_tool('train')
+    options = ('--cfg-options', f'load_from={tmp_path / "moco.pth"}')
+    args = ['train.py', config(), '--work-dir', str(tmp_path / 'w'), '--resume', *options]
+    monkeypatch.setattr(sys, 'argv', args)
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    cfg = train.load_config(train.parse_args())
+    assert (cfg.resume, cfg.load_from) == (False, str(tmp_path / 'moco.pth'))
+    (tmp_path / 'w').mkdir()
+    (tmp_path / 'w' / 'last_checkpoint').write_text(str(tmp_path / 'w' / 'epoch_1.pth'))
+    cfg = train.load_config(train.parse_args())
+    assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'w' / 'epoch_1.pth'))
 
 
 def test_train_in_two_processes(config, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from mmaction.registry import HOOKS
-from mmengine.dist import get_rank
+from mmengine.dist import broadcast, get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
@@ -24,7 +24,10 @@ class ReproducibleHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Give the sampler the seed of the run, which may come from a checkpoint."""
         if hasattr(runner.train_dataloader.sampler, 'seed'):
-            runner.train_dataloader.sampler.seed = runner.seed
+            # One for all processes, each of which takes its share of one order.
+            seed = torch.tensor(runner.seed)
+            broadcast(seed)
+            runner.train_dataloader.sampler.seed = int(seed)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Tell the dataset the epoch."""

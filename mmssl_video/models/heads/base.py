@@ -8,6 +8,8 @@ from mmaction.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from mmssl_video.errors import UserError
+
 from ..momentum import MomentumCopy
 
 Views = dict[int, Tensor]
@@ -77,6 +79,15 @@ def _normalize(embeddings: Tensor) -> Tensor:
     if embeddings.dtype in (torch.float16, torch.bfloat16):
         embeddings = embeddings.float()
     return F.normalize(embeddings, dim=-1)
+
+
+def check_segments(head: SSLHead, features: Tensor) -> None:
+    """Raise a :class:`UserError` if views [N, S, D] have other segments than the head's."""
+    if features.shape[1] != head.num_segments:
+        raise UserError(
+            f'{type(head).__name__}.num_segments is {head.num_segments}, but the views have '
+            f'{features.shape[1]}; set it to num_segments of the view sampler'
+        )
 
 
 def percent_correct(correct: Tensor) -> Tensor:

@@ -6,8 +6,10 @@ import torch
 from mmaction.registry import MODELS
 from torch import Tensor
 
+from mmssl_video.errors import UserError
+
 from ..losses import contrast, info_nce_from_similarities
-from .base import SSLHead, Views, percent_correct
+from .base import SSLHead, Views, check_segments, percent_correct
 from .inter_frame import draw_query_segment
 
 
@@ -27,7 +29,7 @@ class IntraFrameHead(SSLHead):
         query_segment (int | str): Segment of ``v1``, or ``'random'`` for a draw per sample.
         query_view (int): The view of the anchor tuple.
         key_view (int): The view of its second augmentation.
-        num_segments (int): S, frames per tuple; for the chance level only.
+        num_segments (int): S, frames per tuple, 2 or more.
         loss_weight (float): Factor of the loss.
     """
 
@@ -42,6 +44,11 @@ class IntraFrameHead(SSLHead):
         num_segments: int = 3,
         loss_weight: float = 1.0,
     ) -> None:
+        if num_segments < 2:
+            raise UserError(
+                f'IntraFrameHead.num_segments is {num_segments}; a frame needs another one of its '
+                'video to be told from, so 2 or more'
+            )
         super().__init__(projector, (query_view,), (key_view,), loss_weight)
         self.temperature = temperature
         self.pairwise = pairwise
@@ -51,6 +58,7 @@ class IntraFrameHead(SSLHead):
     def loss(self, online: Views, target: Views) -> dict[str, Tensor]:
         """InfoNCE within each video; ``acc``: queries nearest to their own frame."""
         (anchors,), (keys,) = online.values(), target.values()
+        check_segments(self, anchors)
         num_samples, num_segments = anchors.shape[:2]
         samples = torch.arange(num_samples, device=anchors.device)
         segment = draw_query_segment(self.query_segment, anchors)

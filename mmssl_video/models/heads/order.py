@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mmssl_video.errors import UserError
 
 from ..permutations import reorder, shuffles
-from .base import SSLHead, Views, percent_correct
+from .base import SSLHead, Views, check_segments, percent_correct
 
 
 @MODELS.register_module()
@@ -49,6 +49,7 @@ class OrderHead(SSLHead):
                 'have an order that is neither its own nor its reversal'
             )
         super().__init__(projector, (query_view,), (key_view,), loss_weight)
+        self.num_segments = num_segments
         self.classifier = nn.Linear(2 * num_segments * self.projector.out_channels, 4)
         self.register_buffer('shuffles', shuffles(num_segments), persistent=False)
 
@@ -67,6 +68,7 @@ class OrderHead(SSLHead):
     def loss(self, online: Views, target: Views) -> dict[str, Tensor]:
         """Cross-entropy over the four classes; ``acc``: share of tuples told right."""
         (anchors,), (positives,) = online.values(), target.values()
+        check_segments(self, anchors)
         query_order, query_shuffled = self.draw_orders(len(anchors))
         key_order, key_shuffled = self.draw_orders(len(anchors))
         shown = torch.cat(

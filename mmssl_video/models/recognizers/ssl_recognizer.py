@@ -112,11 +112,7 @@ class SSLRecognizer(BaseRecognizer):
         if self.target_views:
             for copy in self.momentum_copies:
                 copy.update(self.momentum)
-            features = encode(
-                self._target_encoder,
-                inputs[:, self.target_views],
-                self.data_preprocessor.format_shape,
-            )
+            features = self._encode_target(inputs[:, self.target_views])
             target = dict(zip(self.target_views, features.unbind(1), strict=True))
 
         outputs = {}
@@ -129,10 +125,18 @@ class SSLRecognizer(BaseRecognizer):
             outputs.update({f'{name}_{key}': value for key, value in results.items()})
         return outputs
 
-    def _target_encoder(self, images: Tensor) -> Tensor:
+    def _encode_target(self, inputs: Tensor) -> Tensor:
+        """Encode views [N, V, S, ...] by the target backbone: [N, V, S, D]."""
+
+        def encode_images(images: Tensor) -> Tensor:
+            return encode(self.target_backbone, images, self.data_preprocessor.format_shape)
+
+        images = inputs.flatten(0, 2)
         if self.shuffle_bn:
-            return forward_shuffled(self.target_backbone, images)
-        return self.target_backbone(images)
+            features = forward_shuffled(encode_images, images)
+        else:
+            features = encode_images(images)
+        return features.unflatten(0, inputs.shape[:3])
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, data_samples: list, **kwargs) -> list:
