@@ -20,6 +20,8 @@ sound. The faults, with where to read more and the version that has them:
 19  A single frame index becomes 0-d in the decoders. mmaction2 1.2.0, loading.py.
 20  ``_base_ = 'package::...'`` misses a package installed with ``pip install -e``.
     mmengine 0.10.7, package_utils.
+21  cv2 cannot read PNG if decord, which exports a zlib of its own, is imported before it. decord
+    0.6.0 wheel.
 
 Numbers 11 to 17 are kept away by the version bounds in setup.py or by tools of our own.
 """
@@ -41,7 +43,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 import av
-import cv2  # noqa: F401  before decord, whose wheel exports a zlib with which cv2 cannot read PNG
+import cv2  # noqa: F401  before decord: fault 21
 import decord
 import mmengine
 import numpy as np

@@ -108,7 +108,9 @@ def generate_videos(out: Path, seed: int) -> Videos:
     total = NUM_PRETRAIN + NUM_GALLERY + NUM_QUERY
     with Progress(console=console) as progress:
         task = progress.add_task('Writing videos', total=total * len(CLASSES))
-        entries = write_videos(root, total, seed, progress=lambda: progress.advance(task))
+        entries = write_videos(
+            root, total, seed, classes=CLASSES, progress=lambda: progress.advance(task)
+        )
     videos = Videos(root, root)
     cuts = np.cumsum([NUM_PRETRAIN, NUM_GALLERY]) * len(CLASSES)
     videos.write_lists(entries[: cuts[0]], entries[cuts[0] : cuts[1]], entries[cuts[1] :])

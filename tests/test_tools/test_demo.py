@@ -62,6 +62,7 @@ def test_missing_folder_is_one_line(tmp_path):
 @pytest.mark.slow
 def test_from_videos_to_report(tmp_path, monkeypatch):
     """A few videos and epochs; the second call finds everything done, another seed does not."""
+    monkeypatch.setenv('PYTHONPATH', str(demo.ROOT))
     monkeypatch.setattr(demo, 'CLASSES', demo.CLASSES[:3])
     for name, value in (('NUM_PRETRAIN', 11), ('NUM_GALLERY', 2), ('NUM_QUERY', 2)):
         monkeypatch.setattr(demo, name, value)
