@@ -6,6 +6,7 @@ import torch
 from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import track
@@ -41,7 +42,11 @@ def build_encoder(cfg: Config, checkpoint: str | None, seed: int = 0) -> nn.Modu
         model_cfg.backbone.pop('init_cfg')
     model = MODELS.build(model_cfg)
     if checkpoint is None:
+        logger = MMLogger.get_current_instance()
+        level = logger.level
+        logger.setLevel('WARNING')  # MMEngine would list every parameter that it initialises
         model.init_weights()
+        logger.setLevel(level)
     else:
         state = load_checkpoint_file(checkpoint)
         state = state.get('state_dict', state)

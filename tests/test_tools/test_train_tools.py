@@ -62,7 +62,7 @@ def start(*command, cwd):
         env={
             **os.environ,
             'PYTHONPATH': os.pathsep.join([str(REPOSITORY), str(REPOSITORY / 'tests')]),
-            'OMP_NUM_THREADS': '1',
+            'OMP_NUM_THREADS': str(torch.get_num_threads()),  # as here: sums are rounded alike
             'CUDA_VISIBLE_DEVICES': '',
         },
     )
