@@ -166,13 +166,13 @@ def extract_features(
             ),
         )
     )
-    dataset = dataloader.dataset
+    videos = dataloader.dataset
     features, labels, names = [], [], []
     index = 0
     console = Console(stderr=True)
     for batch in track(dataloader, description, console=console, disable=not console.is_terminal):
         read = [row for row, clips in enumerate(batch['inputs']) if len(clips)]
-        names += [dataset.get_name(index + row) for row in read]
+        names += [videos.get_name(index + row) for row in read]
         index += len(batch['inputs'])
         if not read:
             continue
