@@ -72,10 +72,10 @@ setup(
         'jinja2',
         'pillow',
         'rich',
+        'tensorboard',
     ],
     extras_require={
         'lite': ['mmcv-lite>=2.0.0,<2.2'],
-        'tensorboard': ['tensorboard'],
         'video': ['moviepy<2'],  # MMAction2's video output; it imports moviepy.editor
         'tests': TESTS,
         'dev': [*TESTS, 'ruff'],

@@ -22,6 +22,8 @@ sound. The faults, with where to read more and the version that has them:
     mmengine 0.10.7, package_utils.
 21  cv2 cannot read PNG if decord, which exports a zlib of its own, is imported before it. decord
     0.6.0 wheel.
+22  ``DecordDecode`` seeks for every index that is not after the one before, and decodes a repeated
+    frame again. mmaction2 1.2.0, loading.py; decord 0.6.0.
 
 Numbers 11 to 17 are kept away by the version bounds in setup.py or by tools of our own.
 """
@@ -341,7 +343,8 @@ def prepare_launch(cfg: Config, launcher: str) -> None:
 
     Args:
         cfg: The run's config. ``env_cfg.dist_cfg.backend`` becomes gloo; ``model_wrapper_cfg``
-            keeps its entries and has ``device_ids=None``.
+            keeps its entries and has ``device_ids=None``; ``sync_bn``, which torch has for GPUs
+            alone, goes, with a warning.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
     """
     if launcher == 'none' or get_device() != 'cpu':
@@ -355,6 +358,10 @@ def prepare_launch(cfg: Config, launcher: str) -> None:
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
     cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
+    if cfg.pop('sync_bn', None):
+        warnings.warn(
+            'sync_bn is ignored on a CPU: each process normalises over its own batch', stacklevel=2
+        )
 
 
 # 9, 10 --------------------------------------------------------------------------------------
@@ -505,6 +512,26 @@ def keep_frame_inds_1d():
         _replace(getattr(transforms, name), 'transform', flatten_first)
 
 
+# 22 -----------------------------------------------------------------------------------------
+def decode_each_frame_once():
+    """Fault 22: decord gets each distinct index once, in order; the frames are the same."""
+    from mmaction.datasets.transforms import DecordDecode
+
+    def sort_first(upstream):
+        def _decord_load_frames(self, container, frame_inds):
+            distinct, first, places = np.unique(frame_inds, return_index=True, return_inverse=True)
+            frames = upstream(self, container, distinct)
+            # A repeated frame is copied, since transforms such as Flip work in place.
+            return [
+                frames[place] if index == first[place] else frames[place].copy()
+                for index, place in enumerate(places)
+            ]
+
+        return _decord_load_frames
+
+    _replace(DecordDecode, '_decord_load_frames', sort_first)
+
+
 # 20 -----------------------------------------------------------------------------------------
 def find_editable_packages():
     """Fault 20: ``_base_ = 'mmaction::...'`` finds a package installed with ``pip install -e``.
@@ -535,6 +562,7 @@ WORKAROUNDS = (
     score_in_float32,
     read_avi_in_order,
     keep_frame_inds_1d,
+    decode_each_frame_once,
     find_editable_packages,
 )
 

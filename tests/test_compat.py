@@ -448,6 +448,15 @@ def test_prepare_launch_keeps_what_is_set(monkeypatch):
     )
 
 
+@cpu_only
+def test_prepare_launch_drops_sync_bn_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'set_device', torch.cuda.set_device)
+    cfg = Config(dict(sync_bn='torch'))
+    with pytest.warns(UserWarning, match='sync_bn is ignored on a CPU'):
+        compat.prepare_launch(cfg, 'pytorch')
+    assert 'sync_bn' not in cfg
+
+
 TWO_PROCESSES = """
 import sys, torch
 import mmssl_video
@@ -655,6 +664,28 @@ def test_one_frame_index(tmp_path, decode):
 
 
 # 20 -----------------------------------------------------------------------------------------
+def test_each_frame_is_decoded_once(tmp_path, write_numbered_video, frame_number):
+    """Frames in the order asked for, decord asked once for each and in order, nothing shared."""
+    path = write_numbered_video(tmp_path / 'a.mp4', 40)
+    results = DecordInit()(dict(filename=str(path)))
+    asked = []
+
+    class Reader:
+        def get_batch(self, indices):
+            asked.append(list(indices))
+            return reader.get_batch(indices)
+
+    reader, results['video_reader'] = results['video_reader'], Reader()
+    wanted = [30, 31, 4, 6, 30, 4, 39, 0, 30]
+    results['frame_inds'] = np.array(wanted)
+    results = DecordDecode()(results)
+    assert [frame_number(img) for img in results['imgs']] == wanted
+    assert results['frame_inds'].tolist() == wanted
+    assert asked == [[0, 4, 6, 30, 31, 39]]
+    for i, img in enumerate(results['imgs']):
+        assert not any(np.shares_memory(img, other) for other in results['imgs'][i + 1 :])
+
+
 def test_config_base_of_an_editable_package(tmp_path):
     source = tmp_path / 'source'
     (source / 'mmpretend/.mim/configs/method').mkdir(parents=True)

@@ -71,7 +71,7 @@ def tiny_model(
             query_segment=query_segment,
         ),
         intra=dict(type='IntraFrameHead', projector=projector, query_segment=query_segment),
-        video=dict(type='VideoLevelHead', projector=projector, queue_size=queue_size),
+        video=dict(type='MoCoHead', projector=projector, queue_size=queue_size, temperature=0.1),
         order=dict(type='OrderHead', projector=projector),
     )
     return dict(

@@ -30,16 +30,12 @@ from mmengine.registry import init_default_scope
 from rich.console import Console
 from rich.progress import Progress
 
-from mmssl_video.datasets.synthetic import CLASSES, write_list, write_videos
+from mmssl_video.datasets.synthetic import CLASSES, write_list, write_splits
 from mmssl_video.datasets.unlabeled_videos import VIDEO_SUFFIXES
 from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.evaluation import FeatureSet, linear_svm, retrieval, write_json
-from mmssl_video.evaluation.extract import (
-    PixelEncoder,
-    build_encoder,
-    extract_features,
-    feature_pipeline,
-)
+from mmssl_video.evaluation import FeatureSet, write_json
+from mmssl_video.evaluation.extract import PixelEncoder, build_encoder, feature_pipeline
+from mmssl_video.evaluation.frozen import evaluate_frozen
 from mmssl_video.visualization.report import Curve, read_scalars, write_report
 from mmssl_video.visualization.sheets import retrieval_sheets
 
@@ -105,15 +101,18 @@ class Videos:
 def generate_videos(out: Path, seed: int) -> Videos:
     """Write the generated set, or what an interrupted run has left of it to be written."""
     root = out / f'videos-seed{seed}'
-    total = NUM_PRETRAIN + NUM_GALLERY + NUM_QUERY
+    total = (NUM_PRETRAIN + NUM_GALLERY + NUM_QUERY) * len(CLASSES)
     with Progress(console=console) as progress:
-        task = progress.add_task('Writing videos', total=total * len(CLASSES))
-        entries = write_videos(
-            root, total, seed, classes=CLASSES, progress=lambda: progress.advance(task)
+        task = progress.add_task('Writing videos', total=total)
+        splits = write_splits(
+            root,
+            seed,
+            (NUM_PRETRAIN, NUM_GALLERY, NUM_QUERY),
+            classes=CLASSES,
+            progress=lambda: progress.advance(task),
         )
     videos = Videos(root, root)
-    cuts = np.cumsum([NUM_PRETRAIN, NUM_GALLERY]) * len(CLASSES)
-    videos.write_lists(entries[: cuts[0]], entries[cuts[0] : cuts[1]], entries[cuts[1] :])
+    videos.write_lists(*splits)
     videos.class_names = list(CLASSES)
     return videos
 
@@ -210,22 +209,22 @@ def evaluate(videos: Videos, checkpoint: Path, seed: int) -> tuple[dict, list]:
         'random': build_encoder(cfg, None, seed),
         'pixels': PixelEncoder(cfg.model.data_preprocessor),
     }
-    metrics: dict[str, dict] = {}
-    sheets: list = []
-    for name, encoder in encoders.items():
-        gallery, query = (
-            extract_features(
-                encoder, pipeline, str(path), str(videos.root), description=name, skip_bad=True
-            )
-            for path in (videos.gallery_list, videos.query_list)
+    results = {
+        name: evaluate_frozen(
+            encoder,
+            pipeline,
+            videos.gallery_list,
+            videos.query_list,
+            videos.root,
+            description=name,
+            skip_bad=True,
         )
-        found = retrieval(gallery, query, [1, 5])
-        svm = linear_svm(gallery, query)
-        metrics[name] = {**found.recall, 'svm_top1': svm['top1']}
-        if name == 'pretrained':
-            chance = {**found.chance, 'svm_top1': svm['chance']}
-            sheets = make_sheets(videos, gallery, query, found)
-    return {**metrics, 'chance': chance}, sheets
+        for name, encoder in encoders.items()
+    }
+    best = results['pretrained']
+    sheets = make_sheets(videos, best.gallery, best.query, best.found)
+    metrics = {name: result.metrics for name, result in results.items()}
+    return {**metrics, 'chance': best.chance}, sheets
 
 
 def make_sheets(videos: Videos, gallery: FeatureSet, query: FeatureSet, found) -> list:
@@ -245,10 +244,14 @@ def loss_curves(work_dir: Path) -> dict[str, Curve]:
     """The logged loss of each objective, with its level at chance."""
     scalars = read_scalars(work_dir)
     # MMEngine leaves the config of the run, with its overrides, beside the log.
-    heads = MODELS.build(Config.fromfile(work_dir / CONFIG.name).model).heads
+    cfg = Config.fromfile(work_dir / CONFIG.name)
     return {
-        name: Curve(*scalars[f'loss_{name}'], head.chance_level * head.loss_weight, head.describe())
-        for name, head in heads.items()
+        name: Curve(
+            *scalars[f'loss_{name}'],
+            head.chance_level(cfg.train_dataloader.batch_size) * head.loss_weight,
+            head.describe(),
+        )
+        for name, head in MODELS.build(cfg.model).heads.items()
     }
 
 

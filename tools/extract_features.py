@@ -15,9 +15,12 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.evaluation.extract import build_encoder, extract_features, feature_pipeline
-
-DATASET_OPTIONS = ('filename_tmpl', 'start_index', 'backend_args')
+from mmssl_video.evaluation.extract import (
+    build_encoder,
+    dataset_options,
+    extract_features,
+    feature_pipeline,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -73,7 +76,6 @@ def main() -> None:
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     pipeline = feature_pipeline(cfg, args.num_frames)
     model = build_encoder(cfg, checkpoint, args.seed)
-    trained_on = cfg.get('train_dataloader', {}).get('dataset', {})
     features = extract_features(
         model,
         pipeline,
@@ -82,8 +84,7 @@ def main() -> None:
         args.batch_size,
         args.workers,
         skip_bad=args.skip_bad,
-        # Where the files are called or stored in a way of their own, those of evaluation are too.
-        dataset={key: trained_on[key] for key in DATASET_OPTIONS if key in trained_on},
+        dataset=dataset_options(cfg),
     )
     features.save(args.out)
     print(f'{args.out}: {len(features.labels)} videos, {features.features.shape[1]} dimensions')

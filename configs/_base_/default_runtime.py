@@ -10,7 +10,12 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     sync_buffers=dict(type='SyncBuffersHook'),
 )
-custom_hooks = [dict(type='ReproducibleHook'), dict(type='ObjectiveReportHook')]
+custom_hooks = [
+    dict(type='ReproducibleHook'),
+    dict(type='ObjectiveReportHook'),
+    dict(type='FiniteLossHook'),
+    dict(type='CollapseMonitorHook', interval=50),
+]
 
 env_cfg = dict(
     cudnn_benchmark=False,
@@ -25,7 +30,7 @@ log_processor = dict(
     mean_pattern=r'.*(loss|time|data_time|grad_norm|acc).*',
 )
 
-vis_backends = [dict(type='LocalVisBackend')]
+vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
 visualizer = dict(type='ActionVisualizer', vis_backends=vis_backends)
 
 log_level = 'INFO'

@@ -2,7 +2,7 @@
 # network, pictures, batch, queues and length, and from scratch; what that asks for is said below.
 _base_ = [
     '../_base_/models/vclr_r50.py',
-    '../_base_/datasets/vclr_videos.py',
+    '../_base_/datasets/frames.py',
     '../_base_/schedules/sgd_400e.py',
     '../_base_/default_runtime.py',
 ]

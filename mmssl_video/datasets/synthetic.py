@@ -355,3 +355,28 @@ def write_videos(
         # After an error or Ctrl-C: finish what has begun, and no more.
         pool.shutdown(cancel_futures=True)
     return [(f'{name}/{i:05d}.mp4', classes.index(name)) for name, i in names]
+
+
+def write_splits(
+    out_dir: str | os.PathLike,
+    seed: int,
+    sizes: Sequence[int] = (50, 15, 10),
+    *,
+    classes: Sequence[str] = CLASSES,
+    **settings,
+) -> list[list[tuple[str, int]]]:
+    """Write a set and cut it, class by class, into splits: to pretrain on, gallery and queries.
+
+    Args:
+        out_dir: Folder of the set.
+        seed: Seed of the set.
+        sizes: Videos of each class in each split.
+        classes: Names out of `CLASSES`.
+        settings: Further arguments of :func:`write_videos`.
+
+    Returns:
+        For each split, ``(path relative to out_dir, label)`` of its videos.
+    """
+    entries = write_videos(out_dir, sum(sizes), seed, classes=classes, **settings)
+    ends = np.cumsum(sizes) * len(classes)
+    return [entries[end - size * len(classes) : end] for size, end in zip(sizes, ends, strict=True)]

@@ -1,5 +1,5 @@
-"""Hooks, registered into MMAction2."""
+"""Hooks, optimizers and parameter schedulers, registered into MMAction2."""
 
-from . import hooks
+from . import hooks, optimizers, schedulers
 
-__all__ = ['hooks']
+__all__ = ['hooks', 'optimizers', 'schedulers']

@@ -1,7 +1,8 @@
-"""Evaluation of frozen features: features on disk, retrieval, linear SVM."""
+"""Evaluation of frozen features: features on disk, retrieval, kNN, linear SVM."""
 
 from .features import FeatureSet
 from .io import atomic_path, write_json
+from .knn import knn_accuracy
 from .linear_svm import linear_svm
 from .retrieval import RetrievalResult, nearest_neighbours, retrieval
 
@@ -9,6 +10,7 @@ __all__ = [
     'FeatureSet',
     'RetrievalResult',
     'atomic_path',
+    'knn_accuracy',
     'linear_svm',
     'nearest_neighbours',
     'retrieval',

@@ -1,16 +1,21 @@
 """Features of whole videos from a config and a checkpoint."""
 
 from copy import deepcopy
+from itertools import chain, islice
+from operator import itemgetter
 
+import numpy as np
 import torch
 from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import all_gather_object, is_main_process
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import track
 from torch import nn
+from torch.utils.data import DataLoader
 
 from mmssl_video.compat import load_checkpoint_file
 from mmssl_video.errors import UserError
@@ -18,6 +23,7 @@ from mmssl_video.models.encoding import encode
 
 from .features import FeatureSet
 
+DATASET_OPTIONS = ('filename_tmpl', 'start_index', 'backend_args')
 SAMPLERS = ('SampleFrames', 'DenseSampleFrames', 'UniformSample')
 
 
@@ -83,16 +89,19 @@ class PixelEncoder(nn.Module):
 
     Args:
         data_preprocessor (dict): Config of MMAction2's ``ActionDataPreprocessor``.
-        size (int): Side of the picture that each frame is averaged down to; D = 3 * size * size.
+        size (int): Side of the picture that each frame, or the mean of a clip's frames, is
+            averaged down to; D = 3 * size * size.
     """
 
     def __init__(self, data_preprocessor: dict, size: int = 16) -> None:
         super().__init__()
         self.data_preprocessor = MODELS.build(data_preprocessor)
+        if self.data_preprocessor.format_shape == 'NCTHW':
+            pool = nn.AdaptiveAvgPool3d((1, size, size))
+        else:
+            pool = nn.AdaptiveAvgPool2d(size)
         # Flattened to a map of one location, over which `encode` has nothing to average.
-        self.backbone = nn.Sequential(
-            nn.AdaptiveAvgPool2d(size), nn.Flatten(), nn.Unflatten(1, (-1, 1))
-        )
+        self.backbone = nn.Sequential(pool, nn.Flatten(), nn.Unflatten(1, (-1, 1)))
 
 
 def feature_pipeline(cfg: Config, num_frames: int | None = None) -> list[dict]:
@@ -121,40 +130,41 @@ def feature_pipeline(cfg: Config, num_frames: int | None = None) -> list[dict]:
     return pipeline
 
 
-@torch.inference_mode()
-def extract_features(
-    model: nn.Module,
+def dataset_options(cfg: Config) -> dict:
+    """How the config's training videos are called and stored; those of evaluation are alike."""
+    trained_on = cfg.get('train_dataloader', {}).get('dataset', {})
+    return {key: trained_on[key] for key in DATASET_OPTIONS if key in trained_on}
+
+
+def build_video_loader(
     pipeline: list[dict],
     ann_file: str,
     data_root: str,
     batch_size: int = 4,
     num_workers: int = 2,
-    description: str = 'Features',
     skip_bad: bool = False,
     dataset: dict | None = None,
-) -> FeatureSet:
-    """Average the backbone's features over the frames or clips of each video.
+) -> DataLoader:
+    """Load the videos of a list in its order; of several processes, each its share.
 
     Args:
-        model: Of :func:`build_encoder`.
         pipeline: Of :func:`feature_pipeline`.
         ann_file: MMAction2 list; without one, every video below ``data_root``.
         data_root: Folder that the list is relative to.
         batch_size: Videos at a time.
         num_workers: Processes that decode; 0 for none.
-        description: Label of the progress bar.
         skip_bad: Whether to leave out videos that cannot be read, each with a warning.
-        dataset: Further arguments of ``UnlabeledVideoDataset``, e.g. ``filename_tmpl``.
+        dataset: Further arguments of ``UnlabeledVideoDataset``, e.g. :func:`dataset_options`.
 
     Raises:
-        UserError: If a video cannot be read, or the list has none.
+        UserError: If the list cannot be read or has no video.
     """
     raw_frames = any(step['type'] == 'RawFrameDecode' for step in pipeline)
-    dataloader = Runner.build_dataloader(
+    return Runner.build_dataloader(
         dict(
             batch_size=batch_size,
             num_workers=num_workers,
-            sampler=dict(type='DefaultSampler', shuffle=False),
+            sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
             dataset=dict(
                 type='UnlabeledVideoDataset',
                 ann_file=ann_file,
@@ -166,21 +176,71 @@ def extract_features(
             ),
         )
     )
-    videos = dataloader.dataset
-    features, labels, names = [], [], []
-    index = 0
+
+
+# Not in inference mode, for a model that goes on training could not use tensors it keeps from here.
+@torch.no_grad()
+def encode_videos(model: nn.Module, loader: DataLoader, description: str) -> FeatureSet:
+    """Average the backbone's features over the frames or clips of each video.
+
+    Every process encodes its share of the videos and gets the features of all.
+
+    Args:
+        model: Has a ``data_preprocessor`` and a ``backbone`` in eval mode.
+        loader: Of :func:`build_video_loader`.
+        description: Label of the progress bar, shown on a terminal only.
+
+    Returns:
+        FeatureSet: The videos that could be read, in the order of their list.
+
+    Raises:
+        UserError: If a video cannot be read and is not to be left out, or none can be read.
+    """
+    videos = loader.dataset
+    indices = iter(loader.sampler)
+    share = []
     console = Console(stderr=True)
-    for batch in track(dataloader, description, console=console, disable=not console.is_terminal):
+    hidden = not (console.is_terminal and is_main_process())
+    for batch in track(loader, description, console=console, disable=hidden):
+        numbers = list(islice(indices, len(batch['inputs'])))
         read = [row for row, clips in enumerate(batch['inputs']) if len(clips)]
-        names += [videos.get_name(index + row) for row in read]
-        index += len(batch['inputs'])
         if not read:
             continue
         batch = {key: [values[row] for row in read] for key, values in batch.items()}
         batch = model.data_preprocessor(batch, training=False)
         clips = encode(model.backbone, batch['inputs'], model.data_preprocessor.format_shape)
-        features.append(clips.mean(dim=1).float().cpu())
-        labels += [int(sample.gt_label) for sample in batch['data_samples']]
-    if not names:
-        raise UserError(f'{ann_file or data_root}: none of its videos can be read')
-    return FeatureSet(torch.cat(features).numpy(), labels, names)
+        features = clips.mean(dim=1).float().cpu().numpy()
+        for row, feature, sample in zip(read, features, batch['data_samples'], strict=True):
+            name = videos.get_name(numbers[row])
+            share.append((numbers[row], feature, int(sample.gt_label), name))
+    everything = sorted(chain(*all_gather_object(share)), key=itemgetter(0))
+    source = videos.ann_file or videos.root
+    if not everything:
+        raise UserError(f'{source}: none of its videos can be read')
+    _, features, labels, names = zip(*everything, strict=True)
+    return FeatureSet(np.stack(features), labels, names, source)
+
+
+def extract_features(
+    model: nn.Module,
+    pipeline: list[dict],
+    ann_file: str,
+    data_root: str,
+    batch_size: int = 4,
+    num_workers: int = 2,
+    description: str = 'Features',
+    skip_bad: bool = False,
+    dataset: dict | None = None,
+) -> FeatureSet:
+    """Encode the videos of a list: :func:`build_video_loader`, then :func:`encode_videos`.
+
+    Args:
+        model: Of :func:`build_encoder`.
+
+    Raises:
+        UserError: If a video cannot be read, or the list has none.
+    """
+    loader = build_video_loader(
+        pipeline, ann_file, data_root, batch_size, num_workers, skip_bad, dataset
+    )
+    return encode_videos(model, loader, description)

@@ -661,7 +661,7 @@ def test_global_state_is_restored(video_folder, fails):
 
 def test_real_clips_through_the_config(real_data):
     """All 27 real clips through the recipe's own pipeline."""
-    cfg = Config.fromfile('configs/_base_/datasets/vclr_videos.py').train_dataloader.dataset
+    cfg = Config.fromfile('configs/_base_/datasets/frames.py').train_dataloader.dataset
     cfg.data_prefix.video = str(real_data / 'clips')
     cfg.bad_videos = 'raise'
     dataset = DATASETS.build(cfg)

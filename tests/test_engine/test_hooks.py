@@ -104,8 +104,8 @@ def test_queue_smaller_than_the_batch_is_refused_before_training(heads):
     with pytest.raises(UserError) as error:
         ObjectiveReportHook().before_train(runner)
     message = str(error.value)
-    assert message.startswith(f'model.heads.{heads[0]}: a queue of 7 is smaller than the batch')
-    assert 'of all processes, 8; set queue_size to 8 or more' in message
+    assert message.startswith(f'model.heads.{heads[0]}: a queue of 7 is smaller than what all')
+    assert 'enqueue at once, 8; set queue_size to 8 or more' in message
     assert '\n' not in message
     ObjectiveReportHook().before_train(stub_runner(runner.model, batch_size=7))
 
@@ -123,7 +123,7 @@ def test_filling_queues_are_reported_until_they_are_full():
         'queue of video: 8 of 10',
         'queue of video: full (10)',
     ]
-    assert f'chance now {math.log(5):.3f}' in runner.logger[0]
+    assert f'loss_video at chance now {math.log(5):.3f}' in runner.logger[0]
 
 
 # Progress ---------------------------------------------------------------------------------------

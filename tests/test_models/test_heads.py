@@ -1,69 +1,32 @@
 """Each objective against a loop in float64 over its own projections."""
 
 import math
+from copy import deepcopy
 
 import pytest
 import torch
 import torch.nn.functional as F
+from head_helpers import (
+    HEADS,
+    N,
+    apply,
+    batch,
+    build_head,
+    cross_entropy,
+    features,
+    latest,
+    mean,
+    project,
+    queue_list,
+    similarity,
+)
 from mmaction.registry import MODELS
 from scipy.stats import chisquare
 from tiny_vclr import CHANNELS, SEGMENTS, tiny_model
+from torch import nn
 
 from mmssl_video.errors import UserError
 from mmssl_video.models.heads.inter_frame import draw_query_segment
-
-N = 5
-
-
-def build_head(name, seed=0, **changes):
-    """A head in float64 whose target projector is not its online projector."""
-    torch.manual_seed(seed)
-    cfg = tiny_model(heads=(name,))['heads'][name]
-    head = MODELS.build({**cfg, **changes}).double()
-    with torch.no_grad():
-        for parameter in head.target_projector.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    return head
-
-
-def features(*views, seed=0, num_segments=SEGMENTS):
-    """Features [N, S, D] of each view, from a seed."""
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        view: torch.randn(N, num_segments, CHANNELS, generator=generator, dtype=torch.float64)
-        for view in views
-    }
-
-
-@torch.no_grad()
-def project(projector, feature):
-    """One embedding, by plain matrix products, as a list of floats."""
-    first, _, last = projector.layers
-    hidden = [max(0.0, float(w @ feature + b)) for w, b in zip(*first.parameters(), strict=True)]
-    hidden = torch.tensor(hidden, dtype=torch.float64)
-    embedding = [float(w @ hidden + b) for w, b in zip(*last.parameters(), strict=True)]
-    norm = math.sqrt(sum(x * x for x in embedding))
-    return [x / norm for x in embedding]
-
-
-def cross_entropy(positive, negatives, query, temperature):
-    def attraction(key):
-        return math.exp(similarity(query, key) / temperature)
-
-    own = attraction(positive)
-    return -math.log(own / (own + sum(map(attraction, negatives))))
-
-
-def similarity(one, other):
-    return sum(a * b for a, b in zip(one, other, strict=True))
-
-
-def mean(values):
-    return sum(values) / len(values)
-
-
-def queue_list(head):
-    return head.queue.filled().tolist()
 
 
 @pytest.mark.parametrize('query_segment', [0, 1, 2, 'random'])
@@ -99,7 +62,7 @@ def test_inter_frame_loss(query_segment):
 
 def test_inter_frame_random_segments_are_uniform():
     torch.manual_seed(0)
-    drawn = draw_query_segment('random', torch.zeros(9000, SEGMENTS, 1))
+    drawn = draw_query_segment('random', *torch.zeros(2, 9000, SEGMENTS, 1))
     assert drawn.dtype == torch.int64
     assert chisquare(drawn.bincount(minlength=SEGMENTS).numpy()).pvalue > 1e-3
 
@@ -146,7 +109,7 @@ def test_intra_frame_loss(pairwise, num_segments, query_segment):
         nearest.append(all(similar[0] > s for s in similar[1:]))
     assert value['loss'].item() == pytest.approx(mean(losses), rel=1e-9)
     assert value['acc'].item() == pytest.approx(100 * mean(nearest))
-    assert head.chance_level == pytest.approx(math.log(2 if pairwise else num_segments))
+    assert head.chance_level(N) == pytest.approx(math.log(2 if pairwise else num_segments))
 
 
 def test_video_level_loss():
@@ -294,7 +257,7 @@ def test_loss_weight_scales_the_loss_alone(name):
 def test_chance_levels(name, changes, chance):
     cfg = tiny_model(heads=(name,))['heads'][name]
     head = MODELS.build({**cfg, **changes})
-    assert head.chance_level == pytest.approx(chance, abs=5e-3)
+    assert head.chance_level(N) == pytest.approx(chance, abs=5e-3)
     assert '\n' not in head.describe()
     if 'queue_size' in changes:
         assert str(changes['queue_size']) in head.describe()
@@ -309,7 +272,7 @@ def test_equal_embeddings_give_chance_level(name):
     views = {v: same for v in head.online_views}, {v: same for v in head.target_views}
     assert head.loss(*views)['loss'] == 0  # nothing in the queue yet
     assert head.loss(*views)['loss'].item() == pytest.approx(math.log(1 + N))
-    assert head.loss(*views)['loss'].item() == pytest.approx(head.chance_level)
+    assert head.loss(*views)['loss'].item() == pytest.approx(head.chance_level(N))
 
 
 def test_views_are_settings():
@@ -343,3 +306,203 @@ def test_views_with_other_segments_than_the_head_are_refused(name, key_view):
 def test_intra_frame_needs_another_frame():
     with pytest.raises(UserError, match='2 or more'):
         build_head('intra', num_segments=1)
+
+
+@pytest.mark.parametrize(
+    ('query_views', 'key_views'),
+    [((0, 1, 2), (0, 1, 2)), ((0, 1, 2, 3), (0, 1, 2, 3)), ((0,), (2, 0, 1)), ((2, 1), (1,))],
+)
+def test_momentum_contrast_of_all_pairs_of_views(query_views, key_views):
+    """ρ-MoCo: every query view with every key view but itself, and every key view enqueued."""
+    size = 4 * N + 2
+    head = build_head('video', query_views=query_views, key_views=key_views, queue_size=size)
+    assert head.keys_per_sample == len(key_views)
+    pushed = []
+    for step in range(4):
+        online, target, _ = batch(head, step)
+        negatives = queue_list(head)
+        assert len(negatives) == min(N * len(key_views) * step, size)
+        value = head.loss(online, target)
+        losses, nearest, pairs = [], [], []
+        for i in query_views:
+            for j in key_views:
+                if i == j:
+                    continue
+                for n in range(N):
+                    query = project(head.projector, sum(online[i][n]) / SEGMENTS)
+                    key = project(head.target_projector.module, sum(target[j][n]) / SEGMENTS)
+                    losses.append(cross_entropy(key, negatives, query, 0.1))
+                    similar = similarity(query, key)
+                    nearest.append(all(similar > similarity(query, other) for other in negatives))
+                    pairs.append((query, key))
+        assert value['loss'].item() == pytest.approx(mean(losses), rel=1e-9, abs=1e-12)
+        assert value['acc'].item() == pytest.approx(100 * mean(nearest))
+        for got, expected in zip(value['pair'], zip(*pairs, strict=True), strict=True):
+            torch.testing.assert_close(got, torch.tensor(expected, dtype=torch.float64))
+        # Sample by sample, in the order of the key views.
+        for n in range(N):
+            for j in key_views:
+                mean_feature = sum(target[j][n]) / SEGMENTS
+                pushed.append(project(head.target_projector.module, mean_feature))
+    expected = torch.tensor(latest(pushed, size), dtype=torch.float64)
+    torch.testing.assert_close(head.queue.filled(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_view_makes_no_pair_with_itself():
+    with pytest.raises(UserError, match=r'query views \(1,\) and key views \(1,\) .* make no pair'):
+        build_head('video', query_views=(1,), key_views=(1,))
+
+
+# Every objective ---------------------------------------------------------------------------------
+
+CONTRASTIVE = [name for name in HEADS if 'order' not in name]
+
+
+def identity_projections(head):
+    """Features are embeddings, but for their length."""
+    for name in ('projector', 'predictor', 'target_projector'):
+        if hasattr(head, name):
+            setattr(head, name, nn.Identity())
+
+
+@pytest.mark.parametrize('name', ['vince', 'nnclr', 'neighbour', 'seco_order'])
+def test_weight_scales_the_loss_of_later_heads_alone(name):
+    values = []
+    for weight in (1.0, 0.25):
+        head = build_head(name, loss_weight=weight)
+        apply(head, *batch(head))
+        values.append(apply(head, *batch(head, 1)))
+    assert values[0]['loss'] > 0
+    assert values[1]['loss'] == values[0]['loss'] * 0.25
+    assert values[1]['acc'] == values[0]['acc']
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_gradients_reach_the_online_side_alone(name):
+    head = build_head(name)
+    apply(head, *batch(head))  # fills the queue
+    online, target, fields = batch(head, 1)
+    for view in (*online.values(), *target.values()):
+        view.requires_grad_()
+    apply(head, online, target, fields)['loss'].backward()
+    assert all(view.grad.abs().sum() > 0 for view in online.values())
+    assert all(view.grad is None for view in target.values())
+    for key, parameter in head.named_parameters():
+        if key.startswith('target_projector.'):
+            assert not parameter.requires_grad and parameter.grad is None, key
+        else:
+            assert parameter.grad.abs().sum() > 0, key
+    assert not any(buffer.requires_grad for buffer in head.buffers())
+
+
+@pytest.mark.parametrize('name', CONTRASTIVE)
+def test_gradient_equals_finite_differences(name):
+    head = build_head(name, temperature=0.5)
+    apply(head, *batch(head))
+    online, target, fields = batch(head, 1)
+
+    def loss(*views):
+        torch.manual_seed(0)
+        views = dict(zip(online, views, strict=True))
+        return apply(deepcopy(head), views, target, fields)['loss']  # the queue moves on
+
+    views = [view.requires_grad_() for view in online.values()]
+    assert torch.autograd.gradcheck(loss, views)
+
+
+@pytest.mark.parametrize('name', CONTRASTIVE)
+def test_collapsed_embeddings_give_chance_level_while_the_queue_fills(name):
+    head = build_head(name)
+    if head.target_views:
+        head.target_projector.sync()
+    same = torch.ones(N, SEGMENTS, CHANNELS, dtype=torch.float64)
+    views = {v: same for v in head.online_views}, {v: same for v in head.target_views}
+    for step in range(5):
+        filled = int(head.queue.num_filled) if hasattr(head, 'queue') else None
+        chance = head.chance_level(N, filled)
+        loss = apply(head, *views, batch(head, step)[2])['loss'].item()
+        assert loss == pytest.approx(chance, rel=1e-6, abs=1e-12), step
+    if hasattr(head, 'queue'):
+        assert filled == head.queue.size and chance == head.chance_level(N)
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_random_embeddings_give_about_chance_level_while_the_queue_fills(name):
+    """The temperature is 1: below, the few most similar of many random negatives weigh more."""
+    num = 150
+    changes = dict(projector=HEADS[name]['projector'] | dict(out_channels=CHANNELS))
+    if 'queue_size' in HEADS[name]:
+        changes['queue_size'] = 3 * num
+    if name in CONTRASTIVE:
+        changes['temperature'] = 1.0
+    head = build_head(name, **changes)
+    identity_projections(head)
+    for step in range(4):
+        filled = int(head.queue.num_filled) if hasattr(head, 'queue') else None
+        loss = apply(head, *batch(head, step, num=num))['loss'].item()
+        assert loss == pytest.approx(head.chance_level(num, filled), rel=0.05), step
+
+
+@pytest.mark.parametrize(
+    ('name', 'changes', 'chance'),
+    [
+        ('vince', dict(queue_size=65536, num_segments=4), math.log(1 + 65536 + 4 * 63)),
+        ('nnclr', dict(), math.log(64)),
+        ('neighbour', dict(queue_size=65536), math.log(65536)),
+        ('seco_order', dict(), math.log(2)),
+        ('video', dict(queue_size=65536, query_views=(0, 1), key_views=(0, 1)), 11.0904),
+    ],
+)
+def test_chance_levels_of_later_heads(name, changes, chance):
+    head = build_head(name, **changes)
+    assert head.chance_level(64) == pytest.approx(chance, abs=1e-4)
+    assert '\n' not in head.describe()
+    if 'queue_size' in changes:
+        assert str(changes['queue_size']) in head.describe()
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_one_sample_and_an_empty_queue_give_finite_loss_and_gradients(name):
+    head = build_head(name)
+    for step in range(2):
+        head.zero_grad()
+        loss = apply(head, *batch(head, step, num=1))['loss']
+        loss.backward()
+        assert loss.isfinite()
+        for key, parameter in head.named_parameters():
+            if parameter.requires_grad:  # DDP waits for each of them
+                assert parameter.grad.isfinite().all(), key
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_bfloat16_features_under_autocast_give_the_float32_loss(name):
+    exact, half = build_head(name), build_head(name).float()
+    for step in range(3):
+        online, target, fields = batch(exact, step)
+        torch.manual_seed(step)
+        expected = apply(exact, online, target, fields)['loss']
+        torch.manual_seed(step)
+        views = ({v: x.bfloat16() for v, x in view.items()} for view in (online, target))
+        with torch.autocast('cpu', torch.bfloat16):
+            value = apply(half, *views, fields)
+        assert value['loss'].dtype == torch.float32
+        assert value['loss'].item() == pytest.approx(expected.item(), rel=0.03, abs=1e-12)
+        assert {x.dtype for x in value.get('pair', ())} <= {torch.float32}
+
+
+@pytest.mark.parametrize('name', ['inter', 'intra'])
+def test_a_query_view_of_the_query_alone(name):
+    """As SeCo has it: the query's segment is fixed, and its view needs no other."""
+    head = build_head(name, query_segment=0)
+    whole, target = features(0), features(2, seed=1)
+    alone = {0: whole[0][:, :1]}
+    for _ in range(2):  # the second time with a queue
+        value = head.loss(alone, target)['loss']
+    again = build_head(name, query_segment=0)
+    for _ in range(2):
+        expected = again.loss(whole, target)['loss']
+    assert value == expected
+    with pytest.raises(UserError, match="query_segment is 'random', but the query view has 1 seg"):
+        build_head(name).loss(alone, target)
+    with pytest.raises(UserError, match='query_segment is 1, but a view has 1 segments'):
+        build_head(name, query_segment=1).loss(alone, target)

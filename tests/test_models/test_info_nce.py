@@ -9,7 +9,12 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmssl_video.models.losses import contrast, info_nce, info_nce_from_similarities
+from mmssl_video.models.losses import (
+    contrast,
+    info_nce,
+    info_nce_from_similarities,
+    info_nce_in_batch,
+)
 
 
 def embeddings(generator, *shape):
@@ -144,3 +149,64 @@ def test_contrast_shapes_and_values():
     torch.testing.assert_close(with_negatives, torch.tensor([[0.0, 2.0, 1.6], [2.0, 0.0, 1.2]]))
     own = torch.stack([shared, shared.flip(0)])
     assert torch.equal(contrast(query, positive, own, 0.5)[1][1], with_negatives[1].flip(0))
+
+
+# Positives and negatives in one batch -------------------------------------------------------------
+
+
+@given(st.integers(1, 5), st.integers(1, 9), st.floats(0.05, 2.0), st.integers(0, 2**31))
+@settings(deadline=None, max_examples=60)
+def test_in_batch_equals_the_slow_loop(num, num_keys, temperature, seed):
+    generator = torch.Generator().manual_seed(seed)
+    query, keys = embeddings(generator, num, 7), embeddings(generator, num_keys, 7)
+    positive = torch.randint(num_keys, (num,), generator=generator)
+    losses, nearest = [], []
+    for q, own in zip(query, positive.tolist(), strict=True):
+        others = torch.cat([keys[:own], keys[own + 1 :]])
+        losses.append(slow_info_nce(q[None], keys[own][None], others, temperature))
+        nearest.append(all(q @ keys[own] >= q @ other for other in others))
+    loss, correct = info_nce_in_batch(query, keys, positive, temperature)
+    assert loss.dtype == torch.float64
+    assert loss.item() == pytest.approx(sum(losses) / num, rel=1e-9, abs=1e-12)
+    assert correct.dtype == torch.bool
+    assert correct.tolist() == nearest
+
+
+def test_in_batch_is_info_nce_with_the_other_rows_as_negatives():
+    generator = torch.Generator().manual_seed(6)
+    query, keys = embeddings(generator, 4, 5), embeddings(generator, 4, 5)
+    others = torch.stack([torch.cat([keys[:n], keys[n + 1 :]]) for n in range(4)])
+    loss, _ = info_nce_in_batch(query, keys, torch.arange(4), 0.1)
+    torch.testing.assert_close(loss, info_nce(query, keys, others, 0.1), rtol=1e-12, atol=0)
+
+
+def test_in_batch_gradient_equals_finite_differences():
+    generator = torch.Generator().manual_seed(7)
+    query = embeddings(generator, 3, 4).requires_grad_()
+    keys = embeddings(generator, 5, 4).requires_grad_()
+    positive = torch.tensor([4, 0, 4])
+    assert torch.autograd.gradcheck(
+        lambda q, k: info_nce_in_batch(q, k, positive, 0.3)[0], (query, keys)
+    )
+
+
+def test_in_batch_at_chance_and_with_a_single_key():
+    query = F.normalize(torch.ones(3, 4), dim=1).requires_grad_()
+    loss, _ = info_nce_in_batch(query, query[:1].expand(64, 4), torch.tensor([0, 5, 63]), 0.1)
+    assert loss.item() == pytest.approx(math.log(64), rel=1e-6)
+    loss, correct = info_nce_in_batch(query[:1], query[:1], torch.tensor([0]), 0.1)
+    assert loss == 0
+    assert correct.tolist() == [True]
+    assert torch.equal(torch.autograd.grad(loss, query)[0], torch.zeros(3, 4))
+
+
+def test_in_batch_computes_in_float32_under_autocast():
+    generator = torch.Generator().manual_seed(8)
+    query, keys = (embeddings(generator, n, 64).float() for n in (6, 40))
+    exact, _ = info_nce_in_batch(query, keys, torch.arange(6), 0.1)
+    with torch.autocast('cpu', torch.bfloat16):
+        under_autocast, _ = info_nce_in_batch(query, keys, torch.arange(6), 0.1)
+        half, _ = info_nce_in_batch(query.bfloat16(), keys.bfloat16(), torch.arange(6), 0.1)
+    assert torch.equal(under_autocast, exact)
+    assert half.dtype == torch.float32
+    assert half.item() == pytest.approx(exact.item(), rel=0.02)

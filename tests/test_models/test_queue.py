@@ -95,7 +95,7 @@ def test_takes_no_gradient_and_other_dtypes():
 
 def test_batch_larger_than_the_queue_is_an_error():
     queue = EmbeddingQueue(4, 2)
-    with pytest.raises(UserError, match='a queue of 4 is smaller than the batch .*, 5; set queue'):
+    with pytest.raises(UserError, match='a queue of 4 is smaller than what .*, 5; set queue'):
         queue.enqueue(numbered(0, 5))
     check_queue_size(5, 5)
     with pytest.raises(UserError, match='^model.heads.inter: '):

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from head_helpers import HEADS as HEAD_CONFIGS
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.optim import OptimWrapper
@@ -105,7 +106,7 @@ def test_unknown_head_is_one_line_with_the_known_ones(cfg, words):
         MODELS.build(tiny_model() | dict(heads=dict(mine=cfg)))
     message = str(error.value)
     assert message.startswith(f'model.heads.mine: {words}')
-    assert 'InterFrameHead, IntraFrameHead, OrderHead, VideoLevelHead' in message
+    assert 'InterFrameHead, IntraFrameHead, MoCoHead' in message
     assert '\n' not in message
 
 
@@ -254,4 +255,170 @@ def test_it_learns():
         history.append({key: value.item() for key, value in outputs.items()})
     last = {key: sum(h[key] for h in history[-10:]) / 10 for key in history[0]}
     for name, head in model.heads.items():
-        assert last[f'loss_{name}'] < 0.5 * min(history[0][f'loss_{name}'], head.chance_level)
+        assert last[f'loss_{name}'] < 0.5 * min(history[0][f'loss_{name}'], head.chance_level(8))
+
+
+# Views that differ in their number of segments ----------------------------------------------------
+
+RAGGED = (3, 3, 3, 1)
+
+
+def build_ragged(segments_per_view=RAGGED, **kwargs):
+    """VCLR's four heads on views 0 to 2; a contrast of view 3, a clip, with the tuple of view 0."""
+    cfg = tiny_model(**kwargs)
+    clips = cfg['heads']['video'] | dict(query_views=(3,), key_views=(0,))
+    torch.manual_seed(0)
+    return MODELS.build(
+        cfg | dict(heads=cfg['heads'] | dict(clips=clips), segments_per_view=segments_per_view)
+    )
+
+
+@pytest.mark.parametrize('ndim', [2, 3])
+def test_ragged_views_are_encoded_as_each_by_itself(ndim):
+    model = build_ragged(
+        backbone=dict(type='TinyBackbone', ndim=ndim), format_shape={2: 'NCHW', 3: 'NCTHW'}[ndim]
+    )
+    inputs = torch.randn(2, 1, sum(RAGGED), 3, *[4] * (ndim - 2), 16, 16)
+    got, seen = {}, count_images(model)
+    for name, head in model.heads.items():
+        head.loss = lambda *views, name=name: got.update({name: views}) or {'loss': 0}
+    with torch.no_grad():  # a target that is not the online network
+        for parameter in model.backbone.parameters():
+            parameter.add_(0.1)
+    model.loss(inputs, [])
+    # Online views 0 and 3, target views 0 to 2.
+    assert seen == dict(online=[2 * (3 + 1)], target=[2 * (3 + 3 + 3)])
+    clips = {0: [0, 1, 2], 1: [3, 4, 5], 2: [6, 7, 8], 3: [9]}
+    expected = {
+        'inter': ({0}, {2}),
+        'intra': ({0}, {2}),
+        'video': ({0}, {1}),
+        'order': ({0}, {1}),
+        'clips': ({3}, {0}),
+    }
+    for name, views in got.items():
+        assert tuple(map(set, views)) == expected[name]
+        for encoder, features in zip((model.backbone, model.target_backbone), views, strict=True):
+            for view, value in features.items():
+                singly = [
+                    [encoder(sample[0, clip][None]).flatten(2).mean(2)[0] for clip in clips[view]]
+                    for sample in inputs
+                ]
+                singly = torch.stack([torch.stack(one) for one in singly])
+                assert value.shape == (2, RAGGED[view], 12)
+                torch.testing.assert_close(value, singly)
+                assert value.requires_grad == (encoder is model.backbone)
+    assert got.keys() == expected.keys()
+
+
+def test_ragged_views_make_the_losses_of_views_apart():
+    """The same clips, once as three views of three, once on one axis."""
+    apart, ragged = build_tiny(), build_tiny(segments_per_view=(3, 3, 3))
+    for step in range(2):
+        inputs = images(seed=step)
+        torch.manual_seed(step)
+        expected = apart.loss(inputs, [])
+        torch.manual_seed(step)
+        got = ragged.loss(inputs.flatten(1, 2)[:, None], [])
+        for key, value in expected.items():
+            assert torch.equal(got[key], value), key
+    ragged.loss(inputs, [])  # views that are alike may also come apart
+
+
+@pytest.mark.parametrize(
+    ('segments', 'views', 'words'),
+    [
+        (RAGGED, (1, 12), 'model.segments_per_view is [3, 3, 3, 1], but the pipeline makes [12]'),
+        # As many clips, but of other views.
+        (RAGGED, (5, 2), 'is [3, 3, 3, 1], but the pipeline makes [2, 2, 2, 2, 2] clips a sample'),
+        ((3, 3, 4), (1, 10), 'the heads read view 3, but the pipeline makes views 0 to 2; match'),
+        (None, (1, 10), 'the heads read view 3, but the pipeline makes views 0 to 0; match'),
+    ],
+)
+def test_views_that_do_not_fit_the_setting(segments, views, words):
+    model = build_ragged(segments)
+    with pytest.raises(UserError) as error:
+        model.loss(torch.zeros(2, *views, 3, 16, 16), [])
+    assert words in str(error.value)
+    assert 'segments_per_view' in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+# Fields of the data samples, and pairs for monitors -----------------------------------------------
+
+
+def build_reading():
+    """Heads that read a label each, and one that reads nothing."""
+    heads = {name: HEAD_CONFIGS[name] for name in ('neighbour', 'seco_order', 'video')}
+    torch.manual_seed(0)
+    return MODELS.build(tiny_model() | dict(heads=heads))
+
+
+def sample(**fields):
+    data_sample = ActionDataSample()
+    if 'gt_label' in fields:
+        data_sample.set_gt_label(fields.pop('gt_label'))
+    for key, value in fields.items():
+        data_sample.set_field(value, key)
+    return data_sample
+
+
+def test_heads_get_the_fields_that_they_read():
+    model = build_reading()
+    got = {}
+    for name, head in model.heads.items():
+        head.loss = lambda *_, name=name, **fields: got.update({name: fields}) or {'loss': 0}
+    several = torch.tensor([0.0, 1.0, 1.0])  # as a data set with multi_class=True has them
+    samples = [
+        sample(gt_label=7, query_in_second_half=1),
+        sample(query_in_second_half=0),
+        sample(gt_label=-1, query_in_second_half=torch.tensor(1)),
+        sample(gt_label=several, query_in_second_half=torch.tensor([0])),
+    ]
+    model.loss(images(), samples)
+    assert got.keys() == model.heads.keys()
+    assert {name: set(fields) for name, fields in got.items()} == dict(
+        neighbour={'gt_label'}, seco_order={'query_in_second_half'}, video=set()
+    )
+    for name, field, expected in (
+        ('neighbour', 'gt_label', [7, -1, -1, -1]),
+        ('seco_order', 'query_in_second_half', [1, 0, 1, 0]),
+    ):
+        assert got[name][field].tolist() == expected
+        assert got[name][field].dtype == torch.int64
+
+
+def test_a_field_that_no_transform_has_packed():
+    samples = [sample(query_in_second_half=1)] * 3 + [sample(gt_label=2)]
+    with pytest.raises(UserError) as error:
+        build_reading().loss(images(), samples)
+    message = str(error.value)
+    assert message.startswith("a head reads 'query_in_second_half', which the data samples lack")
+    assert "PackActionInputs(algorithm_keys=('query_in_second_half',))" in message
+    assert '\n' not in message
+
+
+def test_pairs_are_those_of_the_last_iteration_without_gradient():
+    model = build_tiny()
+    state = set(model.state_dict())
+    assert model.pairs == {}
+    returned = {}
+    for name, head in model.heads.items():
+
+        def loss(*views, name=name, compute=head.loss):
+            results = compute(*views)
+            returned[name] = results.get('pair')
+            return results
+
+        head.loss = loss
+    for step in range(2):
+        outputs = model.loss(images(seed=step), [])
+        assert set(model.pairs) == {'inter', 'intra', 'video'}  # an order is no pair
+        for name, pair in model.pairs.items():
+            for got, expected in zip(pair, returned[name], strict=True):
+                assert torch.equal(got, expected)
+                assert not got.requires_grad
+                torch.testing.assert_close(got.norm(dim=1), torch.ones(4))
+            assert returned[name][0].requires_grad
+    assert not any('pair' in key for key in outputs)
+    assert set(model.state_dict()) == state

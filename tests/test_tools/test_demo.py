@@ -8,7 +8,7 @@ import pytest
 from tiny_vclr import load_tool
 
 from mmssl_video.errors import UserError
-from mmssl_video.evaluation import FeatureSet
+from mmssl_video.evaluation import FeatureSet, retrieval
 
 demo = load_tool('demo')
 
@@ -110,7 +110,7 @@ def test_sheets_show_what_was_found(tmp_path):
     videos.class_names = ['run', 'sit']
     names, labels = ['run/0.mp4', 'sit/0.mp4'], [0, 1]
     features = FeatureSet(np.eye(2), labels, names)
-    found = demo.retrieval(features, features, [1])
+    found = retrieval(features, features, [1])
     sheets = demo.make_sheets(videos, features, features, found)
     assert [sheet.query.caption for sheet in sheets] == ['run', 'sit']
     assert all(sheet.neighbours[0].correct for sheet in sheets)

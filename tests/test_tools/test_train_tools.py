@@ -185,7 +185,8 @@ def test_objectives_are_switched_off_from_the_command_line(config, tmp_path, mon
         ),
         (
             ['model.heads.video.queue_size=3'],
-            'model.heads.video: a queue of 3 is smaller than the batch of all processes, 4; set',
+            'model.heads.video: a queue of 3 is smaller than what all processes enqueue at once, '
+            '4; set',
         ),
         (['train_dataloader.dataset.data_prefix.video=EMPTY'], 'EMPTY: found no videos'),
         (['train_dataloader.dataset.data_prefix.video=MISSING'], 'MISSING: no such folder'),

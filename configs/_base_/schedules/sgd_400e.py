@@ -1,5 +1,5 @@
 # VCLR, Sec. 4.2: SGD, batch 512, 400 epochs, cosine to about 0. Weight decay and the 5 epochs of
-# warm-up are those of the authors' code.
+# warm-up are those of the authors' code; SeCo's are the same.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=400)
 optim_wrapper = dict(
     type='OptimWrapper',
@@ -7,20 +7,14 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(
-        type='LinearLR',
+        type='WarmupCosineLR',
+        warmup=5,
         start_factor=0.01,
-        by_epoch=True,
-        begin=0,
-        end=5,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
         eta_min=1e-6,
-        by_epoch=True,
-        begin=5,
+        begin=0,
         end=400,
+        by_epoch=True,
         convert_to_iter_based=True,
-    ),
+    )
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=512)

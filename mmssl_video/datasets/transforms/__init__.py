@@ -2,7 +2,10 @@
 
 from .augment import ClipColorJitter, ClipGaussianBlur, ClipGrayscale, SharedAugment
 from .clip_pair import SampleClipPair, draw_gap
+from .clips import SampleClips
 from .formatting import FormatViews
+from .halves import SampleHalves
+from .jointly import SampleJointly
 from .segment_tuples import SampleSegmentTuples
 
 __all__ = [
@@ -11,6 +14,9 @@ __all__ = [
     'ClipGrayscale',
     'FormatViews',
     'SampleClipPair',
+    'SampleClips',
+    'SampleHalves',
+    'SampleJointly',
     'SampleSegmentTuples',
     'SharedAugment',
     'draw_gap',

@@ -6,6 +6,7 @@ MMAction2's or ours, any of the four scopes: a draw per frame (VCLR's 2D recipe)
 temporally consistent augmentation), per view or per sample.
 """
 
+from itertools import islice
 from typing import Literal, get_args
 
 import cv2
@@ -15,6 +16,8 @@ from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform, Compose
 
 from mmssl_video.errors import UserError
+
+from .jointly import segments_per_view
 
 Scope = Literal['frame', 'clip', 'view', 'sample']
 # ITU-R BT.601 luma of RGB, as cv2.COLOR_RGB2GRAY and PIL use it.
@@ -55,15 +58,16 @@ class SharedAugment(BaseTransform):
         for img in results['imgs']:
             imgs.append(img.copy() if id(img) in seen else img)
             seen.add(id(img))
-        group_len = {
-            'frame': 1,
-            'clip': results['clip_len'],
-            'view': results['num_segments'] * results['clip_len'],
-            'sample': len(imgs),
+        clip_len = results['clip_len']
+        group_lens = {
+            'frame': [1] * len(imgs),
+            'clip': [clip_len] * (len(imgs) // clip_len),
+            'view': [num * clip_len for num in segments_per_view(results)],
+            'sample': [len(imgs)],
         }[self.share]
-        augmented = []
-        for start in range(0, len(imgs), group_len):
-            group = imgs[start : start + group_len]
+        frames, augmented = iter(imgs), []
+        for group_len in group_lens:
+            group = list(islice(frames, group_len))
             out = self.transforms(
                 {'imgs': group, 'img_shape': results['img_shape'], 'modality': 'RGB'}
             )

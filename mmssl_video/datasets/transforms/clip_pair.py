@@ -1,4 +1,4 @@
-"""Two clips of one video, their distance drawn from a density over the gap (CVRL, Sec. 3.2)."""
+"""Two clips of one video, their distance drawn from a density over the gap (CVRL)."""
 
 from typing import Literal, get_args
 
@@ -69,7 +69,7 @@ class SampleClipPair(BaseTransform):
     Added keys: as :class:`SampleSegmentTuples`, with V = 2 views of S = 1 segment.
 
     Args:
-        clip_len (int): T, frames per clip. Default 16 (CVRL, Sec. 4).
+        clip_len (int): T, frames per clip. Default 16, as CVRL.
         frame_interval (int): Frames from one frame of a clip to the next. Default 2.
         gap (str): Density of the gap, see :func:`draw_gap`.
         constant (float): The gap of ``gap='constant'``, as a fraction of M in [0, 1].

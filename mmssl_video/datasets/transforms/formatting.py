@@ -14,7 +14,8 @@ class FormatViews(BaseTransform):
     Required keys: ``imgs`` (V * S * T images uint8 [H, W, C] of one size, in order view, segment,
     frame), ``num_views``, ``num_segments``, ``clip_len``.
     Modified key: ``imgs``, uint8 [V, S, C, H, W] for ``'NCHW'``, [V, S, C, T, H, W] for
-    ``'NCTHW'``.
+    ``'NCTHW'``. Where ``num_segments`` is a tuple, S of each view (:class:`SampleJointly`), the
+    views share one axis: [1, sum(S), C, H, W] or [1, sum(S), C, T, H, W].
     Added key: ``input_shape``.
 
     Args:
@@ -32,9 +33,10 @@ class FormatViews(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Replace the list ``imgs`` by one array."""
         imgs = np.stack(results['imgs'])
-        imgs = imgs.reshape(
-            results['num_views'], results['num_segments'], results['clip_len'], *imgs.shape[1:]
-        )
+        axes = results['num_views'], results['num_segments']
+        if isinstance(results['num_segments'], tuple):
+            axes = 1, sum(results['num_segments'])
+        imgs = imgs.reshape(*axes, results['clip_len'], *imgs.shape[1:])
         if self.input_format == 'NCTHW':
             imgs = imgs.transpose(0, 1, 5, 2, 3, 4)
         elif results['clip_len'] != 1:

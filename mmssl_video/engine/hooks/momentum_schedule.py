@@ -4,8 +4,9 @@ import math
 
 from mmaction.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+
+from .unwrap import unwrapped_model
 
 
 @HOOKS.register_module()
@@ -26,13 +27,9 @@ class MomentumScheduleHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Note the momentum of the config."""
-        self.start = _unwrap(runner).momentum
+        self.start = unwrapped_model(runner).momentum
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict = None) -> None:
         """Set the momentum of this iteration."""
         cosine = (1 + math.cos(math.pi * runner.iter / runner.max_iters)) / 2
-        _unwrap(runner).momentum = self.end - (self.end - self.start) * cosine
-
-
-def _unwrap(runner: Runner):
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+        unwrapped_model(runner).momentum = self.end - (self.end - self.start) * cosine

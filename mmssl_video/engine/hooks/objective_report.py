@@ -1,49 +1,51 @@
 """What each objective is, its loss at chance, and how full its queue is."""
 
-import math
-
 from mmaction.registry import HOOKS
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from mmssl_video.models.heads import SSLHead
 from mmssl_video.models.memory.queue import EmbeddingQueue, check_queue_size
+
+from .unwrap import unwrapped_model
 
 
 @HOOKS.register_module()
 class ObjectiveReportHook(Hook):
     """Log every objective with its chance level once, and the queues until they are full.
 
-    A loss over a queue that is not full is lower than over a full one: with n entries, chance is
-    ln(1 + n). Queues too small for the batch are refused before the first iteration.
+    A loss over a queue that is not full reads lower than over a full one: with n entries as the
+    negatives, chance is ln(1 + n). Queues too small for the batch are refused before the first
+    iteration.
     """
 
     def before_train(self, runner: Runner) -> None:
         """Check the queues and describe the objectives."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        batch_size = runner.train_dataloader.batch_size * get_world_size()
-        self.queues: dict[str, EmbeddingQueue] = {}
+        model = unwrapped_model(runner)
+        batch_size = self.batch_size = runner.train_dataloader.batch_size * get_world_size()
+        self.filling: dict[str, SSLHead] = {}
         for name, head in model.heads.items():
             if isinstance(getattr(head, 'queue', None), EmbeddingQueue):
-                check_queue_size(head.queue.size, batch_size, f'model.heads.{name}')
-                self.queues[name] = head.queue
+                enqueued = batch_size * head.keys_per_sample
+                check_queue_size(head.queue.size, enqueued, f'model.heads.{name}')
+                self.filling[name] = head
         for name, head in model.heads.items():
             weight = '' if head.loss_weight == 1 else f', times {head.loss_weight}'
             runner.logger.info(
                 f'objective {name}: {head.describe()}; loss_{name} at chance '
-                f'{head.chance_level * head.loss_weight:.3f}{weight}'
+                f'{head.chance_level(batch_size) * head.loss_weight:.3f}{weight}'
             )
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Report the queues that are still filling."""
-        for name, queue in list(self.queues.items()):
-            filled = int(queue.num_filled)
-            if filled == queue.size:
-                runner.logger.info(f'queue of {name}: full ({queue.size})')
-                del self.queues[name]
+        for name, head in list(self.filling.items()):
+            filled, size = int(head.queue.num_filled), head.queue.size
+            if filled == size:
+                runner.logger.info(f'queue of {name}: full ({size})')
+                del self.filling[name]
             else:
+                chance = head.chance_level(self.batch_size, filled) * head.loss_weight
                 runner.logger.info(
-                    f'queue of {name}: {filled} of {queue.size}; until it is full, loss_{name} '
-                    f'reads low (chance now {math.log1p(filled):.3f})'
+                    f'queue of {name}: {filled} of {size}; loss_{name} at chance now {chance:.3f}'
                 )

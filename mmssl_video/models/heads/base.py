@@ -1,6 +1,7 @@
 """What every objective has: a projection, its momentum copy, the views it reads, a loss."""
 
 from abc import ABCMeta, abstractmethod
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,13 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
     A head says which views it reads from the online and from the target encoder; the recognizer
     computes each of them once and hands it to all heads that ask for it.
 
+    Attributes:
+        reads (tuple[str, ...]): Fields of the data samples that :meth:`loss` takes by name, each
+            int64 [N]: ``gt_label`` (for the log only; -1 where unknown), or what a transform has
+            written and ``PackActionInputs(algorithm_keys=...)`` has packed.
+        keys_per_sample (int): Embeddings of a sample that go into the head's ``queue``, if it has
+            one.
+
     Args:
         projector (dict): Config of the projection, e.g. ``dict(type='ProjectionMLP', ...)``.
         online_views (tuple[int, ...]): Views that :meth:`loss` reads from the online encoder.
@@ -29,6 +37,9 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
             head has a momentum copy of its projector.
         loss_weight (float): Factor of the loss in the sum of all objectives.
     """
+
+    reads: tuple[str, ...] = ()
+    keys_per_sample: int = 1
 
     def __init__(
         self,
@@ -38,8 +49,8 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        self.online_views = online_views
-        self.target_views = target_views
+        self.online_views = tuple(online_views)
+        self.target_views = tuple(target_views)
         self.loss_weight = loss_weight
         self.projector = MODELS.build(projector)
         if target_views:
@@ -47,35 +58,43 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
 
     def embed_online(self, features: Tensor) -> Tensor:
         """Project features [..., D] and L2-normalise the last axis, in float32 at least."""
-        return _normalize(self.projector(features))
+        return normalize(self.projector(features))
 
     def embed_target(self, features: Tensor) -> Tensor:
         """The same through the momentum copy, without a gradient."""
-        return _normalize(self.target_projector(features))
+        return normalize(self.target_projector(features))
 
     @abstractmethod
-    def loss(self, online: Views, target: Views) -> dict[str, Tensor]:
+    def loss(self, online: Views, target: Views, **fields: Tensor) -> dict[str, Tensor]:
         """Compute the objective on one batch.
 
         Args:
             online: The head's ``online_views``, each [N, S, D], with gradient.
             target: The head's ``target_views``, each [N, S, D], without.
+            fields: The fields that the head ``reads``.
 
         Returns:
-            ``loss`` (scalar, weighted) and scalars to be logged, e.g. ``acc`` in percent.
+            ``loss`` (scalar, weighted) and scalars to be logged, e.g. ``acc`` in percent; and, for
+            the collapse monitor, ``pair``: L2-normalised queries and their positives, a tuple of
+            two [M, D].
         """
 
-    @property
     @abstractmethod
-    def chance_level(self) -> float:
-        """The unweighted loss of a head that has learned nothing."""
+    def chance_level(self, batch_size: int, num_filled: int | None = None) -> float:
+        """The unweighted loss of a head that has learned nothing.
+
+        Args:
+            batch_size: Samples of all processes, N.
+            num_filled: Entries in the head's queue, if it has one; by default it is full.
+        """
 
     @abstractmethod
     def describe(self) -> str:
         """The objective in a few words, for the log."""
 
 
-def _normalize(embeddings: Tensor) -> Tensor:
+def normalize(embeddings: Tensor) -> Tensor:
+    """L2-normalise the last axis, in float32 at least."""
     if embeddings.dtype in (torch.float16, torch.bfloat16):
         embeddings = embeddings.float()
     return F.normalize(embeddings, dim=-1)
@@ -88,6 +107,28 @@ def check_segments(head: SSLHead, features: Tensor) -> None:
             f'{type(head).__name__}.num_segments is {head.num_segments}, but the views have '
             f'{features.shape[1]}; set it to num_segments of the view sampler'
         )
+
+
+def consensus(features: Tensor) -> Tensor:
+    """Feature of a whole view: the mean over its segments, [N, S, D] to [N, D]."""
+    return features.mean(dim=1)
+
+
+def pairs_of_views(
+    query_views: Sequence[int], key_views: Sequence[int]
+) -> tuple[tuple[int, int], ...]:
+    """Every query view with every key view but itself.
+
+    Raises:
+        UserError: If there is no pair.
+    """
+    pairs = tuple((i, j) for i in query_views for j in key_views if i != j)
+    if not pairs:
+        raise UserError(
+            f'query views {tuple(query_views)} and key views {tuple(key_views)} of a head make no '
+            'pair of different views; give it two views or more'
+        )
+    return pairs
 
 
 def percent_correct(correct: Tensor) -> Tensor:

@@ -13,17 +13,25 @@ from ..memory import EmbeddingQueue
 from .base import SSLHead, Views, percent_correct
 
 
-def draw_query_segment(query_segment: int | str, features: Tensor) -> Tensor:
-    """Index of the frame-level anchor's segment for each sample of [N, S, D], int64 [N]."""
-    num_samples, num_segments = features.shape[:2]
+def draw_query_segment(query_segment: int | str, anchors: Tensor, keys: Tensor) -> Tensor:
+    """Index of the frame-level anchor's segment for each sample of two views [N, S, D], int64 [N].
+
+    The views may differ in S if the segment is fixed and both have it.
+    """
+    num_samples, num_segments = len(anchors), min(anchors.shape[1], keys.shape[1])
     if query_segment == 'random':
-        return torch.randint(num_segments, (num_samples,), device=features.device)
+        if anchors.shape[1] != keys.shape[1]:
+            raise UserError(
+                f"query_segment is 'random', but the query view has {anchors.shape[1]} segments "
+                f'and the key view {keys.shape[1]}; use the number of a segment that both have'
+            )
+        return torch.randint(num_segments, (num_samples,), device=anchors.device)
     if not 0 <= query_segment < num_segments:
         raise UserError(
             f'query_segment is {query_segment}, but a view has {num_segments} segments; use '
             f"'random' or a number from 0 to {num_segments - 1}"
         )
-    return torch.full((num_samples,), query_segment, device=features.device)
+    return torch.full((num_samples,), query_segment, device=anchors.device)
 
 
 @MODELS.register_module()
@@ -64,7 +72,7 @@ class InterFrameHead(SSLHead):
         """InfoNCE of one anchor frame a video; ``acc``: queries nearest to ``v1'``."""
         (anchors,), (keys,) = online.values(), target.values()
         samples = torch.arange(len(anchors), device=anchors.device)
-        segment = draw_query_segment(self.query_segment, anchors)
+        segment = draw_query_segment(self.query_segment, anchors, keys)
         query = self.embed_online(anchors[samples, segment])
         keys = self.embed_target(keys)
         similarities = contrast(query, keys, self.queue.filled(), self.temperature)
@@ -73,12 +81,12 @@ class InterFrameHead(SSLHead):
         return {
             'loss': info_nce_from_similarities(*similarities) * self.loss_weight,
             'acc': percent_correct((with_own_frame[:, None] > similarities[1]).all(dim=1)),
+            'pair': (query, keys[samples, segment]),
         }
 
-    @property
-    def chance_level(self) -> float:
-        """ln(1 + K) of the full queue."""
-        return math.log1p(self.queue.size)
+    def chance_level(self, batch_size: int, num_filled: int | None = None) -> float:
+        """ln(1 + K)."""
+        return math.log1p(self.queue.size if num_filled is None else num_filled)
 
     def describe(self) -> str:
         """The objective in a few words."""

@@ -27,7 +27,7 @@ class IntraFrameHead(SSLHead):
             the mean of 2-way problems, ``v1'`` against each other frame, as SeCo and VCLR's
             released code have it.
         query_segment (int | str): Segment of ``v1``, or ``'random'`` for a draw per sample.
-        query_view (int): The view of the anchor tuple.
+        query_view (int): The view of the anchor tuple; of it, the query's segment is enough.
         key_view (int): The view of its second augmentation.
         num_segments (int): S, frames per tuple, 2 or more.
         loss_weight (float): Factor of the loss.
@@ -58,10 +58,10 @@ class IntraFrameHead(SSLHead):
     def loss(self, online: Views, target: Views) -> dict[str, Tensor]:
         """InfoNCE within each video; ``acc``: queries nearest to their own frame."""
         (anchors,), (keys,) = online.values(), target.values()
-        check_segments(self, anchors)
-        num_samples, num_segments = anchors.shape[:2]
+        check_segments(self, keys)
+        num_samples, num_segments = keys.shape[:2]
         samples = torch.arange(num_samples, device=anchors.device)
-        segment = draw_query_segment(self.query_segment, anchors)
+        segment = draw_query_segment(self.query_segment, anchors, keys)
         query = self.embed_online(anchors[samples, segment])
         keys = self.embed_target(keys)
         others = torch.arange(1, num_segments, device=anchors.device) + segment[:, None]
@@ -75,10 +75,10 @@ class IntraFrameHead(SSLHead):
         return {
             'loss': loss * self.loss_weight,
             'acc': percent_correct((with_own > with_others).all(dim=1)),
+            'pair': (query, keys[samples, segment]),
         }
 
-    @property
-    def chance_level(self) -> float:
+    def chance_level(self, batch_size: int, num_filled: int | None = None) -> float:
         """ln S, or ln 2 of the pairwise form."""
         return math.log(2 if self.pairwise else self.num_segments)
 

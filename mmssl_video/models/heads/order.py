@@ -69,6 +69,7 @@ class OrderHead(SSLHead):
         """Cross-entropy over the four classes; ``acc``: share of tuples told right."""
         (anchors,), (positives,) = online.values(), target.values()
         check_segments(self, anchors)
+        check_segments(self, positives)
         query_order, query_shuffled = self.draw_orders(len(anchors))
         key_order, key_shuffled = self.draw_orders(len(anchors))
         shown = torch.cat(
@@ -86,8 +87,7 @@ class OrderHead(SSLHead):
             'acc': percent_correct(logits.argmax(dim=1) == labels),
         }
 
-    @property
-    def chance_level(self) -> float:
+    def chance_level(self, batch_size: int, num_filled: int | None = None) -> float:
         """ln 4."""
         return math.log(4)
 

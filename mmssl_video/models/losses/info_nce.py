@@ -67,3 +67,23 @@ def info_nce(query: Tensor, positive: Tensor, negatives: Tensor, temperature: fl
         tensor(2.7725)
     """
     return info_nce_from_similarities(*contrast(query, positive, negatives, temperature))
+
+
+def info_nce_in_batch(
+    query: Tensor, keys: Tensor, positive: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """InfoNCE whose positive and negatives are all rows of one batch of keys.
+
+    Its value where nothing has been learned is ln M.
+
+    Args:
+        query: L2-normalised embeddings [N, D].
+        keys: L2-normalised [M, D].
+        positive: Each query's row in ``keys``, int64 [N].
+        temperature: Divisor of the similarities, above 0.
+
+    Returns:
+        Mean over queries, a scalar, and whether each query is nearest to its positive, bool [N].
+    """
+    _, logits = contrast(query, keys[positive], keys, temperature)
+    return F.cross_entropy(logits, positive), logits.argmax(dim=1) == positive

@@ -1,5 +1,6 @@
 """Memories of embeddings from earlier iterations."""
 
 from .queue import EmbeddingQueue
+from .support import SupportQueue
 
-__all__ = ['EmbeddingQueue']
+__all__ = ['EmbeddingQueue', 'SupportQueue']

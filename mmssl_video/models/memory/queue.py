@@ -37,29 +37,36 @@ class EmbeddingQueue(nn.Module):
         return self.embeddings[: int(self.num_filled)].clone()
 
     @torch.no_grad()
-    def enqueue(self, embeddings: Tensor) -> None:
+    def enqueue(self, embeddings: Tensor) -> Tensor:
         """Replace the oldest entries by the ``embeddings`` [N, D] of every process.
+
+        Returns:
+            Where the rows of all processes, in order of rank, now stand, int64 [N of all].
 
         Raises:
             UserError: If the gathered batch is larger than the queue.
         """
-        embeddings = torch.cat(all_gather(embeddings.detach().to(self.embeddings.dtype)))
+        embeddings = embeddings.detach().to(self.embeddings.dtype).contiguous()
+        embeddings = torch.cat(all_gather(embeddings))
         check_queue_size(self.size, len(embeddings))
         start = int(self.pointer)
         steps = torch.arange(start, start + len(embeddings), device=embeddings.device)
-        self.embeddings[steps % self.size] = embeddings
+        slots = steps % self.size
+        self.embeddings[slots] = embeddings
         self.pointer.fill_((start + len(embeddings)) % self.size)
         self.num_filled.fill_(min(int(self.num_filled) + len(embeddings), self.size))
+        return slots
 
     def extra_repr(self) -> str:
         """Say size and channels."""
         return f'size={self.size}, channels={self.embeddings.shape[1]}'
 
 
-def check_queue_size(size: int, batch_size: int, name: str = 'queue') -> None:
-    """Raise a :class:`UserError` if a queue cannot hold the batch of one iteration."""
-    if size < batch_size:
+def check_queue_size(size: int, enqueued: int, name: str = 'queue') -> None:
+    """Raise a :class:`UserError` if a queue cannot hold what one iteration enqueues."""
+    if size < enqueued:
         raise UserError(
-            f'{name}: a queue of {size} is smaller than the batch of all processes, {batch_size}; '
-            f'set queue_size to {batch_size} or more, or lower train_dataloader.batch_size'
+            f'{name}: a queue of {size} is smaller than what all processes enqueue at once, '
+            f'{enqueued}; set queue_size to {enqueued} or more, or lower '
+            'train_dataloader.batch_size'
         )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class ProjectionMLP(BaseModule):
-    """Linear layers with ReLU between them, nothing after the last.
+    """Linear layers with ReLU between them, none after the last.
 
     The defaults are VCLR's and MoCo v2's for a ResNet-50: 2048 - 2048 - ReLU - 128, no
     normalisation.
@@ -20,6 +20,7 @@ class ProjectionMLP(BaseModule):
         num_layers (int): Number of linear layers.
         norm_cfg (dict, optional): Normalisation before each ReLU, e.g. ``dict(type='BN1d')`` or
             ``dict(type='SyncBN')``.
+        norm_last (bool): Whether the normalisation also follows the last layer (NNCLR).
         init_cfg (dict, optional): MMEngine initialisation; default torch's of ``nn.Linear``.
     """
 
@@ -30,6 +31,7 @@ class ProjectionMLP(BaseModule):
         out_channels: int = 128,
         num_layers: int = 2,
         norm_cfg: dict | None = None,
+        norm_last: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -41,7 +43,10 @@ class ProjectionMLP(BaseModule):
                 layers.append(build_norm_layer(norm_cfg, hidden_channels)[1])
             layers.append(nn.ReLU(inplace=True))
             in_channels = hidden_channels
-        self.layers = nn.Sequential(*layers, nn.Linear(in_channels, out_channels))
+        layers.append(nn.Linear(in_channels, out_channels, bias=not norm_last))
+        if norm_last:
+            layers.append(build_norm_layer(norm_cfg, out_channels)[1])
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features [..., in_channels] to embeddings [..., out_channels], not normalised."""

@@ -1,6 +1,7 @@
 """One recognizer for all methods: encoders computed once, objectives by config."""
 
 import difflib
+from collections.abc import Callable, Sequence
 
 import torch
 from mmaction.models import BaseRecognizer
@@ -28,13 +29,23 @@ class SSLRecognizer(BaseRecognizer):
     preprocessor) and [N, V, S, C, T, H, W] for a 3D one (``'NCTHW'``), as ``FormatViews`` makes
     them. A feature is the mean of the backbone's output over space and time, [D].
 
+    Views may also differ in their number of segments, as those of ``SampleJointly`` do: VCLR's
+    tuples of three beside CVRL's single clips, say. ``segments_per_view`` then says how the clips
+    of a sample are shared out.
+
     Args:
         backbone (dict): Any 2D or 3D backbone of MMAction2.
         heads (dict[str, dict | None]): Objectives by name; ``None`` switches one off.
         momentum (float): m of the target network, in [0, 1]; VCLR's is 0.999. The
             ``MomentumScheduleHook`` changes it in the course of training.
         shuffle_bn (bool): Whether the target encoder shuffles its batch across processes.
+        segments_per_view (Sequence[int], optional): S of each view, where views differ; the
+            ``num_segments`` of ``SampleJointly``.
         data_preprocessor (dict): Config of MMAction2's ``ActionDataPreprocessor``.
+
+    Attributes:
+        pairs (dict[str, tuple[Tensor, Tensor]]): By head, the embeddings [M, D] of the last
+            iteration's queries and their positives, for monitors.
 
     Raises:
         UserError: If there is no head, one is of an unknown type, or its name has ``loss`` in it.
@@ -46,6 +57,7 @@ class SSLRecognizer(BaseRecognizer):
         heads: dict[str, dict | None],
         momentum: float = 0.999,
         shuffle_bn: bool = True,
+        segments_per_view: Sequence[int] | None = None,
         data_preprocessor: dict | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor=data_preprocessor)
@@ -60,6 +72,8 @@ class SSLRecognizer(BaseRecognizer):
                 raise UserError(f"model.heads.{name}: choose a name without 'loss' in it")
         self.momentum = momentum
         self.shuffle_bn = shuffle_bn
+        self.segments_per_view = segments_per_view
+        self.pairs: dict[str, tuple[Tensor, Tensor]] = {}
         self.online_views = self._views('online_views')
         self.target_views = self._views('target_views')
         if self.target_views:
@@ -99,44 +113,69 @@ class SSLRecognizer(BaseRecognizer):
         Returns:
             ``loss_<head>`` for each head, and what else it logs as ``<head>_<name>``.
         """
-        num_views = inputs.shape[1]
-        if max(self.online_views + self.target_views) >= num_views:
-            raise UserError(
-                f'the heads read view {max(self.online_views + self.target_views)}, but the '
-                f'pipeline makes views 0 to {num_views - 1}; match the view sampler and the '
-                "heads' query_view and key_view"
-            )
-        online = self.extract_feat(inputs[:, self.online_views])
-        online = dict(zip(self.online_views, online.unbind(1), strict=True))
+        views = self._split_views(inputs)
+        online = self._encode_views(views, self.online_views, self.extract_feat)
         target = {}
         if self.target_views:
             for copy in self.momentum_copies:
                 copy.update(self.momentum)
-            features = self._encode_target(inputs[:, self.target_views])
-            target = dict(zip(self.target_views, features.unbind(1), strict=True))
+            target = self._encode_views(views, self.target_views, self._encode_target)
 
         outputs = {}
+        self.pairs = {}
         for name, head in self.heads.items():
             results = head.loss(
                 {view: online[view] for view in head.online_views},
                 {view: target[view] for view in head.target_views},
+                **{field: _collect(field, data_samples, inputs.device) for field in head.reads},
             )
             outputs[f'loss_{name}'] = results.pop('loss')
+            if 'pair' in results:
+                query, positive = results.pop('pair')
+                self.pairs[name] = query.detach(), positive.detach()
             outputs.update({f'{name}_{key}': value for key, value in results.items()})
         return outputs
 
+    def _split_views(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Cut a batch [N, V, S, ...] into its views, each [N, S of the view, ...]."""
+        made = [inputs.shape[2]] * inputs.shape[1]
+        segments = list(self.segments_per_view or made)
+        # Views that differ in their segments come as one.
+        if sum(segments) != sum(made) or (len(made) > 1 and segments != made):
+            raise UserError(
+                f'model.segments_per_view is {segments}, but the pipeline makes {made} clips a '
+                'sample; set it to the num_segments of its samplers'
+            )
+        last = max(self.online_views + self.target_views)
+        if last >= len(segments):
+            raise UserError(
+                f'the heads read view {last}, but the pipeline makes views 0 to '
+                f"{len(segments) - 1}; match the view sampler and the heads' views, and set "
+                'model.segments_per_view where views differ in their segments'
+            )
+        return inputs.flatten(1, 2).split(segments, dim=1)
+
+    @staticmethod
+    def _encode_views(
+        views: tuple[Tensor, ...], wanted: list[int], encoder: Callable[[Tensor], Tensor]
+    ) -> dict[int, Tensor]:
+        """Encode the wanted views in one batch; features [N, S, D] by view."""
+        features = encoder(torch.cat([views[view] for view in wanted], dim=1))
+        parts = features.split([views[view].shape[1] for view in wanted], dim=1)
+        return dict(zip(wanted, parts, strict=True))
+
     def _encode_target(self, inputs: Tensor) -> Tensor:
-        """Encode views [N, V, S, ...] by the target backbone: [N, V, S, D]."""
+        """Encode clips [N, M, ...] by the target backbone: [N, M, D]."""
 
         def encode_images(images: Tensor) -> Tensor:
             return encode(self.target_backbone, images, self.data_preprocessor.format_shape)
 
-        images = inputs.flatten(0, 2)
+        images = inputs.flatten(0, 1)
         if self.shuffle_bn:
             features = forward_shuffled(encode_images, images)
         else:
             features = encode_images(images)
-        return features.unflatten(0, inputs.shape[:3])
+        return features.unflatten(0, inputs.shape[:2])
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, data_samples: list, **kwargs) -> list:
@@ -145,6 +184,19 @@ class SSLRecognizer(BaseRecognizer):
         for sample, feature in zip(data_samples, features, strict=True):
             sample.set_field(feature.float(), 'feature')
         return data_samples
+
+
+def _collect(field: str, data_samples: list, device: torch.device) -> Tensor:
+    """One field of all data samples, int64 [N]; a label that is not known, or not one, is -1."""
+    values = [sample.get(field) for sample in data_samples]
+    if field == 'gt_label':
+        values = [-1 if value is None or len(value) > 1 else value for value in values]
+    elif any(value is None for value in values):
+        raise UserError(
+            f'a head reads {field!r}, which the data samples lack; use the sampler that writes it '
+            f'and PackActionInputs(algorithm_keys=({field!r},))'
+        )
+    return torch.tensor([int(value) for value in values], device=device)
 
 
 def _build_head(name: str, cfg: dict) -> SSLHead:

@@ -124,6 +124,28 @@ def test_scope_of_the_whole_recipe(share):
     assert len({group[0] for group in groups}) == len(groups)
 
 
+@pytest.mark.parametrize('segments', [(3, 1, 2), (1, 1, 1, 3), (2, 2, 2)])
+@scopes
+def test_scope_where_views_differ(share, segments):
+    """With a tuple of segments, each view groups its own; the other scopes are as ever."""
+    seed_all(4)
+    frames = [gradient(i) for i in range(sum(segments) * T)]
+    results = dict(sample(frames), num_views=len(segments), num_segments=segments)
+    crop = dict(type='RandomResizedCrop', area_range=(0.05, 0.8))
+    out = SharedAugment(share, [crop])(results)['imgs']
+    assert [img[0, 0, 2] for img in out] == list(range(len(frames)))
+    windows = {}
+    for i, (v, s, t) in enumerate(
+        (v, s, t) for v, num in enumerate(segments) for s in range(num) for t in range(T)
+    ):
+        window = (*out[i][0, 0, :2], *out[i][-1, -1, :2])
+        windows.setdefault(GROUPS[share](v, s, t), []).append(window)
+    sizes = dict(frame=[1] * 24, clip=[T] * 6, view=[num * T for num in segments], sample=[24])
+    assert [len(group) for group in windows.values()] == sizes[share]
+    assert all(len(set(group)) == 1 for group in windows.values())
+    assert len({group[0] for group in windows.values()}) == len(windows)
+
+
 @pytest.mark.parametrize(
     'transform',
     [

@@ -45,6 +45,23 @@ def test_ncthw(clip_len):
                     np.testing.assert_array_equal(out['imgs'][v, s, c, t], frame[..., c])
 
 
+@pytest.mark.parametrize('segments', [(3, 1, 2), (2, 2, 2), (6,)])
+@pytest.mark.parametrize('input_format, clip_len', [('NCHW', 1), ('NCTHW', 1), ('NCTHW', 4)])
+def test_views_of_different_lengths(input_format, clip_len, segments):
+    """A tuple of segments puts all clips on one axis, in the order of the frames."""
+    results = flat_views(clip_len)
+    frames = list(results['imgs'])
+    results.update(num_views=len(segments), num_segments=segments)
+    out = FormatViews(input_format)(results)
+    shape = (1, 6, C, H, W) if input_format == 'NCHW' else (1, 6, C, clip_len, H, W)
+    assert out['imgs'].shape == out['input_shape'] == shape
+    assert out['imgs'].dtype == np.uint8 and out['imgs'].flags.c_contiguous
+    clips = out['imgs'].reshape(6, C, clip_len, H, W)
+    for i, frame in enumerate(frames):
+        shown = clips[i // clip_len, :, i % clip_len]
+        np.testing.assert_array_equal(shown, frame.transpose(2, 0, 1))
+
+
 def test_unknown_format():
     """MMAction2's other formats are not view formats."""
     with pytest.raises(UserError, match=r"input_format is 'NPTCHW'; use 'NCHW' .* or 'NCTHW'"):
@@ -53,5 +70,7 @@ def test_unknown_format():
 
 def test_clips_for_a_2d_backbone():
     """The message names both ways out."""
-    with pytest.raises(UserError, match=r"got clips of 4 frames; set clip_len=1 .* 'NCTHW'"):
-        FormatViews('NCHW')(flat_views(clip_len=4))
+    results = flat_views(clip_len=4)
+    for segments in (S, (S,) * V):
+        with pytest.raises(UserError, match=r"got clips of 4 frames; set clip_len=1 .* 'NCTHW'"):
+            FormatViews('NCHW')(dict(results, num_segments=segments))

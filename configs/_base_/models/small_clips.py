@@ -1,0 +1,40 @@
+# The backbone of all small recipes: SlowOnly-18 a quarter as wide, clips of 4 frames at 64 pixels.
+model = dict(
+    type='SSLRecognizer',
+    backbone=dict(
+        type='ResNet3dSlowOnly',
+        depth=18,
+        base_channels=16,
+        pretrained=None,
+        lateral=False,
+        conv1_kernel=(1, 7, 7),
+        conv1_stride_t=1,
+        pool1_stride_t=1,
+        inflate=(0, 0, 1, 1),
+        norm_eval=False,
+    ),
+    # At 0.99 and above the target would be a mean over more iterations than there are.
+    momentum=0.9,
+    data_preprocessor=dict(
+        type='ActionDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        format_shape='NCTHW',
+    ),
+)
+# From random weights, the embeddings of an MLP without normalisation are all alike and stay so for
+# longer than a small recipe lasts.
+projector = dict(
+    type='ProjectionMLP',
+    in_channels=128,
+    hidden_channels=256,
+    out_channels=64,
+    norm_cfg=dict(type='BN1d'),
+)
+predictor = dict(
+    type='ProjectionMLP',
+    in_channels=64,
+    hidden_channels=128,
+    out_channels=64,
+    norm_cfg=dict(type='BN1d'),
+)

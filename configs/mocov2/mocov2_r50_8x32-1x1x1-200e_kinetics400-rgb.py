@@ -1,0 +1,33 @@
+_base_ = [
+    '../_base_/models/r50.py',
+    '../_base_/datasets/frames.py',
+    '../_base_/schedules/sgd_400e.py',
+    '../_base_/default_runtime.py',
+]
+
+# MoCo v2 as on ImageNet, on one frame of each video, augmented twice.
+model = dict(
+    heads=dict(
+        moco=dict(type='MoCoHead', projector=_base_.projector, queue_size=65536, temperature=0.2)
+    )
+)
+
+train_pipeline = [
+    dict(type='DecordInit'),
+    dict(type='SampleSegmentTuples', num_segments=1, views=(0, 0)),
+    *_base_.train_pipeline[2:],
+]
+train_dataloader = dict(
+    batch_size=32,
+    dataset=dict(
+        ann_file='data/kinetics400/kinetics400_train_list_videos.txt',
+        data_prefix=dict(video='data/kinetics400/videos_train'),
+        pipeline=train_pipeline,
+    ),
+)
+
+# The paper's: batch 256, 200 epochs, a cosine without warm-up.
+train_cfg = dict(max_epochs=200)
+optim_wrapper = dict(optimizer=dict(lr=0.03))
+param_scheduler = [{**_base_.param_scheduler[0], 'warmup': 0, 'eta_min': 0.0, 'end': 200}]
+auto_scale_lr = dict(base_batch_size=256)

@@ -1,0 +1,28 @@
+_base_ = [
+    '../_base_/models/small_clips.py',
+    '../_base_/datasets/small_clips.py',
+    '../_base_/schedules/small_5e.py',
+    '../_base_/default_runtime.py',
+]
+
+VIEWS = (0, 1, 2)
+model = dict(
+    heads=dict(
+        moco=dict(
+            type='MoCoHead',
+            projector=_base_.projector,
+            queue_size=384,  # 128 videos
+            temperature=0.1,
+            query_views=VIEWS,
+            key_views=VIEWS,
+        )
+    )
+)
+custom_hooks = [*_base_.custom_hooks, dict(type='MomentumScheduleHook')]
+
+train_pipeline = [
+    dict(type='DecordInit'),
+    dict(type='SampleClips', num_views=3, clip_len=4, frame_interval=2),
+    *_base_.train_pipeline[2:],
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,0 +1,17 @@
+_base_ = [
+    '../_base_/models/small_clips.py',
+    '../_base_/datasets/small_clips.py',
+    '../_base_/schedules/small_5e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    heads=dict(simclr=dict(type='SimCLRHead', projector=_base_.projector, views=(0, 1, 2)))
+)
+
+train_pipeline = [
+    dict(type='DecordInit'),
+    dict(type='SampleClips', num_views=3, clip_len=4, frame_interval=2),
+    *_base_.train_pipeline[2:],
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,0 +1,24 @@
+# VCLR with clips, in the budget of the other methods' small recipes.
+_base_ = [
+    '../_base_/models/small_clips.py',
+    '../_base_/datasets/small_clips.py',
+    '../_base_/schedules/small_5e.py',
+    '../_base_/default_runtime.py',
+]
+
+projector = _base_.projector
+model = dict(
+    heads=dict(
+        inter=dict(type='InterFrameHead', projector=projector, queue_size=128),
+        intra=dict(type='IntraFrameHead', projector=projector),
+        video=dict(type='MoCoHead', projector=projector, queue_size=128, temperature=0.1),
+        order=dict(type='OrderHead', projector=projector),
+    )
+)
+
+train_pipeline = [
+    dict(type='DecordInit'),
+    dict(type='SampleSegmentTuples', num_segments=3, clip_len=4, frame_interval=2),
+    *_base_.train_pipeline[2:],
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

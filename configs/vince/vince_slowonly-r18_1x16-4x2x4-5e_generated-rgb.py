@@ -1,0 +1,20 @@
+_base_ = [
+    '../_base_/models/small_clips.py',
+    '../_base_/datasets/small_clips.py',
+    '../_base_/schedules/small_5e.py',
+    '../_base_/default_runtime.py',
+]
+
+# A batch enqueues 4 x 16 clips.
+model = dict(
+    heads=dict(
+        vince=dict(type='VINCEHead', projector=_base_.projector, queue_size=512, temperature=0.1)
+    )
+)
+
+train_pipeline = [
+    dict(type='DecordInit'),
+    dict(type='SampleSegmentTuples', num_segments=4, clip_len=4, frame_interval=2, views=(0, 0)),
+    *_base_.train_pipeline[2:],
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,0 +1,93 @@
+"""Several clips of one video, anywhere or near each other (the ρ family, CVPR 2021, Sec. 3)."""
+
+import numpy as np
+from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+from mmssl_video.errors import UserError
+
+
+@TRANSFORMS.register_module()
+class SampleClips(BaseTransform):
+    """Draw ρ clips of a video (Feichtenhofer et al., CVPR 2021, Sec. 3).
+
+    A clip can start at any of the first ``M = total_frames - (clip_len - 1) * frame_interval``
+    frames. In a video too short for one clip (``M < 1``), it can start at any frame, and the
+    indices wrap around the end.
+
+    Without ``timespan`` the starts are independent and uniform over these M frames. With it, they
+    lie in a window of ``W = min(floor(timespan * fps), M - 1)`` frames: the window's first frame
+    ``a`` is uniform over ``0 … M - 1 - W``, then the starts are independent and uniform over
+    ``a … a + W``. A start is then less likely near both ends of the video, unless W is M - 1. A
+    video whose file tells no frame rate (0) gives equal starts.
+
+    The order of the views tells nothing about time. The public code sorts the clips by their
+    starts; for a head that reads all views alike this is the same. Sorted views would give a head
+    that reads queries from view 0 and keys from view 1 early queries and late keys only.
+
+    Required keys: ``total_frames``, ``start_index``; with ``timespan`` also ``avg_fps``, each
+    video's own frame rate, which of MMAction2's transforms ``DecordInit`` alone writes.
+    Added keys: as :class:`SampleSegmentTuples`, with V = ``num_views`` views of S = 1 segment.
+
+    Args:
+        num_views (int): ρ, 1 or more. Default 2.
+        clip_len (int): T, frames per clip. Default 8, as in the public configs.
+        frame_interval (int): Frames from one frame of a clip to the next. Default 8.
+        timespan (float, optional): Longest time from the first start to the last, in seconds, 0
+            or more; 0 gives equal starts. By default, the video alone limits it.
+
+    Raises:
+        UserError: If an argument is outside its range, or a frame rate is needed and missing.
+    """
+
+    def __init__(
+        self,
+        num_views: int = 2,
+        clip_len: int = 8,
+        frame_interval: int = 8,
+        timespan: float | None = None,
+    ) -> None:
+        for name, value in (
+            ('num_views', num_views),
+            ('clip_len', clip_len),
+            ('frame_interval', frame_interval),
+        ):
+            if value < 1:
+                raise UserError(f'SampleClips.{name} is {value}; it must be 1 or more')
+        if timespan is not None and not timespan >= 0:
+            raise UserError(f'SampleClips.timespan is {timespan}; it must be 0 seconds or more')
+        self.num_views = num_views
+        self.clip_len = clip_len
+        self.frame_interval = frame_interval
+        self.timespan = timespan
+
+    def transform(self, results: dict) -> dict:
+        """Add the frame indices of all clips to ``results``."""
+        total_frames = results['total_frames']
+        num_starts = total_frames - (self.clip_len - 1) * self.frame_interval
+        if num_starts < 1:
+            num_starts = total_frames
+        first, num_allowed = 0, num_starts
+        if self.timespan is not None:
+            if 'avg_fps' not in results:
+                raise UserError(
+                    f'SampleClips(timespan={self.timespan}) needs the frame rate of each video; '
+                    'open videos by DecordInit, or (raw frames too) set timespan=None'
+                )
+            window = int(min(self.timespan * results['avg_fps'], num_starts - 1))
+            first, num_allowed = np.random.randint(num_starts - window), window + 1
+        starts = first + np.random.randint(num_allowed, size=self.num_views)
+        offsets = np.arange(self.clip_len) * self.frame_interval
+        frame_inds = (starts[:, None] + offsets) % total_frames
+        results['frame_inds'] = frame_inds.reshape(-1) + results['start_index']
+        results['num_views'] = results['num_clips'] = self.num_views
+        results['num_segments'] = 1
+        results['clip_len'] = self.clip_len
+        results['frame_interval'] = self.frame_interval
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(num_views={self.num_views}, clip_len={self.clip_len}, '
+            f'frame_interval={self.frame_interval}, timespan={self.timespan})'
+        )

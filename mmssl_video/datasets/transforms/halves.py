@@ -1,0 +1,77 @@
+"""A query from one half of a video, two keys from the other (SeCo's order task)."""
+
+import numpy as np
+from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+from mmssl_video.errors import UserError
+
+
+@TRANSFORMS.register_module()
+class SampleHalves(BaseTransform):
+    """Draw a query from one half of a video and two keys, in order of time, from the other.
+
+    This is the draw of SeCo (Yao et al., AAAI 2021), whose order task is to tell whether the query
+    comes before or after the keys. Which half is the query's is a fair coin; the answer goes to the
+    model with ``dict(type='PackActionInputs', algorithm_keys=('query_in_second_half',))``.
+
+    The halves are those of the M frames at which a clip can start: ``0 … M // 2 - 1`` and
+    ``M // 2 … M - 1``, with ``M = total_frames - (clip_len - 1) * frame_interval``. For single
+    frames M is the length of the video. Clips of two halves may share frames beside the cut, but
+    the query always starts before both keys or after them. In a video too short for one clip
+    (``M < 1``), a clip can start at any frame, and the indices wrap around the end.
+
+    All draws are uniform, and the two keys differ where their half has two frames (the public code
+    may draw one frame twice). Where M is 1, all three clips are the same and the label is left to
+    the coin: nothing in the clips tells it.
+
+    Required keys: ``total_frames``, ``start_index``.
+    Added keys: as :class:`SampleJointly`, with ``num_segments=(1, 3)``: view 0 shows the query, for
+    the online encoder; view 1 shows the query again, to be augmented apart, the earlier and the
+    later key, for the target encoder (``model.segments_per_view=(1, 3)``). And
+    ``query_in_second_half`` (int, 0 or 1).
+
+    Args:
+        clip_len (int): T, frames per clip; 1 for 2D backbones.
+        frame_interval (int): Frames from one frame of a clip to the next.
+
+    Raises:
+        UserError: If an argument is below 1.
+    """
+
+    def __init__(self, clip_len: int = 1, frame_interval: int = 1) -> None:
+        for name, value in (('clip_len', clip_len), ('frame_interval', frame_interval)):
+            if value < 1:
+                raise UserError(f'SampleHalves.{name} is {value}; it must be 1 or more')
+        self.clip_len = clip_len
+        self.frame_interval = frame_interval
+
+    def transform(self, results: dict) -> dict:
+        """Add the frame indices of all views and the label to ``results``."""
+        total_frames = results['total_frames']
+        num_starts = total_frames - (self.clip_len - 1) * self.frame_interval
+        if num_starts < 1:
+            num_starts = total_frames
+        cut = num_starts // 2
+        # A single start is both halves.
+        halves = np.arange(max(cut, 1)), np.arange(cut, num_starts)
+        second = np.random.randint(2)
+        query = np.random.choice(halves[second], 1)
+        others = halves[1 - second]
+        keys = np.sort(np.random.choice(others, 2, replace=len(others) < 2))
+        starts = np.concatenate([query, query, keys])
+        offsets = np.arange(self.clip_len) * self.frame_interval
+        frame_inds = (starts[:, None] + offsets) % total_frames
+        results['frame_inds'] = frame_inds.reshape(-1) + results['start_index']
+        results['query_in_second_half'] = second
+        results['num_views'] = 2
+        results['num_segments'] = (1, 3)
+        results['num_clips'] = 4
+        results['clip_len'] = self.clip_len
+        results['frame_interval'] = self.frame_interval
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(clip_len={self.clip_len}, frame_interval={self.frame_interval})'
+        )

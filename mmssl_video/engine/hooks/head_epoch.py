@@ -1,0 +1,34 @@
+"""The epoch, for objectives that change with it."""
+
+from mmaction.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from mmssl_video.errors import UserError
+
+from .unwrap import unwrapped_model
+
+
+@HOOKS.register_module()
+class HeadEpochHook(Hook):
+    """Tell the epoch, counted from 0, to every head that has ``set_epoch``.
+
+    ``SwAVHead`` freezes its prototypes and begins to use its queue by it. A resumed run goes on
+    with the epoch of its checkpoint.
+
+    Raises:
+        UserError: If there is such a head and the train loop has no epochs.
+    """
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Set the epoch."""
+        model = unwrapped_model(runner)
+        for name, head in model.heads.items():
+            if not hasattr(head, 'set_epoch'):
+                continue
+            if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+                raise UserError(
+                    f'train_cfg: the epochs of model.heads.{name} need an EpochBasedTrainLoop, not '
+                    f'{type(runner.train_loop).__name__}; in it every iteration is of epoch 0'
+                )
+            head.set_epoch(runner.epoch)

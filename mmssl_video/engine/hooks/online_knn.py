@@ -1,0 +1,149 @@
+"""kNN accuracy of the features in the course of pretraining."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from mmaction.registry import HOOKS
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmssl_video.evaluation import FeatureSet, knn_accuracy
+from mmssl_video.evaluation.extract import (
+    build_video_loader,
+    dataset_options,
+    encode_videos,
+    feature_pipeline,
+)
+
+from .progress_bar import ProgressBarHook
+from .unwrap import unwrapped_model
+
+
+@HOOKS.register_module()
+class OnlineKNNHook(Hook):
+    """Classify labelled videos by their nearest neighbours, as the features are now.
+
+    After every ``interval`` epochs and after the last one, the online backbone encodes the videos
+    as ``tools/extract_features.py`` does, by the config's ``feature_pipeline``, in float32. The
+    accuracy of :func:`~mmssl_video.evaluation.knn_accuracy` goes to the log and, under
+    ``knn/top1`` (and ``knn/top5``) with the epoch as the step, to the visualizer. With one list,
+    each of its videos is classified by the others.
+
+    The run itself takes no notice: weights, batch statistics and all random draws are those of a
+    run without the hook. Every process encodes a share. The probe comes after the checkpoint of
+    its epoch.
+
+    Before training, lists, labels, files and ``k`` are checked; a ``k`` that the list cannot fill
+    is refused. A video that turns out to be unreadable later is left out with a warning.
+
+    Args:
+        ann_file (str): MMAction2 list (path label) of the videos that vote.
+        data_root (str): Folder that the lists are relative to.
+        query_ann_file (str, optional): List of the videos to classify.
+        interval (int): Epochs between two probes.
+        k (int): Neighbours that vote.
+        temperature (float): Of the votes' weights.
+        num_frames (int, optional): Frames (2D) or clips (3D) per video; default the pipeline's.
+        batch_size (int): Videos at a time, in each process.
+        num_workers (int): Decoding processes of each process; 0 for none.
+
+    Raises:
+        UserError: Before training, if a list, a file, a label, ``k`` or ``temperature`` is wrong.
+    """
+
+    priority = 'LOWEST'  # after SyncBuffersHook and CheckpointHook
+
+    def __init__(
+        self,
+        ann_file: str,
+        data_root: str,
+        query_ann_file: str | None = None,
+        interval: int = 1,
+        k: int = 20,
+        temperature: float = 0.07,
+        num_frames: int | None = None,
+        batch_size: int = 8,
+        num_workers: int = 2,
+    ) -> None:
+        self.ann_files = [ann_file] if query_ann_file is None else [ann_file, query_ann_file]
+        self.data_root = data_root
+        self.interval = interval
+        self.k = k
+        self.temperature = temperature
+        self.num_frames = num_frames
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+
+    def before_train(self, runner: Runner) -> None:
+        """Open the lists and check all that can be checked without the features."""
+        pipeline = feature_pipeline(runner.cfg, self.num_frames)
+        with _random_states_kept():  # the sampler draws, and so do some transforms
+            self.loaders = [
+                build_video_loader(
+                    pipeline,
+                    ann_file,
+                    self.data_root,
+                    self.batch_size,
+                    self.num_workers,
+                    dataset=dataset_options(runner.cfg),
+                )
+                for ann_file in self.ann_files
+            ]
+        listed = []
+        for ann_file, loader in zip(self.ann_files, self.loaders, strict=True):
+            videos = loader.dataset
+            labels = [videos.get_data_info(index)['label'] for index in range(len(videos))]
+            names = [videos.get_name(index) for index in range(len(videos))]
+            listed.append(FeatureSet(np.zeros((len(videos), 1)), labels, names, ann_file))
+            videos.bad_videos = 'skip'  # no reason to stop a run that has begun
+        self._accuracy(listed)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Encode, classify and log."""
+        if not (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
+            return
+        model = unwrapped_model(runner)
+        # Of two bars on one terminal, each would overwrite the other.
+        bars = [hook.progress for hook in runner.hooks if isinstance(hook, ProgressBarHook)]
+        for bar in bars:
+            bar.stop()
+        model.backbone.eval()
+        with _random_states_kept():
+            sets = [encode_videos(model, loader, 'Online kNN') for loader in self.loaders]
+        model.backbone.train()
+        for bar in bars:
+            bar.start()
+
+        if is_main_process():
+            found = self._accuracy(sets)
+            epoch = runner.epoch + 1
+            runner.logger.info(
+                f'online kNN, epoch {epoch}: top-1 {found["top1"]:.1f} '
+                f'(chance {found["chance"]:.1f}), k {self.k}'
+            )
+            runner.visualizer.add_scalars(
+                {f'knn/{key}': found[key] for key in ('top1', 'top5') if key in found},
+                step=epoch,
+                file_path=f'{runner.timestamp}.json',
+            )
+
+    def _accuracy(self, sets: list[FeatureSet]) -> dict:
+        """Of the last list by the first one, or of one list by itself."""
+        return knn_accuracy(
+            sets[0], sets[-1], self.k, self.temperature, leave_one_out=len(sets) == 1
+        )
+
+
+@contextmanager
+def _random_states_kept() -> Iterator[None]:
+    """Leave the generators of Python, numpy and torch as they were."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(gpus):
+        yield
+    random.setstate(python_state)
+    np.random.set_state(numpy_state)

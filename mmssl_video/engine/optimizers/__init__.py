@@ -1,0 +1,5 @@
+"""Optimizers of pretraining."""
+
+from .lars import LARS
+
+__all__ = ['LARS']

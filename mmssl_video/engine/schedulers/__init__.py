@@ -1,0 +1,5 @@
+"""Parameter schedulers of pretraining."""
+
+from .warmup_cosine import WarmupCosineLR
+
+__all__ = ['WarmupCosineLR']

@@ -1,0 +1,61 @@
+"""Retrieval and a linear SVM on the features of one frozen encoder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from .extract import extract_features
+from .features import FeatureSet
+from .linear_svm import linear_svm
+from .retrieval import RetrievalResult, retrieval
+
+
+@dataclass
+class FrozenResult:
+    """What :func:`evaluate_frozen` found.
+
+    Attributes:
+        metrics (dict[str, float]): ``R@1``, ``R@5`` and ``svm_top1`` in percent.
+        chance (dict[str, float]): The same of a guess.
+        gallery, query (FeatureSet): The features.
+        found (RetrievalResult): The neighbours.
+    """
+
+    metrics: dict[str, float]
+    chance: dict[str, float]
+    gallery: FeatureSet
+    query: FeatureSet
+    found: RetrievalResult
+
+
+def evaluate_frozen(
+    encoder: nn.Module,
+    pipeline: list[dict],
+    gallery_list: Path,
+    query_list: Path,
+    root: Path,
+    **extraction,
+) -> FrozenResult:
+    """Search the queries' videos in the gallery, and classify them by an SVM of the gallery.
+
+    Args:
+        encoder: Of ``build_encoder``, or a ``PixelEncoder``.
+        pipeline: Of ``feature_pipeline``.
+        gallery_list, query_list: MMAction2 lists, with labels.
+        root: Folder that both are relative to.
+        extraction: Further arguments of ``extract_features``.
+    """
+    gallery, query = (
+        extract_features(encoder, pipeline, str(path), str(root), **extraction)
+        for path in (gallery_list, query_list)
+    )
+    found = retrieval(gallery, query, [1, 5])
+    svm = linear_svm(gallery, query)
+    return FrozenResult(
+        {**found.recall, 'svm_top1': svm['top1']},
+        {**found.chance, 'svm_top1': svm['chance']},
+        gallery,
+        query,
+        found,
+    )

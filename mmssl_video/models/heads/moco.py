@@ -1,0 +1,73 @@
+"""Momentum contrast of clips or of segment tuples (MoCo; ρ-MoCo; VCLR's video-level objective)."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from mmaction.registry import MODELS
+from torch import Tensor
+
+from ..losses import contrast, info_nce_from_similarities
+from ..memory import EmbeddingQueue
+from .base import SSLHead, Views, consensus, pairs_of_views, percent_correct
+
+
+@MODELS.register_module()
+class MoCoHead(SSLHead):
+    """Views of one video attract each other, views of other videos repel, through a queue.
+
+    A query comes from the online encoder, its positive from the target encoder, its negatives from
+    a queue of earlier positives. Every query view is paired with every key view but itself; the
+    losses of all pairs are averaged, and the queue takes every key view. What a view with several
+    segments stands for is the mean of their features; the projection comes after it.
+
+    - MoCo v2 (Chen et al., 2020): two views, ``query_views=(0,)``, ``key_views=(1,)``.
+    - ρ-MoCo (Feichtenhofer et al., 2021, Sec. 3.1): ρ clips, each a query and a key,
+      ``query_views = key_views = range(ρ)``.
+    - VCLR's video-level contrast (Eq. 4-6): the views are tuples of K segments.
+
+    Args:
+        projector (dict): Config of the projection.
+        queue_size (int): Length of the queue, K; MoCo v2's is 65536.
+        temperature (float): MoCo v2's is 0.2.
+        query_views (Sequence[int]): Views through the online encoder.
+        key_views (Sequence[int]): Views through the target encoder.
+        loss_weight (float): Factor of the loss.
+    """
+
+    def __init__(
+        self,
+        projector: dict,
+        queue_size: int = 65536,
+        temperature: float = 0.2,
+        query_views: Sequence[int] = (0,),
+        key_views: Sequence[int] = (1,),
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__(projector, query_views, key_views, loss_weight)
+        self.pairs = pairs_of_views(query_views, key_views)
+        self.temperature = temperature
+        self.keys_per_sample = len(key_views)
+        self.queue = EmbeddingQueue(queue_size, self.projector.out_channels)
+
+    def loss(self, online: Views, target: Views) -> dict[str, Tensor]:
+        """InfoNCE of all pairs of views; ``acc``: queries nearest to their positive."""
+        queries = {view: self.embed_online(consensus(clips)) for view, clips in online.items()}
+        keys = {view: self.embed_target(consensus(clips)) for view, clips in target.items()}
+        query = torch.cat([queries[i] for i, _ in self.pairs])
+        key = torch.cat([keys[j] for _, j in self.pairs])
+        similarities = contrast(query, key, self.queue.filled(), self.temperature)
+        self.queue.enqueue(torch.stack(list(keys.values()), dim=1).flatten(0, 1))
+        return {
+            'loss': info_nce_from_similarities(*similarities) * self.loss_weight,
+            'acc': percent_correct((similarities[0] > similarities[1]).all(dim=1)),
+            'pair': (query, key),
+        }
+
+    def chance_level(self, batch_size: int, num_filled: int | None = None) -> float:
+        """ln(1 + K)."""
+        return math.log1p(self.queue.size if num_filled is None else num_filled)
+
+    def describe(self) -> str:
+        """The objective in a few words."""
+        return f'InfoNCE over videos, queue {self.queue.size}, temperature {self.temperature}'

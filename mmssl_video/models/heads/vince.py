@@ -1,0 +1,88 @@
+"""Contrast of all frames of a video with each other (VINCE: Gordon et al., 2020, Sec. 3)."""
+
+import math
+
+import torch
+from mmaction.registry import MODELS
+from mmengine.dist import all_gather, get_rank
+from torch import Tensor
+
+from ..losses import contrast, info_nce_from_similarities
+from ..memory import EmbeddingQueue
+from .base import SSLHead, Views, check_segments, percent_correct
+
+
+@MODELS.register_module()
+class VINCEHead(SSLHead):
+    """Every frame of a video attracts every other; frames of other videos repel.
+
+    The S frames of the query view and the S frames of the key view make S * S positive pairs, each
+    with an InfoNCE loss of its own against all keys of the other videos in the global batch and
+    against a queue of earlier keys. The losses are averaged.
+
+    Args:
+        projector (dict): Config of the projection; VINCE's embeddings are 64 long with a
+            ResNet-18 and 128 with a ResNet-50.
+        queue_size (int): Length of the queue, K; VINCE's is 65536.
+        temperature (float): VINCE's is 0.07, 0.2 with a ResNet-50.
+        num_segments (int): S, frames per view; VINCE's is 4.
+        query_view (int): The view through the online encoder.
+        key_view (int): The view through the target encoder: the same frames augmented again.
+        loss_weight (float): Factor of the loss.
+    """
+
+    def __init__(
+        self,
+        projector: dict,
+        queue_size: int = 65536,
+        temperature: float = 0.07,
+        num_segments: int = 4,
+        query_view: int = 0,
+        key_view: int = 1,
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__(projector, (query_view,), (key_view,), loss_weight)
+        self.temperature = temperature
+        self.num_segments = self.keys_per_sample = num_segments
+        self.queue = EmbeddingQueue(queue_size, self.projector.out_channels)
+
+    def loss(self, online: Views, target: Views) -> dict[str, Tensor]:
+        """InfoNCE of all pairs of frames; ``acc``: pairs nearer than every negative."""
+        (frames,), (key_frames,) = online.values(), target.values()
+        check_segments(self, frames)
+        check_segments(self, key_frames)
+        num_samples, num_frames = frames.shape[:2]
+        query = self.embed_online(frames).flatten(0, 1)
+        keys = self.embed_target(key_frames)
+        batch_keys = torch.cat(all_gather(keys.contiguous())).flatten(0, 1)
+        negatives = torch.cat([batch_keys, self.queue.filled().to(batch_keys.dtype)])
+
+        positives = keys.repeat_interleave(num_frames, dim=0)
+        with_positives, with_negatives = contrast(query, positives, negatives, self.temperature)
+        video = torch.arange(num_samples, device=frames.device).repeat_interleave(num_frames)
+        first = get_rank() * num_samples
+        video_of_key = torch.arange(len(batch_keys), device=frames.device) // num_frames
+        own = (video[:, None] + first) == video_of_key
+        with_negatives[:, : len(batch_keys)].masked_fill_(
+            own, torch.finfo(with_negatives.dtype).min
+        )
+
+        self.queue.enqueue(keys.flatten(0, 1))
+        hardest = with_negatives.max(dim=1, keepdim=True).values
+        return {
+            'loss': info_nce_from_similarities(with_positives, with_negatives) * self.loss_weight,
+            'acc': percent_correct(with_positives > hardest),
+            'pair': (query, keys.roll(1, dims=1).flatten(0, 1)),
+        }
+
+    def chance_level(self, batch_size: int, num_filled: int | None = None) -> float:
+        """ln(1 + K + S (N - 1))."""
+        queued = self.queue.size if num_filled is None else num_filled
+        return math.log1p(queued + self.num_segments * (batch_size - 1))
+
+    def describe(self) -> str:
+        """The objective in a few words."""
+        return (
+            f'InfoNCE over all pairs of {self.num_segments} frames, queue {self.queue.size} and '
+            f'batch, temperature {self.temperature}'
+        )

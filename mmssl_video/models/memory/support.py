@@ -1,0 +1,59 @@
+"""Support set in which the nearest neighbours of embeddings are looked up (NNCLR, Sec. 3.2)."""
+
+import torch
+from mmengine.dist import all_gather
+from torch import Tensor
+
+from .queue import EmbeddingQueue
+
+
+class SupportQueue(EmbeddingQueue):
+    """An :class:`EmbeddingQueue` that finds nearest neighbours, and remembers labels for monitors.
+
+    Arguments as :class:`EmbeddingQueue`.
+    """
+
+    def __init__(self, size: int, channels: int) -> None:
+        super().__init__(size, channels)
+        self.register_buffer('labels', torch.full((size,), -1))
+
+    @torch.no_grad()
+    def enqueue(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """As :meth:`EmbeddingQueue.enqueue`, with the ``labels`` int64 [N], -1 where unknown."""
+        slots = super().enqueue(embeddings)
+        self.labels[slots] = torch.cat(all_gather(labels))
+        return slots
+
+    @torch.no_grad()
+    def nearest(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the entry with the largest cosine similarity for each embedding.
+
+        Args:
+            embeddings: L2-normalised [N, D].
+
+        Returns:
+            The neighbours [N, D] and their places in the queue, int64 [N]. While the queue is
+            empty, an embedding is its own neighbour, at place -1.
+        """
+        entries = self.filled().to(embeddings.dtype)
+        if not len(entries):
+            return embeddings.detach(), torch.full((len(embeddings),), -1, device=embeddings.device)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            slots = (embeddings @ entries.T).argmax(dim=1)
+        return entries[slots], slots
+
+    def purity(self, slots: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """How often a neighbour has the label of its query, for the log.
+
+        Args:
+            slots: Places of the neighbours, int64 [N], before the next :meth:`enqueue`.
+            labels: Of the queries, int64 [N], -1 where unknown.
+
+        Returns:
+            ``purity``, in percent of the pairs with two known labels; nothing without such pairs.
+        """
+        found = torch.where(slots < 0, -1, self.labels[slots])
+        known = (found >= 0) & (labels >= 0)
+        if not known.any():
+            return {}
+        return {'purity': (found == labels)[known].float().mean() * 100}

@@ -1,0 +1,172 @@
+"""Objectives over the batch of all processes: two gloo processes give what one does.
+
+The processes are started once; each test reads what they have written.
+"""
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from mmaction.registry import MODELS
+from mmengine.model import MMDistributedDataParallel
+from tiny_vclr import CHANNELS, tiny_model
+
+from mmssl_video.models.gather import gather_with_gradient, own_rows
+
+WORLD = 2
+BATCH = 6  # of all processes
+STEPS = 6
+VIEWS = 3
+PROJECTOR = dict(type='ProjectionMLP', in_channels=CHANNELS, hidden_channels=16, out_channels=6)
+
+
+def build_model():
+    """Without batch normalisation, which is another matter."""
+    torch.manual_seed(0)
+    cfg = tiny_model(heads=(), momentum=0.9)
+    cfg['heads'] = dict(
+        simclr=dict(type='SimCLRHead', projector=PROJECTOR, views=(0, 1, 2)),
+        swav=dict(
+            type='SwAVHead',
+            projector=PROJECTOR,
+            num_prototypes=4,
+            queue_size=9,
+            queue_start_epoch=2,
+            views=(0, 2),
+        ),
+        byol=dict(type='BYOLHead', projector=PROJECTOR, predictor={**PROJECTOR, 'in_channels': 6}),
+    )
+    model = MODELS.build(cfg)
+    model.init_weights()
+    return model.train().double()
+
+
+def pretrain(rank=0, world=1):
+    """Epochs of two steps on this rank's share, in float64; losses, gradients, the last state."""
+    model = build_model()
+    forward = (
+        MMDistributedDataParallel(model, device_ids=None, broadcast_buffers=False)
+        if world > 1
+        else model
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    losses, gradients = [], []
+    for step in range(STEPS):
+        for head in model.heads.values():
+            if hasattr(head, 'set_epoch'):
+                head.set_epoch(step // 2)
+        generator = torch.Generator().manual_seed(step)
+        images = torch.randn(BATCH, VIEWS, 1, 3, 16, 16, generator=generator, dtype=torch.float64)
+        total, log = model.parse_losses(
+            forward(images.chunk(world)[rank], data_samples=[], mode='loss')
+        )
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        losses.append({key: value.item() for key, value in log.items()})
+        named = model.named_parameters()
+        gradients.append({name: p.grad.clone() for name, p in named if p.requires_grad})
+    return dict(losses=losses, gradients=gradients, state=model.state_dict())
+
+
+def gather(rank):
+    """Gathered rows, and the gradient of a loss that weighs them otherwise in each process."""
+    rows = (torch.arange(6.0).view(2, 3).T + 10 * rank).requires_grad_()  # not contiguous
+    gathered = gather_with_gradient(rows)
+    weights = torch.arange(12.0).view(6, 2) * 100**rank
+    (gathered * weights).sum().backward()
+    return dict(rows=gathered.detach(), gradient=rows.grad, own=gathered[own_rows(3)].detach())
+
+
+def codes(rank=0, world=1):
+    """SwAV's codes of this rank's share of a batch, the second time with a full queue."""
+    torch.manual_seed(1)
+    head = MODELS.build(
+        dict(type='SwAVHead', projector=PROJECTOR, queue_size=8, queue_start_epoch=0)
+    )
+    head.set_epoch(0)
+    embeddings = torch.nn.functional.normalize(torch.randn(2, 8, 2, 6), dim=-1)
+    return torch.stack([head._assign(batch.chunk(world)[rank]) for batch in embeddings])
+
+
+def process(rank, folder):
+    """The body of each process."""
+    torch.set_num_threads(1)
+    results = dict(codes_of_one=codes())
+    dist.init_process_group('gloo', f'file://{folder}/store', rank=rank, world_size=WORLD)
+    results |= pretrain(rank, WORLD)
+    results['gather'] = gather(rank)
+    results['codes'] = codes(rank, WORLD)
+    torch.save(results, f'{folder}/rank{rank}.pt')
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope='module')
+def ranks(tmp_path_factory):
+    """What each of the two processes found."""
+    folder = tmp_path_factory.mktemp('ranks')
+    mp.start_processes(process, (str(folder),), WORLD, start_method='spawn')
+    return [torch.load(folder / f'rank{rank}.pt') for rank in range(WORLD)]
+
+
+@pytest.fixture(scope='module')
+def single():
+    """What one process finds on the whole batch."""
+    return pretrain()
+
+
+def test_gather_is_in_order_of_rank(ranks):
+    share = torch.arange(6.0).view(2, 3).T
+    for rank, results in enumerate(ranks):
+        assert torch.equal(results['gather']['rows'], torch.cat([share, share + 10]))
+        assert torch.equal(results['gather']['own'], share + 10 * rank)
+
+
+def test_gather_sums_the_gradients_of_all_processes(ranks):
+    weights = torch.arange(12.0).view(6, 2)
+    for rank, results in enumerate(ranks):
+        expected = (weights + 100 * weights)[3 * rank : 3 * rank + 3]
+        assert torch.equal(results['gather']['gradient'], expected)
+
+
+def test_gather_without_a_process_group_is_the_tensor_itself():
+    rows = torch.ones(3, 2, requires_grad=True)
+    assert gather_with_gradient(rows) is rows
+    assert own_rows(3) == slice(0, 3)
+
+
+def test_losses_of_two_processes_average_to_those_of_one(ranks, single):
+    for step, expected in enumerate(single['losses']):
+        for key, value in expected.items():  # accuracies are float32
+            got = sum(rank['losses'][step][key] for rank in ranks) / WORLD
+            tolerance = 1e-6 if key.endswith('acc') else 1e-10
+            assert got == pytest.approx(value, rel=tolerance), (step, key)
+        assert ranks[0]['losses'][step] != ranks[1]['losses'][step]  # the shares differ
+
+
+def test_gradients_are_those_of_one_process(ranks, single):
+    for step, expected in enumerate(single['gradients']):
+        for rank in ranks:
+            assert rank['gradients'][step].keys() == expected.keys()
+            for name, gradient in expected.items():
+                torch.testing.assert_close(
+                    rank['gradients'][step][name],
+                    gradient,
+                    rtol=1e-8,
+                    atol=1e-12,
+                    msg=lambda text, name=name, step=step: f'step {step}, {name}: {text}',
+                )
+                frozen = step < 2 and name == 'heads.swav.prototypes.weight'
+                assert (gradient.abs().max() > 1e-6) != frozen, (step, name)
+
+
+def test_weights_and_queue_are_those_of_one_process(ranks, single):
+    assert int(single['state']['heads.swav.queue.num_filled']) == 9
+    for key, value in single['state'].items():
+        torch.testing.assert_close(ranks[0]['state'][key], value, rtol=1e-8, atol=1e-12)
+        assert torch.equal(ranks[0]['state'][key], ranks[1]['state'][key]), key
+
+
+def test_codes_of_two_processes_are_those_of_one_to_the_bit(ranks):
+    together = torch.cat([rank['codes'] for rank in ranks], dim=1)
+    assert torch.equal(together, ranks[0]['codes_of_one'])

@@ -1,0 +1,396 @@
+"""The online kNN probe: what it measures, on one process and two, and that training ignores it."""
+
+import json
+import random
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from mmengine.hooks import Hook
+from mmengine.model import MMDistributedDataParallel
+from mmengine.runner import Runner
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_vclr import build_tiny, tiny_config, write_videos
+
+from mmssl_video.engine.hooks import OnlineKNNHook, ProgressBarHook
+from mmssl_video.errors import UserError
+from mmssl_video.evaluation import knn_accuracy
+from mmssl_video.evaluation.extract import (
+    build_encoder,
+    encode_videos,
+    extract_features,
+    feature_pipeline,
+)
+
+WORLD = 2
+EPOCHS = 3
+NUM_VIDEOS = 11
+LABELS = [0, 0, 1, 1, 2, 2, 0, 1, 1, 2, 2]  # neighbours agree for some, not for all
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+    """Videos, a list of all of them, and lists of seven to vote and four to be classified."""
+    folder = write_videos(tmp_path_factory.mktemp('knn') / 'videos', NUM_VIDEOS)
+    lines = [f'video_{number}.mp4 {label}\n' for number, label in enumerate(LABELS)]
+    for name, chosen in (('all', lines), ('gallery', lines[:7]), ('query', lines[7:])):
+        (folder.parent / f'{name}.txt').write_text(''.join(chosen))
+    return folder
+
+
+def hook_cfg(videos, ann_file='all', **kwargs):
+    return dict(
+        type='OnlineKNNHook',
+        ann_file=str(videos.parent / f'{ann_file}.txt'),
+        data_root=str(videos),
+        **dict(k=3, batch_size=2, num_workers=0) | kwargs,
+    )
+
+
+def build_hook(videos, **kwargs):
+    cfg = hook_cfg(videos, **kwargs)
+    cfg.pop('type')
+    return OnlineKNNHook(**cfg)
+
+
+class Notes:
+    """A logger and a visualizer that keep what they are given."""
+
+    def __init__(self):
+        self.lines, self.scalars = [], []
+
+    def info(self, message):
+        self.lines.append(message)
+
+    def add_scalars(self, scalars, step, file_path):
+        self.scalars.append((step, scalars))
+
+
+def stub_runner(videos, model=None, hooks=(), **cfg):
+    """After the last of three epochs."""
+    notes = Notes()
+    config = tiny_config(videos, videos.parent, 'knn stub')
+    config.merge_from_dict(cfg)
+    return SimpleNamespace(
+        cfg=config,
+        model=model or build_tiny(5),
+        epoch=EPOCHS - 1,
+        max_epochs=EPOCHS,
+        hooks=list(hooks),
+        logger=notes,
+        visualizer=notes,
+        timestamp='now',
+    )
+
+
+def probe(runner, hook):
+    """The scalars of one probe."""
+    hook.before_train(runner)
+    hook.after_train_epoch(runner)
+    ((step, scalars),) = runner.visualizer.scalars
+    assert step == EPOCHS
+    return scalars
+
+
+# What it measures -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_one_list_is_classified_by_itself(videos, num_workers):
+    runner = stub_runner(videos)
+    scalars = probe(runner, build_hook(videos, num_workers=num_workers))
+    features = extract_features(
+        runner.model.eval(), feature_pipeline(runner.cfg), hook_cfg(videos)['ann_file'], str(videos)
+    )
+    expected = knn_accuracy(features, features, 3, leave_one_out=True)
+    assert scalars == {'knn/top1': expected['top1']}
+    assert 0 < expected['top1'] < 100
+    assert runner.logger.lines == [
+        f'online kNN, epoch 3: top-1 {expected["top1"]:.1f} (chance 33.3), k 3'
+    ]
+
+
+def test_one_list_votes_on_the_other(videos, tmp_path):
+    """Also with six classes, another temperature and number of frames."""
+    for name, labels in (('gallery', [0, 1, 2, 3, 4, 5, 0]), ('query', [1, 0, 5, 3])):
+        first = 0 if name == 'gallery' else 7
+        lines = [f'video_{first + i}.mp4 {label}\n' for i, label in enumerate(labels)]
+        (tmp_path / f'{name}.txt').write_text(''.join(lines))
+    lists = [str(tmp_path / f'{name}.txt') for name in ('gallery', 'query')]
+    runner = stub_runner(videos)
+    hook = OnlineKNNHook(
+        lists[0], str(videos), lists[1], k=5, temperature=0.5, num_frames=2, num_workers=0
+    )
+    scalars = probe(runner, hook)
+    pipeline = feature_pipeline(runner.cfg, 2)
+    model = runner.model.eval()
+    sets = [extract_features(model, pipeline, name, str(videos)) for name in lists]
+    expected = knn_accuracy(*sets, 5, 0.5)
+    assert scalars == {'knn/top1': expected['top1'], 'knn/top5': expected['top5']}
+    assert expected['top5'] > 0
+
+
+def test_intervals_count_from_one_and_the_last_epoch_is_one(videos):
+    runner, hook = stub_runner(videos), build_hook(videos, interval=2)
+    runner.max_epochs = 5
+    hook.before_train(runner)
+    for runner.epoch in range(5):
+        hook.after_train_epoch(runner)
+    assert [step for step, _ in runner.visualizer.scalars] == [2, 4, 5]
+
+
+def test_a_video_that_becomes_unreadable_is_left_out(videos, tmp_path, left_out):
+    for number in range(NUM_VIDEOS):
+        (tmp_path / f'{number}.mp4').write_bytes((videos / f'video_{number}.mp4').read_bytes())
+    lines = [f'{number}.mp4 {label}\n' for number, label in enumerate(LABELS)]
+    (tmp_path / 'all.txt').write_text(''.join(lines))
+    (tmp_path / 'rest.txt').write_text(''.join(lines[:4] + lines[5:]))
+    scalars = []
+    for name in ('rest', 'all'):
+        hook = OnlineKNNHook(str(tmp_path / f'{name}.txt'), str(tmp_path), k=3, num_workers=0)
+        runner = stub_runner(videos)
+        hook.before_train(runner)
+        if name == 'all':
+            (tmp_path / '4.mp4').write_bytes(b'\0' * 100)
+        hook.after_train_epoch(runner)
+        scalars.append(runner.visualizer.scalars)
+    assert scalars[0] == scalars[1]
+    assert len(left_out) == 1 and '4.mp4 cannot be read' in left_out[0]
+
+
+# What is refused before training ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('lines', 'arguments', 'words'),
+    [
+        (None, {}, 'list.txt: no such annotation list'),
+        (['gone.mp4 0'], {}, 'list.txt, line 1: {root}/gone.mp4 does not exist'),
+        (['video_0.mp4 0', 'video_1.mp4', 'video_2.mp4 1'], {}, "list.txt: 'labels' of 1 of 3"),
+        (
+            ['video_0.mp4 0', 'video_1.mp4 1', 'video_2.mp4 1'],
+            {},
+            'cannot find 3 neighbours in {list}, it has 2 videos besides the query itself',
+        ),
+        (['video_0.mp4 0', 'video_1.mp4 1'], dict(k=0), 'cannot find 0 neighbours'),
+        (['video_0.mp4 0', 'video_1.mp4 1'], dict(k=1, temperature=0), 'temperature is 0;'),
+        (
+            ['video_0.mp4 0', 'video_1.mp4 1'],
+            dict(k=1, query_ann_file='gone.txt'),
+            'gone.txt: no such annotation list',
+        ),
+    ],
+)
+def test_faults_are_found_before_training(videos, tmp_path, lines, arguments, words):
+    path = tmp_path / 'list.txt'
+    if lines is not None:
+        path.write_text('\n'.join(lines))
+    hook = build_hook(videos, **arguments)
+    hook.ann_files[0] = str(path)
+    with pytest.raises(UserError) as error:
+        hook.before_train(stub_runner(videos))
+    assert words.format(root=videos, list=path) in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+def test_a_config_without_a_pipeline_is_refused(videos):
+    runner = stub_runner(videos)
+    runner.cfg.pop('feature_pipeline')
+    with pytest.raises(UserError, match='has neither feature_pipeline nor test_pipeline'):
+        build_hook(videos).before_train(runner)
+
+
+def test_files_are_named_as_the_training_videos_are(videos, tmp_path, write_numbered_video):
+    """Raw frames under a name of their own."""
+    for folder in ('a', 'b'):
+        (tmp_path / folder).mkdir()
+        for number in range(4):
+            image = np.full((32, 32, 3), 60 * number + 10, np.uint8)
+            torch.save(image, tmp_path / folder / f'f{number}.png')  # never opened
+    (tmp_path / 'list.txt').write_text('a 4 0\nb 4 1\n')
+    runner = stub_runner(videos)
+    runner.cfg.feature_pipeline = [dict(type='RawFrameDecode')]
+    runner.cfg.train_dataloader.dataset.update(filename_tmpl='f{}.png', start_index=0)
+    hook = OnlineKNNHook(str(tmp_path / 'list.txt'), str(tmp_path), k=1)
+    hook.before_train(runner)
+    info = hook.loaders[0].dataset.get_data_info(1)
+    assert (info['filename_tmpl'], info['start_index']) == ('f{}.png', 0)
+    assert info['frame_dir'] == str(tmp_path / 'b')
+
+
+# What it leaves alone ---------------------------------------------------------------------------
+
+
+def test_random_states_and_modes_stay(videos):
+    model = build_tiny(5, backbone=dict(type='TinyBackbone', norm=True))
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    # A pipeline that draws.
+    runner, hook = stub_runner(videos, model), build_hook(videos)
+    runner.cfg.feature_pipeline.insert(4, dict(type='Flip', flip_ratio=0.5))
+    runner.cfg.feature_pipeline.insert(4, dict(type='ColorJitter'))
+    random.seed(1), np.random.seed(2), torch.manual_seed(3)
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    hook.before_train(runner)
+    for _ in range(2):
+        hook.after_train_epoch(runner)
+        after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+        assert before == after
+    assert all(module.training for module in model.modules())
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, state[key]), key
+
+
+class Watch(Hook):
+    """Notes the losses."""
+
+    def before_train(self, runner):
+        self.losses = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.losses.append({key: value.item() for key, value in outputs.items()})
+
+
+def train(videos, folder, *hooks, num_workers=0):
+    """Three epochs, all draws from the global generators."""
+    cfg = tiny_config(videos, folder, f'knn {folder}', epochs=EPOCHS, momentum=0.9)
+    cfg.model.backbone.norm = True
+    cfg.custom_hooks = list(hooks)
+    cfg.train_dataloader.num_workers = num_workers
+    cfg.visualizer = dict(
+        type='Visualizer',
+        vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')],
+    )
+    runner, watch = Runner.from_cfg(cfg), Watch()
+    runner.register_hook(watch, priority='LOWEST')
+    runner.train()
+    return watch.losses, runner
+
+
+@pytest.fixture(scope='module')
+def with_hook(videos, tmp_path_factory):
+    """A run with a probe every second epoch."""
+    return train(videos, tmp_path_factory.mktemp('with'), hook_cfg(videos, interval=2))
+
+
+def test_training_goes_on_as_without_the_hook(with_hook, videos, tmp_path):
+    losses, runner = train(videos, tmp_path)
+    assert with_hook[0] == losses
+    assert len({loss['loss'] for loss in losses}) == len(losses) == EPOCHS * 2
+    for key, value in runner.model.state_dict().items():
+        assert torch.equal(with_hook[1].model.state_dict()[key], value), key
+
+
+def test_workers_of_training_draw_as_without_the_hook(videos, tmp_path):
+    """Workers that start anew in each epoch take their seed from the process's generator."""
+    runs = [
+        train(videos, tmp_path / name, *hooks, num_workers=1)[0]
+        for name, hooks in (('with', [hook_cfg(videos)]), ('without', []))
+    ]
+    assert runs[0] == runs[1]
+
+
+def test_the_probe_is_that_of_the_epoch_s_checkpoint(with_hook, videos):
+    """The line in the log against features extracted from the file."""
+    runner = with_hook[1]
+    log = Path(f'{runner.log_dir}/{runner.timestamp}.log').read_text()
+    lines = re.findall(r'online kNN, epoch (\d): top-1 ([\d.]+) \(chance 33.3\), k 3', log)
+    assert [epoch for epoch, _ in lines] == ['2', '3']
+    pipeline = feature_pipeline(runner.cfg)
+    for epoch, top1 in lines:
+        model = build_encoder(runner.cfg, f'{runner.work_dir}/epoch_{epoch}.pth')
+        features = extract_features(model, pipeline, hook_cfg(videos)['ann_file'], str(videos))
+        expected = knn_accuracy(features, features, 3, leave_one_out=True)['top1']
+        assert float(top1) == pytest.approx(expected, abs=0.051)
+
+
+def test_json_and_tensorboard_have_the_scalar(with_hook):
+    folder = f'{with_hook[1].log_dir}/vis_data'
+    for name in ('scalars', with_hook[1].timestamp):
+        records = [json.loads(line) for line in open(f'{folder}/{name}.json')]
+        logged = {r['step']: r['knn/top1'] for r in records if 'knn/top1' in r}
+        assert list(logged) == [2, 3]
+    accumulator = EventAccumulator(folder).Reload()
+    events = {event.step: event.value for event in accumulator.Scalars('knn/top1')}
+    assert events == pytest.approx(logged, rel=1e-6)
+
+
+# On a terminal ----------------------------------------------------------------------------------
+
+
+def test_no_bar_without_a_terminal(videos, capsys, monkeypatch):
+    for variable in ('FORCE_COLOR', 'TTY_COMPATIBLE'):
+        monkeypatch.delenv(variable, raising=False)
+    probe(stub_runner(videos), build_hook(videos))
+    assert capsys.readouterr().err == ''
+
+
+def test_the_bar_of_training_waits(videos, capsys, monkeypatch):
+    monkeypatch.setenv('FORCE_COLOR', '1')
+    monkeypatch.setenv('COLUMNS', '100')
+    bar = ProgressBarHook()
+    runner = stub_runner(videos, hooks=[bar])
+    runner.iter, runner.max_iters = 2, 4
+    bar.before_train(runner)
+    capsys.readouterr()
+    probe(runner, build_hook(videos))
+    shown = re.sub(r'\x1b\[[0-9;?]*[a-zA-Z]', '', capsys.readouterr().err)
+    bar.after_train(runner)
+    probed = [i for i, line in enumerate(re.split('[\r\n]+', shown)) if 'Online kNN' in line]
+    trained = [i for i, line in enumerate(re.split('[\r\n]+', shown)) if 'Pretraining' in line]
+    assert probed and trained
+    assert not any(probed[0] < line < probed[-1] for line in trained)
+    assert trained[-1] > probed[-1]
+
+
+# Two processes ----------------------------------------------------------------------------------
+
+
+def probes(videos, model):
+    """By itself, 11 videos; and of one video by 7: both leave processes with unequal shares."""
+    found = []
+    for lists in (
+        dict(),
+        dict(ann_file='gallery', query_ann_file=str(videos.parent / 'one.txt'), k=2),
+    ):
+        runner, hook = stub_runner(videos, model), build_hook(videos, **lists)
+        hook.before_train(runner)
+        hook.after_train_epoch(runner)
+        sets = [encode_videos(build_tiny(5).eval(), loader, '') for loader in hook.loaders]
+        found.append(
+            dict(
+                notes=(runner.logger.lines, runner.visualizer.scalars),
+                names=[videos.names.tolist() for videos in sets],
+                labels=[videos.labels.tolist() for videos in sets],
+                features=[torch.from_numpy(videos.features) for videos in sets],
+            )
+        )
+    return found
+
+
+def process(rank, videos, folder):
+    """The body of each process."""
+    torch.set_num_threads(1)
+    dist.init_process_group('gloo', f'file://{folder}/store', rank=rank, world_size=WORLD)
+    model = MMDistributedDataParallel(build_tiny(5), device_ids=None)
+    torch.save(probes(videos, model), f'{folder}/rank{rank}.pt')
+    dist.destroy_process_group()
+
+
+def test_two_processes_find_what_one_does(videos, tmp_path):
+    (videos.parent / 'one.txt').write_text('video_9.mp4 0\n')
+    mp.start_processes(process, (videos, str(tmp_path)), WORLD, start_method='spawn')
+    ranks = [torch.load(tmp_path / f'rank{rank}.pt') for rank in range(WORLD)]
+    single = probes(videos, build_tiny(5))
+    for first, second, expected in zip(*ranks, single, strict=True):
+        assert first['notes'] == expected['notes']
+        assert second['notes'] == ([], [])  # only the main process computes and logs
+        for rank in (first, second):
+            assert (rank['names'], rank['labels']) == (expected['names'], expected['labels'])
+            for got, wanted in zip(rank['features'], expected['features'], strict=True):
+                torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
+    assert [len(names) for probe in single for names in probe['names']] == [11, 7, 1]

@@ -1,0 +1,302 @@
+"""Every method trains: a short run of each small recipe, as tools/train.py starts it."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmaction.registry import MODELS, TRANSFORMS
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from mmssl_video.datasets.synthetic import CLASSES, write_list, write_videos
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+RECIPES = sorted(
+    path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob('*_generated-rgb.py')
+)
+VCLR = 'vclr/vclr_slowonly-r18_1x16-4x2x3-5e_generated-rgb.py'
+NUM_VIDEOS, BATCH = 16, 4
+
+
+def load(path):
+    cfg = Config.fromfile(CONFIGS / path)
+    init_default_scope(cfg.default_scope)
+    return cfg
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+    """Videos of 20 frames with labels: their folder, with the list ``train.txt``."""
+    root = tmp_path_factory.mktemp('videos')
+    classes = CLASSES[:4]
+    entries = write_videos(root, NUM_VIDEOS // 4, seed=0, classes=classes, num_frames=20)
+    write_list(root / 'train.txt', entries)
+    return root
+
+
+def short_run(path, videos, work_dir):
+    """The recipe with batches of 4 at 32 px and queues that go round; one epoch, for SwAV two."""
+    cfg = load(path)
+    cfg.work_dir = str(work_dir)
+    cfg.experiment_name = f'short run of {Path(path).stem}'  # MMEngine keeps loggers by it
+    cfg.log_level = 'WARNING'
+    cfg.randomness = dict(seed=0)
+    cfg.train_cfg.max_epochs = 1
+    for head in cfg.model.heads.values():
+        if head.type == 'SwAVHead':
+            cfg.train_cfg.max_epochs = 2  # the prototypes are frozen in the first
+            head.num_prototypes = 4
+        if 'queue_size' in head:
+            several_keys = head.type == 'VINCEHead' or 'key_views' in head
+            head.queue_size = 26 if several_keys else 10
+    data = cfg.train_dataloader
+    data.update(batch_size=BATCH, num_workers=0, persistent_workers=False)
+    data.dataset.update(
+        ann_file=str(videos / 'train.txt'), data_prefix=dict(video=str(videos)), bad_videos='raise'
+    )
+    for step in data.dataset.pipeline:
+        for inner in (step, *step.get('transforms', [])):
+            if inner.type == 'Resize':
+                inner.scale = (32, 32)
+    return cfg
+
+
+class Watch(Hook):
+    """Notes every loss and the largest gradient of every parameter, and follows the target."""
+
+    def __init__(self, has_schedule):
+        self.has_schedule = has_schedule
+        self.outputs = []
+
+    def before_train(self, runner):
+        model = runner.model
+        self.start = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self.gradients = {name: [] for name, p in model.named_parameters() if p.requires_grad}
+        for name in self.gradients:
+            model.get_parameter(name).register_hook(
+                lambda grad, largest=self.gradients[name]: largest.append(grad.abs().max().item())
+            )
+        self.momentum = model.momentum
+        self.copies = [list(copy.module.parameters()) for copy in model.momentum_copies]
+        self.sources = [list(copy.source.parameters()) for copy in model.momentum_copies]
+        self.expected = [[p.clone() for p in copy] for copy in self.copies]
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        """The mean that the target network is to hold in this iteration (BYOL, Sec. 3.2)."""
+        momentum = self.momentum
+        if self.has_schedule:
+            rest = (1 + math.cos(math.pi * runner.iter / runner.max_iters)) / 2
+            momentum = 1 - (1 - self.momentum) * rest
+        for means, sources in zip(self.expected, self.sources, strict=True):
+            for mean, source in zip(means, sources, strict=True):
+                mean.mul_(momentum).add_(source.detach(), alpha=1 - momentum)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.outputs.append({name: value.item() for name, value in outputs.items()})
+
+
+@pytest.mark.parametrize('path', RECIPES)
+def test_method_trains(path, videos, tmp_path):
+    cfg = short_run(path, videos, tmp_path)
+    runner = Runner.from_cfg(cfg)
+    watch = Watch(any(hook.type == 'MomentumScheduleHook' for hook in cfg.custom_hooks))
+    runner.register_hook(watch)
+    model = runner.train()
+
+    # Losses.
+    epochs, per_epoch = cfg.train_cfg.max_epochs, NUM_VIDEOS // BATCH
+    assert len(watch.outputs) == epochs * per_epoch
+    for outputs in watch.outputs:
+        assert all(map(math.isfinite, outputs.values())), outputs
+        losses = [outputs[f'loss_{name}'] for name in cfg.model.heads]
+        assert outputs['loss'] == pytest.approx(sum(losses), rel=1e-5)
+
+    # Gradients: of every weight of the online network, and of no other.
+    assert {name for name, p in model.named_parameters() if 'target' not in name} == set(
+        watch.gradients
+    )
+    for name, gradients in watch.gradients.items():
+        assert len(gradients) == len(watch.outputs)
+        assert all(map(math.isfinite, gradients)), name
+        assert max(gradients) > 0, name
+        frozen = [gradient == 0 for gradient in gradients[:per_epoch]]
+        assert all(frozen) == ('prototypes' in name), name
+
+    # The target network is the moving average of the weights before each iteration.
+    assert bool(watch.copies) == bool(model.target_views)
+    for copy, means, source in zip(watch.copies, watch.expected, watch.sources, strict=True):
+        for parameter, mean, online in zip(copy, means, source, strict=True):
+            torch.testing.assert_close(parameter, mean, rtol=1e-5, atol=1e-7)
+            assert not torch.equal(parameter, online)
+    for name, parameter in model.named_parameters():
+        assert not torch.equal(parameter, watch.start[name]), name
+
+    # Queues.
+    for name, head in model.heads.items():
+        if getattr(head, 'queue', None) is not None:
+            enqueued = NUM_VIDEOS * epochs * head.keys_per_sample
+            assert int(head.queue.num_filled) == head.queue.size < enqueued, name
+            assert int(head.queue.pointer) == enqueued % head.queue.size, name
+            # An entry of SwAV's holds the embeddings of all views of a video.
+            entries = head.queue.embeddings.unflatten(1, (-1, head.projector.out_channels))
+            lengths = entries.norm(dim=2)
+            torch.testing.assert_close(lengths, torch.ones_like(lengths))
+
+    # The checkpoint holds all of it, fits the config and is finite.
+    saved = torch.load(tmp_path / f'epoch_{epochs}.pth', weights_only=False)
+    assert saved['state_dict'].keys() == model.state_dict().keys()
+    again = MODELS.build(cfg.model)
+    again.load_state_dict(saved['state_dict'])
+    for key, value in again.state_dict().items():
+        assert torch.equal(value, model.state_dict()[key]), key
+        assert torch.isfinite(value).all(), key
+    assert saved['meta']['iter'] == len(watch.outputs)
+
+
+# -------------------------------------------------------------------------------- ablations
+
+
+def draw(path, num_frames):
+    """One sample of a video that stands still.
+
+    Returns:
+        First frame of each clip, int [V * S], and for each of its frames the number of its
+        picture, int [V * S, T]: frames that were given the same augmentation look the same.
+    """
+    steps = [
+        TRANSFORMS.build(step)
+        for step in load(path).train_pipeline
+        if step.type not in ('DecordInit', 'DecordDecode', 'PackActionInputs')
+    ]
+    results = steps[0](dict(total_frames=num_frames, start_index=0, modality='RGB'))
+    inds = results['frame_inds'].reshape(-1, results['clip_len'])
+    assert set(np.diff(inds).flat) == {2}
+    image = np.random.default_rng(0).integers(0, 256, (72, 96, 3), dtype=np.uint8)
+    results.update(imgs=[image] * inds.size, img_shape=image.shape[:2])
+    for step in steps[1:]:
+        results = step(results)
+    views = results['imgs']  # [V, S, C, T, H, W]
+    frames = np.moveaxis(views, 3, 2).reshape(inds.size, -1)
+    _, pictures = np.unique(frames, axis=0, return_inverse=True)
+    return inds[:, 0], pictures.reshape(inds.shape)
+
+
+@pytest.mark.parametrize(
+    ('path', 'num_pictures', 'same_start'),
+    [
+        pytest.param('cvrl/cvrl-ta_{}', 1, False, id='CVRL, TA: nothing is augmented'),
+        pytest.param('cvrl/cvrl-sa_{}', 8, True, id='CVRL, SA: a draw per frame, one clip'),
+        pytest.param('cvrl/cvrl-ta-sa_{}', 8, False, id='CVRL, TA + SA: a draw per frame'),
+        pytest.param('cvrl/cvrl_{}', 2, False, id='CVRL, TA + SA + TC: a draw per clip'),
+    ],
+)
+def test_ablation_of_cvrl(path, num_pictures, same_start):
+    """Table 4: which frames share a draw, and where the two clips start."""
+    np.random.seed(0)
+    clips = 1 if same_start else 2
+    path = path.format(f'slowonly-r18_1x16-4x2x{clips}-5e_generated-rgb.py')
+    num_frames = 30
+    _, pictures = draw(path, num_frames)
+    assert len(np.unique(pictures)) == num_pictures
+    if num_pictures == 2:
+        assert (pictures == pictures[:, :1]).all()
+    # All else is the full method's.
+    cfg, full = load(path), load('cvrl/cvrl_slowonly-r18_1x16-4x2x2-5e_generated-rgb.py')
+    assert cfg.model == full.model
+    augmented = [step for step in cfg.train_pipeline if step.type == 'SharedAugment']
+    assert [step.transforms for step in augmented] == [full.augment.transforms] * len(augmented)
+    # The gap of two starts out of M = 30 - 3 * 2 has P(k) = (2 M - 2 k - 1) / M^2.
+    sampler = TRANSFORMS.build(cfg.train_pipeline[1])
+    starts = np.array(
+        [
+            sampler(dict(total_frames=num_frames, start_index=0))['frame_inds'][[0, 4]]
+            for _ in range(2000)
+        ]
+    )
+    gaps = abs(starts[:, 0] - starts[:, 1])
+    if same_start:
+        assert (gaps == 0).all()
+    else:
+        k = np.arange(24)
+        probability = (2 * 24 - 2 * k - 1) / 24**2
+        mean = (k * probability).sum()
+        deviation = math.sqrt((k**2 * probability).sum() - mean**2)
+        assert abs(gaps.mean() - mean) < 4 * deviation / math.sqrt(len(gaps))
+    assert abs((starts[:, 0] < starts[:, 1]).mean() - (gaps > 0).mean() / 2) < 0.05  # a fair coin
+
+
+def test_views_of_vclr():
+    """The anchor tuple twice and another tuple between; a draw for each clip."""
+    np.random.seed(0)
+    starts, pictures = draw(VCLR, 60)
+    anchor, positive, again = starts.reshape(3, 3)
+    assert (anchor == again).all()
+    assert (anchor != positive).all()
+    assert (anchor // 20 == [0, 1, 2]).all() and (positive // 20 == [0, 1, 2]).all()
+    assert (pictures == pictures[:, :1]).all()
+    assert len(np.unique(pictures)) == 9
+
+
+READS = dict(inter=2, intra=2, video=1, order=1)  # the view each objective reads as its target
+
+
+@pytest.fixture(scope='module')
+def vclr():
+    """The small recipe's model with filled queues, in evaluation mode; a batch; its losses."""
+    torch.manual_seed(0)
+    cfg = load(VCLR)
+    for name in ('inter', 'video'):
+        cfg.model.heads[name].queue_size = 8
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    batch = torch.randn(4, 3, 3, 3, 4, 32, 32)
+    model.loss(batch, [])
+    return cfg, model.state_dict(), batch, losses_of(model, batch)
+
+
+def losses_of(model, batch):
+    """Losses without batch statistics, each objective with the same draws in any company."""
+    model.eval()
+    for head in model.heads.values():
+        loss = head.loss
+        head.loss = lambda *views, loss=loss: (torch.manual_seed(0), loss(*views))[1]
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    losses = {k: v.item() for k, v in model.loss(batch, []).items() if k.startswith('loss_')}
+    model.load_state_dict(state)
+    return losses
+
+
+@pytest.mark.parametrize(
+    'kept',
+    [
+        ('intra',),
+        ('inter',),
+        ('video',),
+        ('order',),
+        ('inter', 'intra'),
+        ('inter', 'intra', 'order'),
+        ('inter', 'intra', 'video'),
+        ('inter', 'intra', 'video', 'order'),
+    ],
+    ids=' + '.join,
+)
+def test_ablation_of_vclr(vclr, kept):
+    """Table 6: an objective that is None is gone, and the others have the losses they had."""
+    cfg, state, batch, losses = vclr
+    cfg = cfg.copy()
+    cfg.merge_from_dict({f'model.heads.{name}': None for name in READS if name not in kept})
+    model = MODELS.build(cfg.model)
+    assert tuple(model.heads) == kept
+    assert model.online_views == [0]
+    assert model.target_views == sorted({READS[name] for name in kept})
+    wanted = model.state_dict().keys()
+    others = [f'heads.{name}.' for name in READS if name not in kept]
+    assert not any(key.startswith(tuple(others)) for key in wanted if others)
+    model.load_state_dict({key: state[key] for key in wanted})
+    assert losses_of(model, batch) == pytest.approx(
+        {f'loss_{name}': losses[f'loss_{name}'] for name in kept}
+    )

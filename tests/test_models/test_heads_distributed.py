@@ -1,0 +1,180 @@
+"""Heads that look across samples: two gloo processes do what one does on the whole batch.
+
+The processes are started once; each test reads what they have written.
+"""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from head_helpers import HEADS
+from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
+from mmengine.hooks import SyncBuffersHook
+from mmengine.model import MMDistributedDataParallel
+from tiny_vclr import SEGMENTS, tiny_model
+
+from mmssl_video.models.memory import SupportQueue
+
+WORLD = 2
+BATCH = 6  # of all processes
+STEPS = 5
+# Long enough to fill in the course of the steps, with a batch that wraps around.
+CONFIGS = dict(
+    moco=HEADS['video'] | dict(query_views=(0, 1, 2), key_views=(0, 1, 2), queue_size=32),
+    vince=HEADS['vince'] | dict(queue_size=40),
+    nnclr=HEADS['nnclr'],
+    neighbour=HEADS['neighbour'],
+)
+ENQUEUED = dict(moco=3, vince=SEGMENTS, nnclr=1, neighbour=1)  # a sample
+
+
+def data(step):
+    """Views and labels of the whole batch."""
+    generator = torch.Generator().manual_seed(step)
+    views = torch.randn(BATCH, 3, SEGMENTS, 3, 16, 16, generator=generator, dtype=torch.float64)
+    labels = torch.randint(3, (BATCH,), generator=generator).tolist()
+    return views, [ActionDataSample().set_gt_label(label) for label in labels]
+
+
+def pretrain(rank=0, world=1):
+    """Five steps without batch normalisation, in float64, on this rank's share.
+
+    Returns:
+        Losses and gradients of each step, and the state dict at the end.
+    """
+    torch.manual_seed(0)
+    model = MODELS.build(tiny_model(momentum=0.9) | dict(heads=CONFIGS))
+    model.init_weights()
+    model.double().train()
+    forward = (
+        MMDistributedDataParallel(model, device_ids=None, broadcast_buffers=False)
+        if world > 1
+        else model
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    online = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    losses, gradients = [], []
+    for step in range(STEPS):
+        views, samples = data(step)
+        share = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
+        total, log = model.parse_losses(
+            forward(views[share], data_samples=samples[share], mode='loss')
+        )
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        losses.append({key: value.item() for key, value in log.items()})
+        gradients.append({name: p.grad.clone() for name, p in online.items()})
+    return dict(losses=losses, gradients=gradients, state=model.state_dict())
+
+
+def enqueue_columns(rank):
+    """A queue is given embeddings that do not lie row by row in memory."""
+    queue = SupportQueue(5, 2)
+    columns = torch.tensor([[1.0, 2.0], [3.0, 4.0]]) + 10 * rank
+    slots = queue.enqueue(columns.T, torch.tensor([1, 2]) + 10 * rank)
+    return dict(slots=slots, entries=queue.filled(), labels=queue.labels)
+
+
+def sync_buffers(state):
+    """The support set before and after MMEngine's hook at the end of an epoch."""
+    queue = SupportQueue(20, 6).double()
+    prefix = 'heads.nnclr.queue.'
+    queue.load_state_dict(
+        {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+    )
+    queue.labels[::3] = -1
+    before = {name: buffer.clone() for name, buffer in queue.named_buffers()}
+    SyncBuffersHook().after_train_epoch(SimpleNamespace(model=queue))
+    return before, dict(queue.named_buffers())
+
+
+def process(rank, folder):
+    """The body of each process."""
+    torch.set_num_threads(1)
+    dist.init_process_group('gloo', f'file://{folder}/store', rank=rank, world_size=WORLD)
+    results = pretrain(rank, WORLD)
+    results['columns'] = enqueue_columns(rank)
+    results['buffers'] = sync_buffers(results['state'])
+    torch.save(results, f'{folder}/rank{rank}.pt')
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope='module')
+def ranks(tmp_path_factory):
+    """What each of the two processes found."""
+    folder = tmp_path_factory.mktemp('ranks')
+    mp.start_processes(process, (str(folder),), WORLD, start_method='spawn')
+    return [torch.load(folder / f'rank{rank}.pt') for rank in range(WORLD)]
+
+
+@pytest.fixture(scope='module')
+def single():
+    """What one process finds on the whole batch."""
+    return pretrain()
+
+
+def test_losses_average_to_those_of_one(ranks, single):
+    for step, expected in enumerate(single['losses']):
+        assert {f'{name}_purity' in expected for name in ('nnclr', 'neighbour')} == {step > 0}
+        for key, value in expected.items():
+            got = [rank['losses'][step][key] for rank in ranks]
+            tolerance = 1e-10 if key.startswith('loss') else 1e-6  # percentages are float32
+            assert sum(got) / WORLD == pytest.approx(value, rel=tolerance, abs=1e-12), (step, key)
+        for name in CONFIGS:
+            own = [rank['losses'][step][f'loss_{name}'] for rank in ranks]
+            assert own[0] != own[1] or own[0] == 0  # the shares differ
+    assert min(single['losses'][-1][f'loss_{name}'] for name in CONFIGS) > 0.5
+
+
+def test_gradients_are_those_of_one_process(ranks, single):
+    for step, expected in enumerate(single['gradients']):
+        for rank in ranks:
+            for key, value in expected.items():
+                torch.testing.assert_close(
+                    rank['gradients'][step][key],
+                    value,
+                    rtol=1e-8,
+                    atol=1e-10,
+                    msg=lambda text, at=(step, key): f'{at}: {text}',
+                )
+    for key, value in expected.items():
+        assert value.abs().max() > 1e-5, key
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_queues_hold_the_same_in_the_same_order(ranks, single, name):
+    prefix = f'heads.{name}.queue.'
+    queue = {key[len(prefix) :]: v for key, v in single['state'].items() if key.startswith(prefix)}
+    size = len(queue['embeddings'])
+    assert int(queue['num_filled']) == size
+    assert int(queue['pointer']) == BATCH * STEPS * ENQUEUED[name] % size > 0
+    for key, value in queue.items():
+        for rank in ranks:
+            torch.testing.assert_close(rank['state'][prefix + key], value, rtol=1e-8, atol=1e-10)
+        assert torch.equal(*(rank['state'][prefix + key] for rank in ranks))
+
+
+def test_weights_and_targets_are_those_of_one_process(ranks, single):
+    for rank in ranks:
+        torch.testing.assert_close(rank['state'], single['state'], rtol=1e-8, atol=1e-10)
+
+
+def test_support_set_of_two_processes_is_in_order_of_rank(ranks):
+    for rank in ranks:
+        assert rank['columns']['slots'].tolist() == [0, 1, 2, 3]
+        expected = [[1, 3], [2, 4], [11, 13], [12, 14]]
+        assert rank['columns']['entries'].tolist() == expected
+        assert rank['columns']['labels'].tolist() == [1, 2, 11, 12, -1]
+
+
+def test_sync_buffers_hook_leaves_the_support_set_alone(ranks):
+    for rank in ranks:
+        before, after = rank['buffers']
+        assert before.keys() == after.keys() == {'embeddings', 'labels', 'pointer', 'num_filled'}
+        for key, value in before.items():
+            assert after[key].dtype == value.dtype
+            assert torch.equal(after[key], value), key

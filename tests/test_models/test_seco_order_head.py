@@ -1,0 +1,62 @@
+"""SeCo's order task against a loop in float64."""
+
+import math
+
+import pytest
+import torch
+from head_helpers import N, apply, batch, build_head, features, mean, project
+
+from mmssl_video.errors import UserError
+
+
+@pytest.mark.parametrize('query_segments', [1, 3])
+def test_loss_and_accuracy(query_segments):
+    """The query view is the query alone, as SampleHalves makes it, or a triple."""
+    head = build_head('seco_order')
+    seen = set()
+    for step in range(8):
+        online, target, fields = batch(head, step)
+        value = head.loss({0: online[0][:, :query_segments]}, target, **fields)
+        losses, right = [], []
+        for n, label in enumerate(fields['query_in_second_half'].tolist()):
+            shown = project(head.projector, online[0][n, 0])
+            for segment in (1, 2):
+                shown += project(head.target_projector.module, target[1][n, segment])
+            logits = head.classifier(torch.tensor(shown).double()).tolist()
+            losses.append(math.log(sum(map(math.exp, logits))) - logits[label])
+            right.append(logits[label] == max(logits))
+            seen.add((label, right[-1]))
+        # The loss itself is taken in float32.
+        assert value['loss'].item() == pytest.approx(mean(losses), rel=1e-5)
+        assert value['acc'].item() == pytest.approx(100 * mean(right))
+    assert len(seen) == 4  # both labels, told right and wrong
+
+
+def test_only_the_querys_frame_gets_a_gradient():
+    head = build_head('seco_order')
+    online, target, fields = batch(head)
+    for view in (online[0], target[1]):
+        view.requires_grad_()
+    apply(head, online, target, fields)['loss'].backward()
+    assert (online[0].grad[:, 0].abs().sum(dim=1) > 0).all()
+    assert torch.equal(online[0].grad[:, 1:], torch.zeros(N, 2, 12, dtype=torch.float64))
+    assert target[1].grad is None
+
+
+def test_equal_logits_give_chance_level():
+    head = build_head('seco_order')
+    torch.nn.init.zeros_(head.classifier.weight)
+    torch.nn.init.zeros_(head.classifier.bias)
+    loss = apply(head, *batch(head))['loss'].item()
+    assert loss == pytest.approx(head.chance_level(N)) == pytest.approx(0.693, abs=1e-3)
+
+
+def test_keys_that_are_no_triple_are_refused():
+    head = build_head('seco_order')
+    fields = batch(head)[2]
+    with pytest.raises(UserError) as error:
+        head.loss(features(0), features(1, num_segments=4), **fields)
+    message = str(error.value)
+    assert message.startswith('SeCoOrderHead: key view 1 has 4 segments')
+    assert 'SampleHalves' in message
+    assert '\n' not in message

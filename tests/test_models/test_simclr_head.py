@@ -1,0 +1,120 @@
+"""SimCLRHead against a double loop in float64 over its own embeddings."""
+
+import math
+
+import pytest
+import torch
+from mmaction.registry import MODELS
+from tiny_vclr import CHANNELS
+
+from mmssl_video.errors import UserError
+
+N = 5
+PROJECTOR = dict(type='ProjectionMLP', in_channels=CHANNELS, hidden_channels=16, out_channels=6)
+
+
+def build_head(**changes):
+    torch.manual_seed(0)
+    return MODELS.build(dict(type='SimCLRHead', projector=PROJECTOR, **changes)).double()
+
+
+def features(*views, num_segments=1, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shape = N, num_segments, CHANNELS
+    return {view: torch.randn(shape, generator=generator, dtype=torch.float64) for view in views}
+
+
+@torch.no_grad()
+def slow_loss(head, online, temperature):
+    """Loss and accuracy, one pair of views, one anchor and one candidate at a time."""
+    embedded = {
+        view: [(z := head.projector(clips.mean(dim=0)[None])[0]) / z.norm() for clips in samples]
+        for view, samples in online.items()
+    }
+    losses, nearest = [], []
+    for i in embedded:
+        for j in embedded:
+            if i == j:
+                continue
+            for n, anchor in enumerate(embedded[i]):
+                own = float(anchor @ embedded[j][n])
+                others = [
+                    float(anchor @ embedded[view][m]) for view in (i, j) for m in range(N) if m != n
+                ]
+                attractions = [math.exp(s / temperature) for s in (own, *others)]
+                losses.append(-math.log(attractions[0] / sum(attractions)))
+                nearest.append(own > max(others))
+    return sum(losses) / len(losses), 100 * sum(nearest) / len(nearest)
+
+
+@pytest.mark.parametrize('views', [(0, 1), (0, 1, 2), (3, 1)])
+@pytest.mark.parametrize(('num_segments', 'temperature'), [(1, 0.1), (3, 0.5)])
+def test_loss_and_accuracy(views, num_segments, temperature):
+    head = build_head(views=views, temperature=temperature)
+    online = features(*views, num_segments=num_segments)
+    for view in views[1:]:  # near enough for some anchors to find their partner
+        online[view] = online[views[0]] + 2 * online[view]
+    value = head.loss(online, {})
+    loss, acc = slow_loss(head, online, temperature)
+    assert value['loss'].item() == pytest.approx(loss, rel=1e-9)
+    assert value['acc'].item() == pytest.approx(acc, rel=1e-6)
+    assert 0 < acc < 100
+
+
+def test_pairs_for_monitors_are_normalised_views_of_the_same_samples():
+    head = build_head(views=(0, 1, 2))
+    online = features(0, 1, 2)
+    queries, positives = head.loss(online, {})['pair']
+    embedded = {view: head.embed_online(clips[:, 0]) for view, clips in online.items()}
+    pairs = [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]
+    torch.testing.assert_close(queries, torch.cat([embedded[i] for i, _ in pairs]))
+    torch.testing.assert_close(positives, torch.cat([embedded[j] for _, j in pairs]))
+
+
+def test_chance_level_is_the_loss_of_equal_embeddings():
+    head = build_head()
+    same = torch.ones(N, 1, CHANNELS, dtype=torch.float64)
+    value = head.loss({0: same, 1: same}, {})
+    assert value['loss'].item() == pytest.approx(math.log(2 * N - 1))
+    assert value['acc'] == 0  # ties are wrong
+    assert head.chance_level(N) == pytest.approx(math.log(2 * N - 1))
+    assert head.chance_level(1024) == pytest.approx(7.62, abs=5e-3)
+    assert 'NT-Xent' in head.describe()
+
+
+def test_loss_weight_scales_the_loss_alone():
+    whole, quarter = (build_head(loss_weight=w).loss(features(0, 1), {}) for w in (1.0, 0.25))
+    assert quarter['loss'] == whole['loss'] * 0.25
+    assert quarter['acc'] == whole['acc']
+
+
+def test_all_views_are_projected_in_one_batch():
+    """Else batch normalisation would treat the two views apart."""
+    torch.manual_seed(0)
+    projector = {**PROJECTOR, 'norm_cfg': dict(type='BN1d')}
+    head = MODELS.build(dict(type='SimCLRHead', projector=projector)).double()
+    online = features(0, 1)
+    value = head.loss(online, {})['loss']
+    assert int(head.projector.layers[1].num_batches_tracked) == 1
+    head.eval()  # with the very statistics of that batch
+    stacked = torch.cat([online[0], online[1]])[:, 0] @ head.projector.layers[0].weight.T
+    head.projector.layers[1].running_mean.copy_(stacked.mean(dim=0))
+    head.projector.layers[1].running_var.copy_(stacked.var(dim=0, unbiased=False))
+    assert value.item() == pytest.approx(slow_loss(head, online, 0.1)[0], rel=1e-9)
+
+
+def test_there_is_no_target_network():
+    head = build_head()
+    assert head.target_views == () and not hasattr(head, 'target_projector')
+
+
+def test_one_view_is_refused():
+    with pytest.raises(UserError, match='give it two views or more'):
+        build_head(views=(0,))
+
+
+def test_half_precision_features_give_a_float32_loss():
+    head = build_head().bfloat16()
+    value = head.loss({v: x.bfloat16() for v, x in features(0, 1).items()}, {})
+    assert value['loss'].dtype == torch.float32
+    assert {x.dtype for x in value['pair']} == {torch.float32}
