@@ -7,17 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 import torch.nn.functional as F
 from mmengine.runner import Runner
+from processes import WORLD, run_in_processes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_vclr import build_tiny, tiny_config, write_videos
 
 from mmssl_video.engine.hooks import CollapseMonitorHook
 from mmssl_video.engine.hooks.collapse_monitor import effective_rank, embedding_std
-
-WORLD = 2
 
 
 def cloud(num_rows, dim, seed=0):
@@ -201,22 +198,18 @@ def test_one_pair_alone_is_no_collapse():
 # Two processes ----------------------------------------------------------------------------------
 
 
-def process(rank, folder):
+def process(rank):
     """Measures this rank's half of the pairs."""
-    torch.set_num_threads(1)
-    dist.init_process_group('gloo', f'file://{folder}/store', rank=rank, world_size=WORLD)
     share = {
         name: tuple(part.chunk(WORLD)[rank] for part in pair) for name, pair in pairs_of().items()
     }
-    torch.save(measure(stub_runner(share)), f'{folder}/rank{rank}.pt')
-    dist.destroy_process_group()
+    return measure(stub_runner(share))
 
 
 def test_two_processes_measure_what_one_does(tmp_path):
-    mp.start_processes(process, (str(tmp_path),), WORLD, start_method='spawn')
     expected = measure(stub_runner(pairs_of()))
-    for rank in range(WORLD):
-        assert torch.load(tmp_path / f'rank{rank}.pt') == pytest.approx(expected, rel=1e-9)
+    for measured in run_in_processes(process, tmp_path):
+        assert measured == pytest.approx(expected, rel=1e-9)
 
 
 # A run ------------------------------------------------------------------------------------------

@@ -8,15 +8,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from mmengine.hooks import SyncBuffersHook
 from mmengine.model import MMDistributedDataParallel
+from processes import WORLD, run_in_processes
 from tiny_vclr import SEGMENTS, build_tiny
 from torch import nn
 
 from mmssl_video.models.momentum import forward_shuffled
 
-WORLD = 2
 BATCH = 6  # of all processes
 STEPS = 5
 QUEUE = 20  # 30 embeddings go in, so it wraps around within a batch
@@ -91,23 +90,18 @@ def sync_buffers(model_state):
     return before, dict(model.named_buffers())
 
 
-def process(rank, folder):
+def process(rank):
     """The body of each process."""
-    torch.set_num_threads(1)
-    dist.init_process_group('gloo', f'file://{folder}/store', rank=rank, world_size=WORLD)
     results = pretrain(rank, WORLD)
     results['shuffle'] = shuffle(rank)
     results['buffers'] = sync_buffers(results['state'])
-    torch.save(results, f'{folder}/rank{rank}.pt')
-    dist.destroy_process_group()
+    return results
 
 
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory):
     """What each of the two processes found."""
-    folder = tmp_path_factory.mktemp('ranks')
-    mp.start_processes(process, (str(folder),), WORLD, start_method='spawn')
-    return [torch.load(folder / f'rank{rank}.pt') for rank in range(WORLD)]
+    return run_in_processes(process, tmp_path_factory.mktemp('ranks'))
 
 
 @pytest.fixture(scope='module')

@@ -5,15 +5,13 @@ The processes are started once; each test reads what they have written.
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from mmaction.registry import MODELS
 from mmengine.model import MMDistributedDataParallel
+from processes import WORLD, run_in_processes
 from tiny_vclr import CHANNELS, tiny_model
 
 from mmssl_video.models.gather import gather_with_gradient, own_rows
 
-WORLD = 2
 BATCH = 6  # of all processes
 STEPS = 6
 VIEWS = 3
@@ -89,24 +87,18 @@ def codes(rank=0, world=1):
     return torch.stack([head._assign(batch.chunk(world)[rank]) for batch in embeddings])
 
 
-def process(rank, folder):
+def process(rank):
     """The body of each process."""
-    torch.set_num_threads(1)
-    results = dict(codes_of_one=codes())
-    dist.init_process_group('gloo', f'file://{folder}/store', rank=rank, world_size=WORLD)
-    results |= pretrain(rank, WORLD)
+    results = pretrain(rank, WORLD)
     results['gather'] = gather(rank)
     results['codes'] = codes(rank, WORLD)
-    torch.save(results, f'{folder}/rank{rank}.pt')
-    dist.destroy_process_group()
+    return results
 
 
 @pytest.fixture(scope='module')
 def ranks(tmp_path_factory):
     """What each of the two processes found."""
-    folder = tmp_path_factory.mktemp('ranks')
-    mp.start_processes(process, (str(folder),), WORLD, start_method='spawn')
-    return [torch.load(folder / f'rank{rank}.pt') for rank in range(WORLD)]
+    return run_in_processes(process, tmp_path_factory.mktemp('ranks'))
 
 
 @pytest.fixture(scope='module')
@@ -169,4 +161,4 @@ def test_weights_and_queue_are_those_of_one_process(ranks, single):
 
 def test_codes_of_two_processes_are_those_of_one_to_the_bit(ranks):
     together = torch.cat([rank['codes'] for rank in ranks], dim=1)
-    assert torch.equal(together, ranks[0]['codes_of_one'])
+    assert torch.equal(together, codes())

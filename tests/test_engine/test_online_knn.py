@@ -9,11 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
+from processes import run_in_processes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_vclr import build_tiny, tiny_config, write_videos
 
@@ -27,7 +26,6 @@ from mmssl_video.evaluation.extract import (
     feature_pipeline,
 )
 
-WORLD = 2
 EPOCHS = 3
 NUM_VIDEOS = 11
 LABELS = [0, 0, 1, 1, 2, 2, 0, 1, 1, 2, 2]  # neighbours agree for some, not for all
@@ -372,19 +370,14 @@ def probes(videos, model):
     return found
 
 
-def process(rank, videos, folder):
+def process(rank, videos):
     """The body of each process."""
-    torch.set_num_threads(1)
-    dist.init_process_group('gloo', f'file://{folder}/store', rank=rank, world_size=WORLD)
-    model = MMDistributedDataParallel(build_tiny(5), device_ids=None)
-    torch.save(probes(videos, model), f'{folder}/rank{rank}.pt')
-    dist.destroy_process_group()
+    return probes(videos, MMDistributedDataParallel(build_tiny(5), device_ids=None))
 
 
 def test_two_processes_find_what_one_does(videos, tmp_path):
     (videos.parent / 'one.txt').write_text('video_9.mp4 0\n')
-    mp.start_processes(process, (videos, str(tmp_path)), WORLD, start_method='spawn')
-    ranks = [torch.load(tmp_path / f'rank{rank}.pt') for rank in range(WORLD)]
+    ranks = run_in_processes(process, tmp_path, videos)
     single = probes(videos, build_tiny(5))
     for first, second, expected in zip(*ranks, single, strict=True):
         assert first['notes'] == expected['notes']

@@ -1,4 +1,6 @@
 # CVRL's clip pair: 16 frames, 2 apart, short gaps more often than long ones.
+_base_ = 'rho_clips.py'
+
 augment = dict(
     type='SharedAugment',
     share='clip',
@@ -18,30 +20,11 @@ train_pipeline = [
     dict(type='SampleClipPair', clip_len=16, frame_interval=2, gap='decreasing'),
     dict(type='DecordDecode'),
     augment,
-    dict(type='FormatViews', input_format='NCTHW'),
-    dict(type='PackActionInputs'),
+    *_base_.train_pipeline[4:],
 ]
-# Features of a whole video: 10 clips, centre crop.
 feature_pipeline = [
     dict(type='DecordInit'),
     dict(type='SampleFrames', clip_len=16, frame_interval=2, num_clips=10, test_mode=True),
-    dict(type='DecordDecode'),
-    dict(type='Resize', scale=(-1, 256)),
-    dict(type='CenterCrop', crop_size=224),
-    dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='PackActionInputs'),
+    *_base_.feature_pipeline[2:],
 ]
-train_dataloader = dict(
-    batch_size=16,
-    num_workers=8,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type='UnlabeledVideoDataset',
-        ann_file='data/kinetics400/kinetics400_train_list_videos.txt',
-        data_prefix=dict(video='data/kinetics400/videos_train'),
-        bad_videos='skip',
-        pipeline=train_pipeline,
-    ),
-)
+train_dataloader = dict(batch_size=16, dataset=dict(pipeline=train_pipeline))

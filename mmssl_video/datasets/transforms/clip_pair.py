@@ -8,6 +8,8 @@ from mmcv.transforms import BaseTransform
 
 from mmssl_video.errors import UserError
 
+from .clip_frames import write_clips
+
 GapDensity = Literal['decreasing', 'uniform', 'increasing', 'constant', 'exponential']
 
 
@@ -119,14 +121,7 @@ class SampleClipPair(BaseTransform):
             gap = min(int(gap), num_starts - 1)
             first = np.random.randint(num_starts - gap)
             starts = np.random.permutation([first, first + gap])
-        offsets = np.arange(self.clip_len) * self.frame_interval
-        frame_inds = (starts[:, None] + offsets) % total_frames
-        results['frame_inds'] = frame_inds.reshape(-1) + results['start_index']
-        results['num_views'] = results['num_clips'] = 2
-        results['num_segments'] = 1
-        results['clip_len'] = self.clip_len
-        results['frame_interval'] = self.frame_interval
-        return results
+        return write_clips(results, starts, 1, self.clip_len, self.frame_interval)
 
     def __repr__(self) -> str:
         return (

@@ -6,6 +6,8 @@ from mmcv.transforms import BaseTransform
 
 from mmssl_video.errors import UserError
 
+from .clip_frames import write_clips
+
 
 @TRANSFORMS.register_module()
 class SampleClips(BaseTransform):
@@ -77,14 +79,7 @@ class SampleClips(BaseTransform):
             window = int(min(self.timespan * results['avg_fps'], num_starts - 1))
             first, num_allowed = np.random.randint(num_starts - window), window + 1
         starts = first + np.random.randint(num_allowed, size=self.num_views)
-        offsets = np.arange(self.clip_len) * self.frame_interval
-        frame_inds = (starts[:, None] + offsets) % total_frames
-        results['frame_inds'] = frame_inds.reshape(-1) + results['start_index']
-        results['num_views'] = results['num_clips'] = self.num_views
-        results['num_segments'] = 1
-        results['clip_len'] = self.clip_len
-        results['frame_interval'] = self.frame_interval
-        return results
+        return write_clips(results, starts, 1, self.clip_len, self.frame_interval)
 
     def __repr__(self) -> str:
         return (

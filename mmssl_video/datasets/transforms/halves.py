@@ -6,6 +6,8 @@ from mmcv.transforms import BaseTransform
 
 from mmssl_video.errors import UserError
 
+from .clip_frames import write_clips
+
 
 @TRANSFORMS.register_module()
 class SampleHalves(BaseTransform):
@@ -60,16 +62,8 @@ class SampleHalves(BaseTransform):
         others = halves[1 - second]
         keys = np.sort(np.random.choice(others, 2, replace=len(others) < 2))
         starts = np.concatenate([query, query, keys])
-        offsets = np.arange(self.clip_len) * self.frame_interval
-        frame_inds = (starts[:, None] + offsets) % total_frames
-        results['frame_inds'] = frame_inds.reshape(-1) + results['start_index']
         results['query_in_second_half'] = second
-        results['num_views'] = 2
-        results['num_segments'] = (1, 3)
-        results['num_clips'] = 4
-        results['clip_len'] = self.clip_len
-        results['frame_interval'] = self.frame_interval
-        return results
+        return write_clips(results, starts, (1, 3), self.clip_len, self.frame_interval)
 
     def __repr__(self) -> str:
         return (

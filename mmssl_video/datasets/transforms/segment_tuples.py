@@ -8,6 +8,8 @@ from mmcv.transforms import BaseTransform
 
 from mmssl_video.errors import UserError
 
+from .clip_frames import write_clips
+
 
 @TRANSFORMS.register_module()
 class SampleSegmentTuples(BaseTransform):
@@ -88,15 +90,9 @@ class SampleSegmentTuples(BaseTransform):
             starts[:, segment] = np.random.choice(
                 candidates, num_tuples, replace=len(candidates) < num_tuples
             )
-        offsets = np.arange(self.clip_len) * self.frame_interval
-        frame_inds = (starts[list(self.views), :, None] + offsets) % total_frames
-        results['frame_inds'] = frame_inds.reshape(-1) + results['start_index']
-        results['num_views'] = len(self.views)
-        results['num_segments'] = self.num_segments
-        results['num_clips'] = len(self.views) * self.num_segments
-        results['clip_len'] = self.clip_len
-        results['frame_interval'] = self.frame_interval
-        return results
+        return write_clips(
+            results, starts[list(self.views)], self.num_segments, self.clip_len, self.frame_interval
+        )
 
     def __repr__(self) -> str:
         return (
