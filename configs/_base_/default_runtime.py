@@ -27,7 +27,7 @@ log_processor = dict(
     type='LogProcessor',
     window_size=20,
     by_epoch=True,
-    mean_pattern=r'.*(loss|time|data_time|grad_norm|acc).*',
+    mean_pattern=r'.*(loss|time|data_time|grad_norm|acc|purity).*',
 )
 
 vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]

@@ -27,9 +27,13 @@ class Notes(list):
         self.append(message)
 
 
+def stub_model(momentum=0.9):
+    return SimpleNamespace(momentum=momentum, momentum_copies=[None])
+
+
 def stub_runner(model=None, batch_size=4, max_iters=10):
     return SimpleNamespace(
-        model=model or SimpleNamespace(momentum=0.9),
+        model=model or stub_model(),
         iter=0,
         max_iters=max_iters,
         logger=Notes(),
@@ -52,7 +56,7 @@ def momenta(hook, runner):
 
 @pytest.mark.parametrize(('start', 'end'), [(0.9, 1.0), (0.996, 0.9999), (0.5, 0.25)])
 def test_momentum_follows_half_a_cosine(start, end):
-    drawn = momenta(MomentumScheduleHook(end=end), stub_runner(SimpleNamespace(momentum=start)))
+    drawn = momenta(MomentumScheduleHook(end=end), stub_runner(stub_model(start)))
     for t, value in enumerate(drawn):
         expected = end - (end - start) * (math.cos(math.pi * t / 10) + 1) / 2
         assert value == pytest.approx(expected, rel=1e-12)
@@ -64,6 +68,13 @@ def test_momentum_follows_half_a_cosine(start, end):
 
 def test_momentum_schedule_ends_at_one_by_default():
     assert momenta(MomentumScheduleHook(), stub_runner())[-1] == 1.0
+
+
+def test_momentum_schedule_without_a_target_network():
+    runner = stub_runner()
+    runner.model.momentum_copies = []
+    with pytest.raises(UserError, match='no head reads target_views, .*; take the hook out'):
+        MomentumScheduleHook().before_train(runner)
 
 
 def test_momentum_of_a_resumed_run_is_that_of_its_iteration():

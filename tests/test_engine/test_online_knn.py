@@ -11,12 +11,12 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from processes import run_in_processes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_vclr import build_tiny, tiny_config, write_videos
 
-from mmssl_video.engine.hooks import OnlineKNNHook, ProgressBarHook
+from mmssl_video.engine.hooks import OnlineKNNHook, ProgressBarHook, online_knn
 from mmssl_video.errors import UserError
 from mmssl_video.evaluation import knn_accuracy
 from mmssl_video.evaluation.extract import (
@@ -79,6 +79,7 @@ def stub_runner(videos, model=None, hooks=(), **cfg):
         model=model or build_tiny(5),
         epoch=EPOCHS - 1,
         max_epochs=EPOCHS,
+        train_loop=EpochBasedTrainLoop.__new__(EpochBasedTrainLoop),
         hooks=list(hooks),
         logger=notes,
         visualizer=notes,
@@ -201,6 +202,22 @@ def test_a_config_without_a_pipeline_is_refused(videos):
     runner.cfg.pop('feature_pipeline')
     with pytest.raises(UserError, match='has neither feature_pipeline nor test_pipeline'):
         build_hook(videos).before_train(runner)
+
+
+def test_a_loop_without_epochs_is_refused(videos):
+    runner = stub_runner(videos)
+    runner.train_loop = IterBasedTrainLoop.__new__(IterBasedTrainLoop)
+    with pytest.raises(UserError, match='needs an EpochBasedTrainLoop, not IterBasedTrainLoop'):
+        build_hook(videos).before_train(runner)
+
+
+def test_many_videos_are_warned_of(videos, monkeypatch):
+    monkeypatch.setattr(online_knn, 'MANY_PAIRS', 0)
+    warnings = []
+    runner = stub_runner(videos)
+    runner.logger.warning = warnings.append
+    build_hook(videos).before_train(runner)
+    assert len(warnings) == 1 and warnings[0].endswith('; a few thousand are enough')
 
 
 def test_files_are_named_as_the_training_videos_are(videos, tmp_path, write_numbered_video):

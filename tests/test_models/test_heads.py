@@ -348,6 +348,11 @@ def test_momentum_contrast_of_all_pairs_of_views(query_views, key_views):
     torch.testing.assert_close(head.queue.filled(), expected, rtol=1e-9, atol=1e-12)
 
 
+def test_a_view_is_named_once():
+    with pytest.raises(UserError, match=r'views \(0, 1, 1\) of a head: name each view once'):
+        build_head('video', query_views=(0, 1, 1), key_views=(0, 1))
+
+
 def test_a_view_makes_no_pair_with_itself():
     with pytest.raises(UserError, match=r'query views \(1,\) and key views \(1,\) .* make no pair'):
         build_head('video', query_views=(1,), key_views=(1,))

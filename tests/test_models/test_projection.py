@@ -6,6 +6,7 @@ from mmaction.registry import MODELS
 from tiny_vclr import TinyBackbone, tiny_model
 from torch import nn
 
+from mmssl_video.errors import UserError
 from mmssl_video.models.encoding import encode
 from mmssl_video.models.necks import ProjectionMLP
 
@@ -31,6 +32,34 @@ def test_value_equals_plain_matrix_products(num_layers):
         if index < num_layers - 1:
             expected = expected.clamp(min=0)
     torch.testing.assert_close(mlp(features), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize('norm_last', [False, True])
+def test_normalisation_comes_before_each_relu_and_last_where_asked(norm_last):
+    """In training, over the batch: mean 0, variance 1; no bias, which it would take away again."""
+    norm_cfg = dict(type='BN1d')
+    mlp = ProjectionMLP(5, 7, 3, 3, norm_cfg=norm_cfg, norm_last=norm_last).double()
+    kinds = [type(layer).__name__ for layer in mlp.layers]
+    block = ['Linear', 'BatchNorm1d', 'ReLU']
+    assert kinds == [*block, *block, 'Linear', *(['BatchNorm1d'] if norm_last else [])]
+    linear = [layer for layer in mlp.layers if isinstance(layer, torch.nn.Linear)]
+    assert [layer.bias is None for layer in linear] == [True, True, norm_last]
+    features = torch.randn(4, 6, 5, dtype=torch.float64)
+    expected = features.flatten(0, 1)
+    for number, layer in enumerate(linear):
+        expected = expected @ layer.weight.T
+        if number < 2 or norm_last:
+            variance = expected.var(dim=0, correction=0)
+            expected = (expected - expected.mean(dim=0)) / (variance + 1e-5).sqrt()
+        else:
+            expected = expected + layer.bias
+        expected = expected.clamp(min=0) if number < 2 else expected
+    torch.testing.assert_close(mlp(features), expected.unflatten(0, (4, 6)))
+
+
+def test_last_normalisation_needs_its_kind():
+    with pytest.raises(UserError, match='norm_last needs norm_cfg'):
+        ProjectionMLP(norm_last=True)
 
 
 def test_init_cfg_reaches_the_projectors_of_a_recognizer():

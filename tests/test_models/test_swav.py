@@ -393,8 +393,8 @@ def test_half_precision_features_give_a_float32_loss():
         assert {x.dtype for x in value['pair']} == {torch.float32}
 
 
-@pytest.mark.parametrize(('queue_size', 'warnings'), [(0, 1), (7, 1), (8, 0)])
-def test_too_few_samples_for_the_prototypes_are_warned_of_once(queue_size, warnings):
+@pytest.mark.parametrize('queue_size', [0, 7, 8])  # the last is enough, once it is in use
+def test_too_few_samples_for_the_prototypes_are_warned_of_once(queue_size):
     lines = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: lines.append(record.getMessage())
@@ -404,8 +404,8 @@ def test_too_few_samples_for_the_prototypes_are_warned_of_once(queue_size, warni
     for _ in range(2):
         head.loss(features(0, 1), {})
     logger.removeHandler(handler)
-    start = f'SwAVHead: 6 samples and {queue_size} in the queue cannot use 14 prototypes equally'
-    assert [line.split(';')[0] for line in lines] == [start] * warnings
+    (line,) = lines
+    assert line.startswith('SwAVHead: 6 samples, with the queue where it is in use, cannot use 14 ')
 
 
 # The hook ---------------------------------------------------------------------------------------

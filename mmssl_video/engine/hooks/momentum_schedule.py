@@ -6,6 +6,8 @@ from mmaction.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmssl_video.errors import UserError
+
 from .unwrap import unwrapped_model
 
 
@@ -26,8 +28,18 @@ class MomentumScheduleHook(Hook):
         self.end = end
 
     def before_train(self, runner: Runner) -> None:
-        """Note the momentum of the config."""
-        self.start = unwrapped_model(runner).momentum
+        """Note the momentum of the config.
+
+        Raises:
+            UserError: If the model has no target network.
+        """
+        model = unwrapped_model(runner)
+        if not model.momentum_copies:
+            raise UserError(
+                'custom_hooks has a MomentumScheduleHook, but no head reads target_views, so '
+                'there is no momentum; take the hook out'
+            )
+        self.start = model.momentum
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict = None) -> None:
         """Set the momentum of this iteration."""

@@ -9,8 +9,9 @@ import torch
 from mmaction.registry import HOOKS
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from mmssl_video.errors import UserError
 from mmssl_video.evaluation import FeatureSet, knn_accuracy
 from mmssl_video.evaluation.extract import (
     build_video_loader,
@@ -21,6 +22,8 @@ from mmssl_video.evaluation.extract import (
 
 from .progress_bar import ProgressBarHook
 from .unwrap import unwrapped_model
+
+MANY_PAIRS = 20_000**2  # a minute or more of one core
 
 
 @HOOKS.register_module()
@@ -80,6 +83,11 @@ class OnlineKNNHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Open the lists and check all that can be checked without the features."""
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            raise UserError(
+                'train_cfg: the OnlineKNNHook counts epochs and needs an EpochBasedTrainLoop, not '
+                f'{type(runner.train_loop).__name__}'
+            )
         pipeline = feature_pipeline(runner.cfg, self.num_frames)
         with _random_states_kept():  # the sampler draws, and so do some transforms
             self.loaders = [
@@ -100,7 +108,12 @@ class OnlineKNNHook(Hook):
             names = [videos.get_name(index) for index in range(len(videos))]
             listed.append(FeatureSet(np.zeros((len(videos), 1)), labels, names, ann_file))
             videos.bad_videos = 'skip'  # no reason to stop a run that has begun
-        self._accuracy(listed)
+        self._accuracy(listed, self.k)
+        if len(listed[0]) * len(listed[-1]) > MANY_PAIRS:
+            runner.logger.warning(
+                f'OnlineKNNHook: {len(listed[-1])} videos are compared with {len(listed[0])} after '
+                'each probe, while all processes wait; a few thousand are enough'
+            )
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Encode, classify and log."""
@@ -119,11 +132,13 @@ class OnlineKNNHook(Hook):
             bar.start()
 
         if is_main_process():
-            found = self._accuracy(sets)
+            # Videos that could not be read after all may leave fewer than k.
+            k = min(self.k, len(sets[0]) - (len(sets) == 1))
+            found = self._accuracy(sets, k)
             epoch = runner.epoch + 1
             runner.logger.info(
                 f'online kNN, epoch {epoch}: top-1 {found["top1"]:.1f} '
-                f'(chance {found["chance"]:.1f}), k {self.k}'
+                f'(chance {found["chance"]:.1f}), k {k}'
             )
             runner.visualizer.add_scalars(
                 {f'knn/{key}': found[key] for key in ('top1', 'top5') if key in found},
@@ -131,11 +146,9 @@ class OnlineKNNHook(Hook):
                 file_path=f'{runner.timestamp}.json',
             )
 
-    def _accuracy(self, sets: list[FeatureSet]) -> dict:
+    def _accuracy(self, sets: list[FeatureSet], k: int) -> dict:
         """Of the last list by the first one, or of one list by itself."""
-        return knn_accuracy(
-            sets[0], sets[-1], self.k, self.temperature, leave_one_out=len(sets) == 1
-        )
+        return knn_accuracy(sets[0], sets[-1], k, self.temperature, leave_one_out=len(sets) == 1)
 
 
 @contextmanager

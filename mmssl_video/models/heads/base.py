@@ -120,8 +120,11 @@ def pairs_of_views(
     """Every query view with every key view but itself.
 
     Raises:
-        UserError: If there is no pair.
+        UserError: If there is no pair, or a view is named twice.
     """
+    for views in (query_views, key_views):
+        if len(set(views)) < len(views):
+            raise UserError(f'views {tuple(views)} of a head: name each view once')
     pairs = tuple((i, j) for i in query_views for j in key_views if i != j)
     if not pairs:
         raise UserError(

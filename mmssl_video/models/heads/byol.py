@@ -37,7 +37,7 @@ class BYOLHead(SSLHead):
     ) -> None:
         super().__init__(projector, views, views, loss_weight)
         self.predictor = MODELS.build(predictor)
-        self.pairs = pairs_of_views(views, views)
+        self.view_pairs = pairs_of_views(views, views)
 
     def embed_online(self, features: Tensor) -> Tensor:
         """Project and predict features [..., D], and L2-normalise, in float32 at least."""
@@ -47,8 +47,8 @@ class BYOLHead(SSLHead):
         """Squared distance of predictions and targets of all pairs of views."""
         predictions = {view: self.embed_online(consensus(clips)) for view, clips in online.items()}
         targets = {view: self.embed_target(consensus(clips)) for view, clips in target.items()}
-        prediction = torch.cat([predictions[i] for i, _ in self.pairs])
-        positive = torch.cat([targets[j] for _, j in self.pairs])
+        prediction = torch.cat([predictions[i] for i, _ in self.view_pairs])
+        positive = torch.cat([targets[j] for _, j in self.view_pairs])
         return {
             'loss': byol_loss(prediction, positive) * self.loss_weight,
             'pair': (prediction, positive),

@@ -45,7 +45,7 @@ class MoCoHead(SSLHead):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__(projector, query_views, key_views, loss_weight)
-        self.pairs = pairs_of_views(query_views, key_views)
+        self.view_pairs = pairs_of_views(query_views, key_views)
         self.temperature = temperature
         self.keys_per_sample = len(key_views)
         self.queue = EmbeddingQueue(queue_size, self.projector.out_channels)
@@ -54,8 +54,8 @@ class MoCoHead(SSLHead):
         """InfoNCE of all pairs of views; ``acc``: queries nearest to their positive."""
         queries = {view: self.embed_online(consensus(clips)) for view, clips in online.items()}
         keys = {view: self.embed_target(consensus(clips)) for view, clips in target.items()}
-        query = torch.cat([queries[i] for i, _ in self.pairs])
-        key = torch.cat([keys[j] for _, j in self.pairs])
+        query = torch.cat([queries[i] for i, _ in self.view_pairs])
+        key = torch.cat([keys[j] for _, j in self.view_pairs])
         similarities = contrast(query, key, self.queue.filled(), self.temperature)
         self.queue.enqueue(torch.stack(list(keys.values()), dim=1).flatten(0, 1))
         return {

@@ -46,7 +46,7 @@ class NNCLRHead(SSLHead):
     ) -> None:
         super().__init__(projector, views, (), loss_weight)
         self.predictor = MODELS.build(predictor)
-        self.pairs = pairs_of_views(views, views)
+        self.view_pairs = pairs_of_views(views, views)
         self.temperature = temperature
         self.queue = SupportQueue(queue_size, self.projector.out_channels)
 
@@ -63,7 +63,7 @@ class NNCLRHead(SSLHead):
         losses, correct = zip(
             *(
                 info_nce_in_batch(neighbours[i][0], candidates[j], own, self.temperature)
-                for i, j in self.pairs
+                for i, j in self.view_pairs
             ),
             strict=True,
         )
@@ -74,9 +74,9 @@ class NNCLRHead(SSLHead):
             'loss': torch.stack(losses).mean() * self.loss_weight,
             'acc': percent_correct(torch.stack(correct)),
             **purity,
-            'pair': tuple(
-                torch.cat(x)
-                for x in zip(*((predicted[j], embedded[i]) for i, j in self.pairs), strict=True)
+            'pair': (
+                torch.cat([predicted[j] for _, j in self.view_pairs]),
+                torch.cat([embedded[i] for i, _ in self.view_pairs]),
             ),
         }
 

@@ -39,7 +39,7 @@ class SimCLRHead(SSLHead):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__(projector, views, (), loss_weight)
-        self.pairs = pairs_of_views(views, views)
+        self.view_pairs = pairs_of_views(views, views)
         self.temperature = temperature
 
     def loss(self, online: Views, target: Views) -> dict[str, Tensor]:
@@ -52,15 +52,15 @@ class SimCLRHead(SSLHead):
         by_view = dict(zip(online, gathered, strict=True))
         similarities = [
             nt_xent_similarities(by_view[i], by_view[j], self.temperature, own)
-            for i, j in self.pairs
+            for i, j in self.view_pairs
         ]
         with_partner, with_others = map(torch.cat, zip(*similarities, strict=True))
         return {
             'loss': info_nce_from_similarities(with_partner, with_others) * self.loss_weight,
             'acc': percent_correct((with_partner > with_others).all(dim=1)),
             'pair': (
-                torch.cat([by_view[i][own] for i, _ in self.pairs]),
-                torch.cat([by_view[j][own] for _, j in self.pairs]),
+                torch.cat([by_view[i][own] for i, _ in self.view_pairs]),
+                torch.cat([by_view[j][own] for _, j in self.view_pairs]),
             ),
         }
 

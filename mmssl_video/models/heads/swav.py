@@ -62,8 +62,12 @@ class SwAVHead(SSLHead):
         freeze_epochs: int = 1,
         loss_weight: float = 1.0,
     ) -> None:
+        if sinkhorn_iterations < 1:
+            raise UserError(
+                f'SwAVHead.sinkhorn_iterations is {sinkhorn_iterations}; it must be 1 or more'
+            )
         super().__init__(projector, views, (), loss_weight)
-        self.pairs = pairs_of_views(views, views)
+        self.view_pairs = pairs_of_views(views, views)
         self.temperature = temperature
         self.epsilon = epsilon
         self.sinkhorn_iterations = sinkhorn_iterations
@@ -98,15 +102,15 @@ class SwAVHead(SSLHead):
         scores = dict(zip(online, self._score(embeddings).unbind(dim=1), strict=True))
         codes = dict(zip(online, self._assign(embeddings).unbind(dim=1), strict=True))
         embeddings = dict(zip(online, embeddings.unbind(dim=1), strict=True))
-        predicted = torch.cat([scores[i] for i, _ in self.pairs])
-        assigned = torch.cat([codes[j] for _, j in self.pairs])
+        predicted = torch.cat([scores[i] for i, _ in self.view_pairs])
+        assigned = torch.cat([codes[j] for _, j in self.view_pairs])
         loss = swapped_prediction(predicted, assigned, self.temperature)
         return {
             'loss': loss * self.loss_weight,
             'acc': percent_correct(predicted.argmax(dim=1) == assigned.argmax(dim=1)),
             'pair': (
-                torch.cat([embeddings[i] for i, _ in self.pairs]),
-                torch.cat([embeddings[j] for _, j in self.pairs]),
+                torch.cat([embeddings[i] for i, _ in self.view_pairs]),
+                torch.cat([embeddings[j] for _, j in self.view_pairs]),
             ),
         }
 
@@ -123,21 +127,21 @@ class SwAVHead(SSLHead):
     def _assign(self, embeddings: Tensor) -> Tensor:
         """Codes [N, V, P] of this process's embeddings [N, V, D], balanced over all processes'."""
         batch = gather_with_gradient(embeddings)
-        size = 0
         if self.queue is not None:
-            queued, size = self.queue.filled(), self.queue.size
+            queued = self.queue.filled()
             self.queue.enqueue(embeddings.flatten(1))
+            if self.epoch >= self.queue_start_epoch and len(queued) == self.queue.size:
+                batch = torch.cat([batch, queued.unflatten(1, embeddings.shape[1:])])
         num_prototypes = len(self.prototypes.weight)
-        if not self.warned and len(batch) + size < num_prototypes:
+        if not self.warned and len(batch) < num_prototypes:
             self.warned = True
             print_log(
-                f'SwAVHead: {len(batch)} samples and {size} in the queue cannot use '
-                f'{num_prototypes} prototypes equally; lower num_prototypes or raise queue_size',
+                f'SwAVHead: {len(batch)} samples, with the queue where it is in use, cannot use '
+                f'{num_prototypes} prototypes equally; lower num_prototypes, or raise queue_size '
+                'and lower queue_start_epoch',
                 'current',
                 logging.WARNING,
             )
-        if size and self.epoch >= self.queue_start_epoch and len(queued) == size:
-            batch = torch.cat([batch, queued.unflatten(1, embeddings.shape[1:])])
         scores = self._score(batch).transpose(0, 1)
         codes = sinkhorn(scores, self.epsilon, self.sinkhorn_iterations).transpose(0, 1)
         return codes[own_rows(len(embeddings))]

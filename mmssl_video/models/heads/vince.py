@@ -55,7 +55,7 @@ class VINCEHead(SSLHead):
         query = self.embed_online(frames).flatten(0, 1)
         keys = self.embed_target(key_frames)
         batch_keys = torch.cat(all_gather(keys.contiguous())).flatten(0, 1)
-        negatives = torch.cat([batch_keys, self.queue.filled().to(batch_keys.dtype)])
+        negatives = torch.cat([batch_keys, self.queue.entries.to(batch_keys.dtype)])
 
         positives = keys.repeat_interleave(num_frames, dim=0)
         with_positives, with_negatives = contrast(query, positives, negatives, self.temperature)

@@ -28,10 +28,11 @@ def contrast(
         positive, negatives = positive.to(query.dtype), negatives.to(query.dtype)
         if positive.ndim == 2:
             positive = positive[:, None]
+        query = query / temperature
         with_positive = torch.einsum('nd,npd->np', query, positive)
         pattern = 'nd,kd->nk' if negatives.ndim == 2 else 'nd,nkd->nk'
         with_negatives = torch.einsum(pattern, query, negatives)
-        return with_positive / temperature, with_negatives / temperature
+        return with_positive, with_negatives
 
 
 def info_nce_from_similarities(with_positive: Tensor, with_negatives: Tensor) -> Tensor:

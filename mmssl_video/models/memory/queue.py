@@ -29,12 +29,14 @@ class EmbeddingQueue(nn.Module):
         self.register_buffer('pointer', torch.zeros((), dtype=torch.int64))
         self.register_buffer('num_filled', torch.zeros((), dtype=torch.int64))
 
-    def filled(self) -> Tensor:
-        """A copy of the entries written so far, [number of entries, D].
+    @property
+    def entries(self) -> Tensor:
+        """The entries written so far, [number of entries, D], as they are in memory."""
+        return self.embeddings[: int(self.num_filled)]
 
-        A copy, since the queue moves on before the backward pass reads its operands.
-        """
-        return self.embeddings[: int(self.num_filled)].clone()
+    def filled(self) -> Tensor:
+        """A copy of the entries, since the queue moves on before the backward pass reads them."""
+        return self.entries.clone()
 
     @torch.no_grad()
     def enqueue(self, embeddings: Tensor) -> Tensor:

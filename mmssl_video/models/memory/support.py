@@ -35,7 +35,7 @@ class SupportQueue(EmbeddingQueue):
             The neighbours [N, D] and their places in the queue, int64 [N]. While the queue is
             empty, an embedding is its own neighbour, at place -1.
         """
-        entries = self.filled().to(embeddings.dtype)
+        entries = self.entries.to(embeddings.dtype)
         if not len(entries):
             return embeddings.detach(), torch.full((len(embeddings),), -1, device=embeddings.device)
         with torch.autocast(embeddings.device.type, enabled=False):

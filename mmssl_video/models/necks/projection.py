@@ -5,6 +5,8 @@ from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmssl_video.errors import UserError
+
 
 @MODELS.register_module()
 class ProjectionMLP(BaseModule):
@@ -35,6 +37,8 @@ class ProjectionMLP(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        if norm_last and norm_cfg is None:
+            raise UserError("ProjectionMLP.norm_last needs norm_cfg, e.g. dict(type='BN1d')")
         self.out_channels = out_channels
         layers: list[nn.Module] = []
         for _ in range(num_layers - 1):

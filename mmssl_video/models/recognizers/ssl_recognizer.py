@@ -38,7 +38,8 @@ class SSLRecognizer(BaseRecognizer):
         heads (dict[str, dict | None]): Objectives by name; ``None`` switches one off.
         momentum (float): m of the target network, in [0, 1]; VCLR's is 0.999. The
             ``MomentumScheduleHook`` changes it in the course of training.
-        shuffle_bn (bool): Whether the target encoder shuffles its batch across processes.
+        shuffle_bn (bool): Whether the target encoder shuffles its batch across processes; of no
+            use beside ``sync_bn``.
         segments_per_view (Sequence[int], optional): S of each view, where views differ; the
             ``num_segments`` of ``SampleJointly``.
         data_preprocessor (dict): Config of MMAction2's ``ActionDataPreprocessor``.
@@ -190,13 +191,15 @@ def _collect(field: str, data_samples: list, device: torch.device) -> Tensor:
     """One field of all data samples, int64 [N]; a label that is not known, or not one, is -1."""
     values = [sample.get(field) for sample in data_samples]
     if field == 'gt_label':
-        values = [-1 if value is None or len(value) > 1 else value for value in values]
-    elif any(value is None for value in values):
+        unknown = torch.full((1,), -1, device=device)
+        values = [unknown if value is None or len(value) > 1 else value for value in values]
+        return torch.cat(values)  # on the device: reading them one by one would wait for it
+    if any(value is None for value in values):
         raise UserError(
             f'a head reads {field!r}, which the data samples lack; use the sampler that writes it '
             f'and PackActionInputs(algorithm_keys=({field!r},))'
         )
-    return torch.tensor([int(value) for value in values], device=device)
+    return torch.tensor(values, device=device)
 
 
 def _build_head(name: str, cfg: dict) -> SSLHead:
