@@ -5,8 +5,9 @@
 One budget: the same generated videos as the demo's, backbone, clips and epochs for all, on each of
 the seeds (of videos, weights and draws). After each run, the frozen backbone is judged on held-out
 videos by retrieval and by a linear SVM, beside random weights and raw pixels; so are the ablations
-of CVRL's augmentation and of VCLR's losses. It takes hours. Ctrl-C stops it, and the same command
-goes on: a run whose config has not changed is not repeated. Half-done tables are written too.
+of CVRL's augmentation and of VCLR's losses. It takes an hour and more on two cores. Ctrl-C stops
+it, and the same command goes on: a run whose config has not changed is not repeated. Half-done
+tables are written too.
 """
 
 import argparse
