@@ -428,7 +428,7 @@ VCLR_K400 = dict(
     heads=dict(
         inter={'queue.size': 131072, 'temperature': 0.1},
         intra={'temperature': 0.1, 'pairwise': False, 'num_segments': 3},
-        video={'queue.size': 131072, 'temperature': 0.1, 'pairs': ((0, 1),)},
+        video={'queue.size': 131072, 'temperature': 0.1, 'view_pairs': ((0, 1),)},
         order={'num_segments': 3, 'classifier.in_features': 2 * 3 * 128},
     ),
 )
@@ -440,7 +440,7 @@ MOCO_R50 = dict(
     sampler=('SampleSegmentTuples', dict(num_segments=1, clip_len=1, views=(0, 0))),
     projector=MLP_2,
     momentum=(0.999, 0.999),
-    heads=dict(moco={'queue.size': 65536, 'temperature': 0.2, 'pairs': ((0, 1),)}),
+    heads=dict(moco={'queue.size': 65536, 'temperature': 0.2, 'view_pairs': ((0, 1),)}),
 )
 CVRL_K400 = dict(
     rate=(0.32, 1024),
@@ -450,7 +450,7 @@ CVRL_K400 = dict(
     sampler=('SampleClipPair', dict(clip_len=16, frame_interval=2, gap='decreasing')),
     projector=((2048, 2048, 2048, 2048, 128), 3),
     sync_bn='torch',
-    heads=dict(simclr={'temperature': 0.1, 'pairs': pairs(2)}),
+    heads=dict(simclr={'temperature': 0.1, 'view_pairs': pairs(2)}),
 )
 CVRL_800 = {**CVRL_K400, 'schedule': 'cvrl 800'}
 
@@ -472,7 +472,7 @@ RHO_MOCO_4 = dict(
         moco={
             'queue.size': 65536,
             'temperature': 0.1,
-            'pairs': pairs(4),
+            'view_pairs': pairs(4),
             'keys_per_sample': 4,
         }
     ),
@@ -481,7 +481,7 @@ RHO_MOCO_2 = dict(
     RHO_MOCO_4,
     rate=(0.05, 64),
     sampler=rho_clips(2),
-    heads=dict(moco={**RHO_MOCO_4['heads']['moco'], 'pairs': pairs(2), 'keys_per_sample': 2}),
+    heads=dict(moco={**RHO_MOCO_4['heads']['moco'], 'view_pairs': pairs(2), 'keys_per_sample': 2}),
 )
 NUMBERS = {
     'vclr/vclr_r50_8x64-3seg-400e_kinetics400-rgb.py': VCLR_K400,
@@ -538,7 +538,7 @@ NUMBERS = {
         predictor=((256, 4096, 256), 1),
         momentum=(0.996, 1.0),
         sync_bn='torch',
-        heads=dict(byol={'pairs': pairs(2)}),
+        heads=dict(byol={'view_pairs': pairs(2)}),
     ),
     'rho_simclr/rho-simclr_slowonly-r50_8x8-8x8x4-200e_kinetics400-rgb.py': dict(
         RHO,
@@ -547,7 +547,7 @@ NUMBERS = {
         sampler=rho_clips(4),
         projector=MLP_3,
         sync_bn='torch',
-        heads=dict(simclr={'temperature': 0.1, 'pairs': pairs(4)}),
+        heads=dict(simclr={'temperature': 0.1, 'view_pairs': pairs(4)}),
     ),
     'rho_swav/rho-swav_slowonly-r50_8x8-8x8x2-200e_kinetics400-rgb.py': dict(
         RHO,
@@ -563,7 +563,7 @@ NUMBERS = {
                 'temperature': 0.1,
                 'freeze_epochs': 1,
                 'queue': None,
-                'pairs': pairs(2),
+                'view_pairs': pairs(2),
             }
         ),
     ),
@@ -574,12 +574,12 @@ NUMBERS = {
         projector=((2048, 2048, 2048, 256), 3),
         predictor=((256, 4096, 256), 1),
         sync_bn='torch',
-        heads=dict(nnclr={'queue.size': 98304, 'temperature': 0.1, 'pairs': pairs(2)}),
+        heads=dict(nnclr={'queue.size': 98304, 'temperature': 0.1, 'view_pairs': pairs(2)}),
     ),
     'iivcl/iivcl_slowonly-r50_8x8-8x8x2-200e_kinetics400-rgb.py': dict(
         RHO_MOCO_2,
         heads=dict(
-            intra={'queue.size': 65536, 'temperature': 0.1, 'pairs': ((0, 1),)},
+            intra={'queue.size': 65536, 'temperature': 0.1, 'view_pairs': ((0, 1),)},
             neighbour={'queue.size': 65536, 'temperature': 0.1},
         ),
     ),
