@@ -340,10 +340,10 @@ def write_tables(args: argparse.Namespace) -> None:
             by_title = {row.title: row for row in rows}
             for name, figures in ORDERS.items():
                 chosen = [(by_title[key], figure) for key, figure in figures.items()]
-                parts.append(f'{name}: {order(chosen, results)}\n')
+                parts.append(f'{name}: {order(chosen, results)}')
         else:
             chosen = [(row, row.paper) for row in rows if row.paper is not None]
-            parts.append(f"The paper's order: {order(chosen, results)}\n")
+            parts.append(f"The paper's order: {order(chosen, results)}")
     with atomic_path(args.table) as temporary:
         temporary.write_text('\n'.join(parts))
 
@@ -382,7 +382,7 @@ def order(rows: list[tuple[Setting, float]], results: Results) -> str:
     """
     rows = sorted((row for row in rows if results[row[0].slug]), key=lambda row: row[1])
     if len(rows) < 2:
-        return 'not run.'
+        return 'not run.\n'
     verdicts: dict[str, list[str]] = {'reproduced': [], '**not reproduced**': [], 'undecided': []}
     for (low, _), (high, _) in combinations(rows, 2):
         lower, higher = results[low.slug], results[high.slug]
