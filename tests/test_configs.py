@@ -227,7 +227,9 @@ def by_pipeline(cfg):
 def test_pipeline_gives_what_the_recognizer_reads(path, sources):
     cfg = load(path)
     assert cfg.train_dataloader.dataset.pipeline == cfg.train_pipeline
-    inputs = build_dataset(cfg, sources)[1]['inputs']
+    dataset = build_dataset(cfg, sources)
+    dataset.set_epoch(0, 0)  # seeds the pipeline
+    inputs = dataset[1]['inputs']
     model = build_on_meta(cfg)
     last_view = max(model.online_views + model.target_views)
     segments = cfg.model.get('segments_per_view')
