@@ -1,8 +1,9 @@
-"""Two processes with a gloo group, for tests of what looks across processes."""
+"""Two processes with a gloo group, and the steps of training whose results they must share."""
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from mmengine.model import MMDistributedDataParallel
 
 WORLD = 2
 
@@ -18,3 +19,27 @@ def _process(rank, function, folder, args):
     dist.init_process_group('gloo', f'file://{folder}/store', rank=rank, world_size=WORLD)
     torch.save(function(rank, *args), f'{folder}/rank{rank}.pt')
     dist.destroy_process_group()
+
+
+def train(model, batches, world):
+    """Take an SGD step on each batch (inputs, data samples), which is this process's share.
+
+    Returns:
+        Losses and gradients of each step, and the state dict at the end.
+    """
+    forward = (
+        MMDistributedDataParallel(model, device_ids=None, broadcast_buffers=False)
+        if world > 1
+        else model
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    online = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    losses, gradients = [], []
+    for inputs, samples in batches:
+        total, log = model.parse_losses(forward(inputs, data_samples=samples, mode='loss'))
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        losses.append({key: value.item() for key, value in log.items()})
+        gradients.append({name: p.grad.clone() for name, p in online.items()})
+    return dict(losses=losses, gradients=gradients, state=model.state_dict())

@@ -9,8 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from mmengine.hooks import SyncBuffersHook
-from mmengine.model import MMDistributedDataParallel
-from processes import WORLD, run_in_processes
+from processes import WORLD, run_in_processes, train
 from tiny_vclr import SEGMENTS, build_tiny
 from torch import nn
 
@@ -35,24 +34,8 @@ def pretrain(rank=0, world=1):
         Losses and gradients of each step, and the state dict at the end.
     """
     model = build_tiny(heads=('inter', 'intra', 'video'), query_segment=0, momentum=0.9).double()
-    forward = (
-        MMDistributedDataParallel(model, device_ids=None, broadcast_buffers=False)
-        if world > 1
-        else model
-    )
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    online = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    losses, gradients = [], []
-    for step in range(STEPS):
-        total, log = model.parse_losses(
-            forward(data(step).chunk(world)[rank], data_samples=[], mode='loss')
-        )
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
-        losses.append({key: value.item() for key, value in log.items()})
-        gradients.append({name: p.grad.clone() for name, p in online.items()})
-    return dict(losses=losses, gradients=gradients, state=model.state_dict())
+    shares = ((data(step).chunk(world)[rank], []) for step in range(STEPS))
+    return train(model, shares, world)
 
 
 class Recorder(nn.Module):

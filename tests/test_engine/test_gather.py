@@ -6,8 +6,7 @@ The processes are started once; each test reads what they have written.
 import pytest
 import torch
 from mmaction.registry import MODELS
-from mmengine.model import MMDistributedDataParallel
-from processes import WORLD, run_in_processes
+from processes import WORLD, run_in_processes, train
 from tiny_vclr import CHANNELS, tiny_model
 
 from mmssl_video.models.gather import gather_with_gradient, own_rows
@@ -42,29 +41,18 @@ def build_model():
 def pretrain(rank=0, world=1):
     """Epochs of two steps on this rank's share, in float64; losses, gradients, the last state."""
     model = build_model()
-    forward = (
-        MMDistributedDataParallel(model, device_ids=None, broadcast_buffers=False)
-        if world > 1
-        else model
-    )
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    losses, gradients = [], []
-    for step in range(STEPS):
-        for head in model.heads.values():
-            if hasattr(head, 'set_epoch'):
-                head.set_epoch(step // 2)
-        generator = torch.Generator().manual_seed(step)
-        images = torch.randn(BATCH, VIEWS, 1, 3, 16, 16, generator=generator, dtype=torch.float64)
-        total, log = model.parse_losses(
-            forward(images.chunk(world)[rank], data_samples=[], mode='loss')
-        )
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
-        losses.append({key: value.item() for key, value in log.items()})
-        named = model.named_parameters()
-        gradients.append({name: p.grad.clone() for name, p in named if p.requires_grad})
-    return dict(losses=losses, gradients=gradients, state=model.state_dict())
+
+    def shares():
+        for step in range(STEPS):
+            for head in model.heads.values():
+                if hasattr(head, 'set_epoch'):
+                    head.set_epoch(step // 2)
+            generator = torch.Generator().manual_seed(step)
+            size = BATCH, VIEWS, 1, 3, 16, 16
+            images = torch.randn(size, generator=generator, dtype=torch.float64)
+            yield images.chunk(world)[rank], []
+
+    return train(model, shares(), world)
 
 
 def gather(rank):

@@ -11,8 +11,7 @@ from head_helpers import HEADS
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.hooks import SyncBuffersHook
-from mmengine.model import MMDistributedDataParallel
-from processes import WORLD, run_in_processes
+from processes import WORLD, run_in_processes, train
 from tiny_vclr import SEGMENTS, tiny_model
 
 from mmssl_video.models.memory import SupportQueue
@@ -47,26 +46,9 @@ def pretrain(rank=0, world=1):
     model = MODELS.build(tiny_model(momentum=0.9) | dict(heads=CONFIGS))
     model.init_weights()
     model.double().train()
-    forward = (
-        MMDistributedDataParallel(model, device_ids=None, broadcast_buffers=False)
-        if world > 1
-        else model
-    )
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    online = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    losses, gradients = [], []
-    for step in range(STEPS):
-        views, samples = data(step)
-        share = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
-        total, log = model.parse_losses(
-            forward(views[share], data_samples=samples[share], mode='loss')
-        )
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
-        losses.append({key: value.item() for key, value in log.items()})
-        gradients.append({name: p.grad.clone() for name, p in online.items()})
-    return dict(losses=losses, gradients=gradients, state=model.state_dict())
+    share = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
+    shares = (tuple(part[share] for part in data(step)) for step in range(STEPS))
+    return train(model, shares, world)
 
 
 def enqueue_columns(rank):
