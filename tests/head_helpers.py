@@ -19,6 +19,20 @@ HEADS = dict(
     ),
     neighbour=dict(type='NeighbourHead', projector=PROJECTOR, queue_size=20),
     seco_order=dict(type='SeCoOrderHead', projector=PROJECTOR),
+    permutation=dict(type='PermutationHead', in_channels=CHANNELS, hidden_channels=7, dropout=0.0),
+    shuffle_learn=dict(
+        type='ShuffleLearnHead', in_channels=CHANNELS, hidden_channels=7, dropout=0.0
+    ),
+    odd_one_out=dict(
+        type='OddOneOutHead',
+        in_channels=CHANNELS,
+        num_segments=SEGMENTS,
+        hidden_channels=7,
+        dropout=0.0,
+    ),
+    pace=dict(type='TransformationHead', in_channels=CHANNELS, num_classes=4, label='pace'),
+    rotation=dict(type='TransformationHead', in_channels=CHANNELS, num_classes=4, label='rotation'),
+    speed=dict(type='SpeedHead', in_channels=CHANNELS),
 )
 
 
@@ -33,27 +47,32 @@ def build_head(name, seed=0, **changes):
     return head
 
 
-def features(*views, seed=0, num_segments=SEGMENTS, num=N):
-    """Features [N, S, D] of each view, from a seed."""
+def features(*views, seed=0, num_segments=SEGMENTS, num=N, map_shape=()):
+    """Features [N, S, D] of each view, or maps [N, S, D, T, H, W], from a seed."""
     generator = torch.Generator().manual_seed(seed)
-    return {
-        view: torch.randn(num, num_segments, CHANNELS, generator=generator, dtype=torch.float64)
-        for view in views
-    }
+    shape = num, num_segments, CHANNELS, *map_shape
+    return {view: torch.randn(shape, generator=generator, dtype=torch.float64) for view in views}
 
 
 def batch(head, seed=0, **shape):
     """What a head is given, from a seed: online views, target views, fields.
 
-    One label in four is unknown.
+    The views have the segments the head wants, unless said otherwise; maps are of 2 x 3 x 4
+    places. One ``gt_label`` in four is unknown.
     """
-    online = features(*head.online_views, seed=seed, **shape)
+    num_segments = getattr(head, 'num_segments', SEGMENTS)
+    shape = dict(num_segments=num_segments) | shape
+    map_shape = (2, 3, 4) if head.reads_maps else ()
+    online = features(*head.online_views, seed=seed, map_shape=map_shape, **shape)
     target = features(*head.target_views, seed=seed + 1000, **shape)
     num = len(online[head.online_views[0]])
     generator = torch.Generator().manual_seed(seed)
     fields = dict(
         gt_label=torch.randint(-1, 3, (num,), generator=generator),
         query_in_second_half=torch.randint(2, (num,), generator=generator),
+        odd_one=torch.randint(num_segments, (num,), generator=generator),
+        pace=torch.randint(4, (num,), generator=generator),
+        rotation=torch.randint(4, (num,), generator=generator),
     )
     return online, target, {name: fields[name] for name in head.reads}
 
@@ -88,6 +107,21 @@ def cross_entropy(positive, negatives, query, temperature):
 
     own = attraction(positive)
     return -math.log(own / (own + sum(map(attraction, negatives))))
+
+
+def linear(layer, inputs):
+    """A linear layer on one list of floats, as a list of floats."""
+    outputs = zip(layer.weight.tolist(), layer.bias.tolist(), strict=True)
+    return [similarity(weights, inputs) + bias for weights, bias in outputs]
+
+
+def relu(inputs):
+    return [max(0.0, x) for x in inputs]
+
+
+def log_loss(logits, label):
+    """Cross-entropy of one sample."""
+    return math.log(sum(map(math.exp, logits))) - logits[label]
 
 
 def similarity(one, other):

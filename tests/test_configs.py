@@ -19,7 +19,11 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmssl_video.datasets import UnlabeledVideoDataset
+from mmssl_video.datasets.motion import index_motion
 from mmssl_video.datasets.synthetic import encode_video
+from mmssl_video.datasets.transforms import SamplePace
+from mmssl_video.models.encoding import encode_maps
 from mmssl_video.models.heads import SwAVHead
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -28,9 +32,34 @@ CONFIGS = sorted(
     for path in (REPOSITORY / 'configs').rglob('*.py')
     if '_base_' not in path.parts
 )
+# Inflating the first 1x1 convolution of a bottleneck to 3x1x1 adds twice its weights; SlowOnly does
+# so in the last two stages. CVRL's stem has five times the weights of a plain one.
+SLOWONLY_50 = 23_508_032 + 2 * (256 * (512 + 5 * 1024) + 512 * (1024 + 2 * 2048))
+R3D_50 = SLOWONLY_50 + 4 * 3 * 64 * 7 * 7
+# Three times the weights in every kernel but the downsampling's.
+R3D_18 = 11_176_512 + 2 * (3 * 64 * 7 * 7 + 3 * 3 * 298 * 64**2)
+# The same in the last two stages alone.
+R2D3D_18 = 11_176_512 + 2 * 3 * 3 * 280 * 64**2
+# By the name of the backbone: type, depth, number of parameters.
+BACKBONES = {
+    'r18': ('ResNet', 18, 11_176_512),
+    'r50': ('ResNet', 50, 23_508_032),
+    'r3d50': ('ResNet3dSlowOnly', 50, R3D_50),
+    # A quarter as wide.
+    'slowonly-r18': ('ResNet3dSlowOnly', 18, 1_992_336),
+    'r3d-r18': ('ResNet3dSlowOnly', 18, 2_079_984),
+    'slowonly-r50': ('ResNet3dSlowOnly', 50, SLOWONLY_50),
+    'r3d18': ('ResNet3d', 18, R3D_18),
+    'r2plus1d18': ('ResNet2Plus1d', 18, 33_227_745),
+    'c3d': ('C3D', None, 77_998_528),
+    's3d': ('S3D', None, 7_910_048),
+    's3dg': ('S3D', None, 8_675_744),
+    'swin-t': ('SwinTransformer3D', None, 27_850_470),
+    'r2d3d18': ('ResNet3dSlowOnly', 18, R2D3D_18),
+}
 # {method}_{backbone}_{gpus}x{batch}-{clip}-{epochs}e_{data}-rgb.py
 NAME = re.compile(
-    r'(?P<method>[a-z0-9-]+)_(?P<backbone>r50|r3d50|slowonly-r18|slowonly-r50)'
+    rf'(?P<method>[a-z0-9-]+)_(?P<backbone>{"|".join(BACKBONES)})'
     r'_(?P<gpus>\d+)x(?P<batch>\d+)-(?P<clip>\w+)-(?P<epochs>\d+)e_(?P<data>[a-z0-9-]+)-rgb.py'
 )
 
@@ -57,20 +86,37 @@ SMALL = [path for path in RECIPES if name_of(path)['data'] == 'generated']
 PAPER = [path for path in RECIPES if path not in SMALL]
 
 
-def build_on_meta(cfg):
-    with torch.device('meta'):  # no memory for two queues of 131072
-        return MODELS.build(cfg.model)
+@cache
+def build_on_meta(path):
+    """The recognizer of a config, of shapes alone: no memory for two queues of 131072."""
+    cfg = load(path).model
+    # Swin asks for numbers while it is built.
+    with torch.device('cpu' if cfg.backbone.type == 'SwinTransformer3D' else 'meta'):
+        return MODELS.build(cfg).to('meta')
+
+
+def steps_of(pipeline, share=None):
+    """All transforms in a row: the scope that shares a draw, if it has one, and the transform."""
+    for step in pipeline:
+        if step.type != 'SharedAugment':
+            yield share, step
+        yield from steps_of(step.get('transforms', []), step.get('share', share))
 
 
 def find_step(pipeline, name):
     """The transform of this type, also within SharedAugment; ``None`` if there is none."""
-    for step in pipeline:
-        if step.type == name:
-            return step
-        found = find_step(step.get('transforms', []), name)
-        if found is not None:
-            return found
-    return None
+    return next((step for _, step in steps_of(pipeline) if step.type == name), None)
+
+
+def picture_size(pipeline):
+    """Width and height of what comes out."""
+    for _, step in steps_of(pipeline):
+        if step.type == 'Resize':
+            size = step.scale
+        elif step.type in ('RandomCrop', 'CenterCrop', 'MotionCrop'):
+            side = step.get('crop_size') or step.size
+            size = side, side
+    return tuple(size)
 
 
 def build_sampler(cfg):
@@ -85,6 +131,8 @@ def test_every_method_has_a_small_recipe_and_a_paper_recipe():
     methods = {Path(path).parent.name for path in PRETRAINING}
     assert methods >= {'vclr', 'mocov2', 'seco', 'vince', 'simclr', 'cvrl', 'nnclr', 'iivcl'}
     assert methods >= {'rho_moco', 'rho_byol', 'rho_simclr', 'rho_swav'}
+    assert methods >= {'shuffle_learn', 'opn', 'o3n', 'vcop', 'pace', 'speednet', 'rotnet3d'}
+    assert methods >= {'dpc', 'memdpc'}
     assert {Path(path).parent.name for path in SMALL} == methods
     assert {Path(path).parent.name for path in PAPER} == methods
     assert set(PRETRAINING) - set(RECIPES) == {'vclr/vclr_r18_demo.py'}
@@ -99,18 +147,11 @@ def test_loads_and_imports_the_package(path):
     assert Config.fromstring(cfg.pretty_text, '.py').to_dict() == cfg.to_dict()
 
 
-BACKBONES = {
-    'r50': ('ResNet', 50),
-    'r3d50': ('ResNet3dSlowOnly', 50),
-    'slowonly-r18': ('ResNet3dSlowOnly', 18),
-    'slowonly-r50': ('ResNet3dSlowOnly', 50),
-}
-
-
 @pytest.mark.parametrize('path', RECIPES)
 def test_name_tells_the_recipe(path):
     cfg, name = load(path), name_of(path)
-    assert (cfg.model.backbone.type, cfg.model.backbone.depth) == BACKBONES[name['backbone']]
+    backbone, depth, _ = BACKBONES[name['backbone']]
+    assert (cfg.model.backbone.type, cfg.model.backbone.get('depth')) == (backbone, depth)
     assert cfg.train_dataloader.batch_size == int(name['batch'])
     # `--auto-scale-lr` knows the batch that the rate is for.
     assert cfg.auto_scale_lr.base_batch_size == int(name['gpus']) * int(name['batch'])
@@ -119,9 +160,15 @@ def test_name_tells_the_recipe(path):
     if path in PAPER:
         assert cfg.train_dataloader.dataset.ann_file.startswith(f'data/{data}/')
     # Frames of a clip x their distance x clips of a video, decoded once each.
-    sampled = build_sampler(cfg).transform(dict(total_frames=10**6, start_index=0))
-    clips = sampled['frame_inds'].reshape(-1, sampled['clip_len'])
-    (interval,) = {1} if clips.shape[1] == 1 else set(np.diff(clips).flat)
+    sampler = build_sampler(cfg)
+    np.random.seed(0)  # in a draw of 10,000, SamplePace goes round the end
+    sampled = sampler.transform(dict(total_frames=10**6, start_index=0))
+    clips = np.sort(sampled['frame_inds'].reshape(-1, sampled['clip_len']))  # one may be shuffled
+    intervals = {1} if clips.shape[1] == 1 else set(np.diff(clips).flat)
+    if isinstance(sampler, SamplePace):  # the name has the slowest
+        assert intervals <= set(sampler.paces)
+        intervals = {min(sampler.paces)}
+    (interval,) = intervals
     clip = f'{clips.shape[1]}x{interval}'
     number = len(np.unique(clips, axis=0))
     if name['method'] == 'vclr':  # of one tuple
@@ -129,55 +176,48 @@ def test_name_tells_the_recipe(path):
     assert name['clip'] in (f'{clip}x{number}', f'{number}seg')
 
 
-# Inflating the first 1x1 convolution of a bottleneck to 3x1x1 adds twice its weights; SlowOnly does
-# so in the last two stages. CVRL's stem has five times the weights of a plain one.
-SLOWONLY_50 = 23_508_032 + 2 * (256 * (512 + 5 * 1024) + 512 * (1024 + 2 * 2048))
-R3D_50 = SLOWONLY_50 + 4 * 3 * 64 * 7 * 7
-NUM_PARAMETERS = {
-    ('ResNet', 18, None): 11_176_512,
-    ('ResNet', 50, None): 23_508_032,
-    ('ResNet3dSlowOnly', 50, (1, 7, 7)): SLOWONLY_50,
-    ('ResNet3dSlowOnly', 50, (5, 7, 7)): R3D_50,
-    ('ResNet3dSlowOnly', 18, (1, 7, 7)): 1_992_336,  # a quarter as wide
-}
-CHANCE = {  # of a batch of N, with a full queue of K
-    'MoCoHead': lambda n, k: math.log(1 + k),
-    'InterFrameHead': lambda n, k: math.log(1 + k),
-    'NeighbourHead': lambda n, k: math.log(k),
-    'NNCLRHead': lambda n, k: math.log(n),
-    'SimCLRHead': lambda n, k: math.log(2 * n - 1),
-    'VINCEHead': lambda n, k: math.log(1 + k + 4 * (n - 1)),
-    'BYOLHead': lambda n, k: 2.0,
-    'OrderHead': lambda n, k: math.log(4),
-    'SeCoOrderHead': lambda n, k: math.log(2),
+CHANCE = {  # of a batch of N and a head's settings, with a full queue
+    'MoCoHead': lambda n, head: math.log(1 + head.queue_size),
+    'InterFrameHead': lambda n, head: math.log(1 + head.queue_size),
+    'IntraFrameHead': lambda n, head: math.log(2 if head.get('pairwise') else 3),
+    'NeighbourHead': lambda n, head: math.log(head.queue_size),
+    'NNCLRHead': lambda n, head: math.log(n),
+    'SimCLRHead': lambda n, head: math.log(2 * n - 1),
+    'VINCEHead': lambda n, head: math.log(1 + head.queue_size + 4 * (n - 1)),
+    'BYOLHead': lambda n, head: 2.0,
+    'SwAVHead': lambda n, head: math.log(head.num_prototypes),
+    'OrderHead': lambda n, head: math.log(4),
+    'SeCoOrderHead': lambda n, head: math.log(2),
+    'ShuffleLearnHead': lambda n, head: math.log(4) - 0.75 * math.log(3),
+    'PermutationHead': lambda n, head: math.log(12 if head.get('up_to_reversal') else 6),
+    'OddOneOutHead': lambda n, head: math.log(6),
+    'TransformationHead': lambda n, head: math.log(4),
+    'SpeedHead': lambda n, head: math.log(2),
+    'DPCHead': lambda n, head: math.log(n * head.num_predicted * math.prod(head.map_size)),
+    'MemDPCHead': lambda n, head: 2 * CHANCE['DPCHead'](n, head),  # both ways in time
 }
 
 
 def test_sizes_of_the_texts():
     assert (SLOWONLY_50, R3D_50) == (31_634_496, 31_672_128)
     assert round(R3D_50 / 1e6, 1) == 31.7
+    assert R3D_18 == 33_166_272  # torchvision's, without the classifier
 
 
 @pytest.mark.parametrize('path', PRETRAINING)
 def test_model_has_the_size_of_its_config(path):
     cfg = load(path)
-    model = build_on_meta(cfg)
-    backbone = cfg.model.backbone
-    stem = backbone.get('conv1_kernel')
-    size = NUM_PARAMETERS[backbone.type, backbone.depth, stem and tuple(stem)]
-    assert sum(p.numel() for p in model.backbone.parameters()) == size
+    model = build_on_meta(path)
+    parts = name_of(path) or dict(backbone='r18')  # the demo's name is another
+    _, _, num_parameters = BACKBONES[parts['backbone']]
+    assert sum(p.numel() for p in model.backbone.parameters()) == num_parameters
     batch = cfg.auto_scale_lr.base_batch_size
     for name, head in model.heads.items():
         settings = cfg.model.heads[name]
-        queue_size = settings.get('queue_size', 0)
-        if queue_size:
-            assert head.queue.embeddings.shape[0] == queue_size >= batch * head.keys_per_sample
-        if settings.type in CHANCE:
-            chance = CHANCE[settings.type](batch, queue_size)
-        elif settings.type == 'SwAVHead':
-            chance = math.log(settings.num_prototypes)
-        else:
-            chance = math.log(2 if settings.get('pairwise') else 3)  # IntraFrameHead
+        if settings.get('queue_size'):
+            size = head.queue.embeddings.shape[0]
+            assert size == settings.queue_size >= batch * head.keys_per_sample
+        chance = CHANCE[settings.type](batch, settings)
         assert head.chance_level(batch) == pytest.approx(chance)
 
 
@@ -186,7 +226,7 @@ def test_model_has_the_size_of_its_config(path):
 
 @pytest.fixture(scope='module')
 def sources(tmp_path_factory, numbered_frames):
-    """Four videos of 80 frames, and the same as raw frames: their folders and lists by prefix."""
+    """Four videos of 80 frames and their motion, and the same as raw frames, with a list each."""
     root = tmp_path_factory.mktemp('sources')
     lists = {'video': [], 'img': []}
     for number in range(4):
@@ -200,6 +240,7 @@ def sources(tmp_path_factory, numbered_frames):
         lists['img'].append(f'{folder.name} {len(frames)}')
     for prefix, lines in lists.items():
         (root / f'{prefix}.txt').write_text('\n'.join(lines))
+    index_motion(UnlabeledVideoDataset([], str(root / 'video.txt'), dict(video=str(root))), size=32)
     return root
 
 
@@ -230,25 +271,27 @@ def test_pipeline_gives_what_the_recognizer_reads(path, sources):
     dataset = build_dataset(cfg, sources)
     dataset.set_epoch(0, 0)  # seeds the pipeline
     inputs = dataset[1]['inputs']
-    model = build_on_meta(cfg)
+    model = build_on_meta(path)
     last_view = max(model.online_views + model.target_views)
     segments = cfg.model.get('segments_per_view')
+    sampled = build_sampler(cfg).transform(dict(total_frames=80, start_index=0))
     if segments is None:
-        axes = last_view + 1, getattr(build_sampler(cfg), 'num_segments', 1)
+        axes = last_view + 1, sampled['num_segments']
     else:  # views of different lengths come as one
         assert len(segments) == last_view + 1
         axes = 1, sum(segments)
-    width, height = find_step(cfg.train_pipeline, 'Resize').scale
+    width, height = picture_size(cfg.train_pipeline)
     is_3d = cfg.model.data_preprocessor.format_shape == 'NCTHW'
-    clip = (build_sampler(cfg).transform(dict(total_frames=80, start_index=0))['clip_len'],)
-    assert is_3d or clip == (1,)
+    clip = (sampled['clip_len'],)
+    assert is_3d or clip == (1,) or find_step(cfg.train_pipeline, 'SumOfDifferences')
     assert inputs.dtype == torch.uint8
     assert inputs.shape == (*axes, 3, *(clip if is_3d else ()), height, width)
     if segments is None:
         for head in model.heads.values():
             assert getattr(head, 'num_segments', axes[1]) == axes[1]
     clips = inputs.flatten(0, 1).flatten(1)
-    assert len(clips.unique(dim=0)) > 1
+    different = clips if len(clips) > 1 else inputs[0, 0].transpose(0, 1).flatten(1)  # its frames
+    assert len(different.unique(dim=0)) > 1
     assert clips.float().std(dim=1).max() > 0
 
 
@@ -257,48 +300,71 @@ def test_feature_pipeline_shows_the_whole_video(path, sources):
     cfg = load(path)
     inputs = build_dataset(cfg, sources, cfg.feature_pipeline)[0]['inputs']
     sampler = find_step(cfg.feature_pipeline, 'SampleFrames')
-    crop = find_step(cfg.feature_pipeline, 'CenterCrop').crop_size
+    crop, _ = picture_size(cfg.feature_pipeline)
     is_3d = cfg.model.data_preprocessor.format_shape == 'NCTHW'
     clip = (sampler.clip_len,) if is_3d else ()
     assert inputs.shape == (sampler.num_clips, 3, *clip, crop, crop)
     assert inputs.dtype == torch.uint8
     # Evenly spaced from the first quarter to the last: the frames' numbers count up.
     middle = inputs[:, 0, 0] if is_3d else inputs[:, 0]
-    assert len({frame.numpy().tobytes() for frame in middle}) > sampler.num_clips // 2
+    assert len({frame.numpy().tobytes() for frame in middle}) > sampler.num_clips // 3
 
 
 @pytest.mark.parametrize('path', PRETRAINING)
 def test_feature_pipeline_has_the_clips_of_training(path):
     cfg = load(path)
-    trained = build_sampler(cfg).transform(dict(total_frames=80, start_index=0))
+    trained = build_sampler(cfg)
+    sampled = trained.transform(dict(total_frames=80, start_index=0))
     sampler = find_step(cfg.feature_pipeline, 'SampleFrames')
-    assert sampler.clip_len == trained['clip_len']
-    assert {sampler.frame_interval} == set(np.atleast_1d(trained['frame_interval']))
-    width, _ = find_step(cfg.train_pipeline, 'Resize').scale
-    assert find_step(cfg.feature_pipeline, 'CenterCrop').crop_size == width
+    assert sampler.clip_len == sampled['clip_len']
+    if isinstance(trained, SamplePace):
+        assert sampler.frame_interval in trained.paces
+    else:
+        assert {sampler.frame_interval} == set(np.atleast_1d(sampled['frame_interval']))
+    if not path.startswith('opn/opn_r18'):  # it reads patches of what it is shown here
+        assert picture_size(cfg.feature_pipeline) == picture_size(cfg.train_pipeline)
 
 
 # -------------------------------------------------------------------------------------- steps
 
 
 def shrink(cfg):
-    """The config's wiring in little: narrow ResNet-18 at 32 px, short embeddings and queues."""
+    """The config's wiring in little: narrow ResNet-18, short clips of 32 px, embeddings, queues."""
     backbone = cfg.model.backbone
-    backbone.depth = 18
-    if backbone.type == 'ResNet3dSlowOnly':
-        backbone.base_channels, features = 8, 64
-    else:
+    if backbone.type == 'ResNet':
         features = 128
-        backbone.update(num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,))
+        backbone.update(depth=18, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,))
+    else:
+        features = 64
+        if 'depth' not in backbone:  # it cannot be made narrow
+            backbone = cfg.model.backbone = load(SMALL[0]).model.backbone
+        backbone.update(depth=18, base_channels=8)
     for head in cfg.model.heads.values():
-        head.projector.update(in_channels=features, hidden_channels=16, out_channels=8)
+        if 'projector' in head:
+            head.projector.update(in_channels=features, hidden_channels=16, out_channels=8)
+        else:
+            head.in_channels = features
         if 'predictor' in head:
             head.predictor.update(in_channels=8, hidden_channels=16, out_channels=8)
-        if 'queue_size' in head:
-            head.queue_size = 16
-        if 'num_prototypes' in head:
-            head.num_prototypes = 6
-    find_step(cfg.train_dataloader.dataset.pipeline, 'Resize').scale = (32, 32)
+        for setting, value in (
+            ('queue_size', 16),
+            ('num_prototypes', 6),
+            ('hidden_channels', 16),
+            ('feature_channels', 8),
+            ('memory_size', 16),
+            ('map_size', (1, 1)),
+        ):
+            if setting in head:
+                head[setting] = value
+    for _, step in steps_of(cfg.train_dataloader.dataset.pipeline):
+        if step.type == 'Resize':
+            step.update(scale=(32, 32), keep_ratio=False)
+        elif step.type == 'RandomCrop':
+            step.size = 32
+        elif step.type == 'MotionCrop':
+            step.update(region=30, size=24, jitter=3)
+        elif step.type.startswith('Sample') and 'clip_len' in step:
+            step.clip_len = min(step.clip_len, 8)
     return cfg
 
 
@@ -316,6 +382,41 @@ def hold_codes(head):
 
 def by_wiring(cfg):
     return shrink(cfg).model, cfg.optim_wrapper.optimizer.type
+
+
+@pytest.mark.parametrize('num_segments', [2, 4, 5])
+def test_vcop_with_other_tuples(num_segments, sources):
+    """The README's two options: as many clips, all of their orders as classes, chance at first."""
+    cfg = shrink(load('vcop/vcop_r3d18_1x8-16x1x3-300e_ucf101-rgb.py'))
+    cfg.merge_from_dict(
+        {
+            'model.heads.order.num_segments': num_segments,
+            'train_dataloader.dataset.pipeline.1.num_segments': num_segments,
+        }
+    )
+    dataset = build_dataset(cfg, sources)
+    dataset.set_epoch(0, 0)  # seeds the pipeline
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    batch = model.data_preprocessor(pseudo_collate(list(dataset)), training=True)
+    assert batch['inputs'].shape == (4, 1, num_segments, 3, 8, 32, 32)
+    head = model.heads['order']
+    assert head.classifier.out_features == math.factorial(num_segments)
+    loss = model(**batch, mode='loss')['loss_order']
+    assert loss.item() == pytest.approx(math.lgamma(num_segments + 1), rel=0.2)
+    loss.backward()
+    assert head.classifier.weight.grad.abs().amax(dim=1).min() > 0  # of every class
+
+
+def test_retrieval_of_vcop_is_of_ten_clips():
+    """Xu et al., Sec. 4.3: ten clips of a video as in training, a centre crop."""
+    for path in PAPER:
+        if path.startswith('vcop/'):
+            pipeline = load(path).feature_pipeline
+            sampler = find_step(pipeline, 'SampleFrames')
+            assert (sampler.num_clips, sampler.clip_len, sampler.frame_interval) == (10, 16, 1)
+            assert sampler.test_mode and find_step(pipeline, 'CenterCrop').crop_size == 112
 
 
 @pytest.mark.parametrize('path', distinct(PRETRAINING, by_wiring))
@@ -382,18 +483,91 @@ def test_a_step_moves_every_weight_and_lowers_the_loss(path, sources):
 
 # --------------------------------------------------------------------------- the papers' numbers
 
-# Frames that share a draw, area and aspect of the crop, jitter of brightness, contrast and
-# saturation, jitter of the hue, probability of the blur.
+
+def flip(share):
+    return share, 'Flip', dict(flip_ratio=0.5)
+
+
+def resize(share, *scale):
+    keep_ratio = math.inf in scale
+    return share, 'Resize', dict(scale=scale, keep_ratio=keep_ratio)
+
+
+def jitter(share, strength, hue, prob=0.8):
+    ranges = [(pytest.approx(1 - strength), 1 + strength)] * 3 + [(-hue, hue)]
+    return share, 'ClipColorJitter', dict(ranges=ranges, prob=prob)
+
+
+def contrastive(share, area, aspect, strength, hue, blur, side=224):
+    """What all contrastive methods do to frames, each in its strength."""
+    return [
+        (
+            share,
+            'RandomResizedCrop',
+            dict(area_range=area, aspect_ratio_range=pytest.approx(aspect)),
+        ),
+        resize(share, side, side),
+        flip(share),
+        jitter(share, strength, hue),
+        (share, 'ClipGrayscale', dict(prob=0.2)),
+        (share, 'ClipGaussianBlur', dict(sigma_range=(0.1, 2.0), prob=blur)),
+    ]
+
+
+def blocks(crop, one_channel):
+    """What DPC does: one crop and flip for all blocks, colours by the frame."""
+    return [
+        ('view', *crop),
+        resize('view', 128, 128),
+        flip('view'),
+        ('frame', 'RandomApply', dict(prob=one_channel)),
+        ('frame', 'ChannelSplit', {}),
+        jitter('frame', 0.5, 0.25, prob=1.0),
+    ]
+
+
+CROP_112 = [resize(None, 171, 128), ('clip', 'RandomCrop', dict(size=112))]
+FRAMES = (0.2, 1.0), (3 / 4, 4 / 3), 0.4, 0.1, 0.5
+# What is done to the decoded frames: the scope of a draw, the transform, its numbers.
 AUGMENTATIONS = {
-    'frames': ('frame', (0.2, 1.0), (3 / 4, 4 / 3), 0.4, 0.1, 0.5),
-    'frames of clips': ('clip', (0.2, 1.0), (3 / 4, 4 / 3), 0.4, 0.1, 0.5),
-    'cvrl': ('clip', (0.3, 1.0), (0.5, 2.0), 0.8, 0.2, 1.0),
-    'rho': ('clip', (0.2, 0.766), (3 / 4, 4 / 3), 0.6, 0.15, 0.5),
+    'frames': contrastive('frame', *FRAMES),
+    'frames of clips': contrastive('clip', *FRAMES),
+    'frames of clips, 112': contrastive('clip', *FRAMES, side=112),
+    'frames of clips, 128': contrastive('clip', *FRAMES, side=128),
+    'cvrl': contrastive('clip', (0.3, 1.0), (0.5, 2.0), 0.8, 0.2, 1.0),
+    'rho': contrastive('clip', (0.2, 0.766), (3 / 4, 4 / 3), 0.6, 0.15, 0.5),
+    'shuffle_learn': [
+        resize(None, math.inf, 256),
+        ('view', 'RandomCrop', dict(size=224)),
+        flip('view'),
+    ],
+    'opn': [
+        resize(None, math.inf, 240),
+        (None, 'MotionCrop', dict(region=100, size=80, jitter=5)),
+        flip('view'),
+        ('frame', 'ChannelSplit', {}),
+    ],
+    'vcop': CROP_112,
+    'o3n 2D': [*CROP_112, (None, 'SumOfDifferences', {})],
+    'pace': [*CROP_112, flip('clip'), jitter('frame', 0.8, 0.2)],
+    'speednet': [
+        ('clip', 'RandomResizedCrop', dict(area_range=(0.2, 1.0))),
+        resize('clip', 224, 224),
+        flip('clip'),
+    ],
+    'rotnet3d': [*CROP_112, flip('clip'), (None, 'ClipRotation', {})],
+    'dpc': blocks(('MultiScaleCrop', dict(scales=(0.875,), random_crop=True)), one_channel=0.5),
+    'dpc kinetics': blocks(('RandomResizedCrop', dict(area_range=(0.5, 1.0))), one_channel=0.5),
+    'memdpc': blocks(('RandomResizedCrop', dict(area_range=(0.5, 1.0))), one_channel=0.25),
 }
 # Optimiser, and weight decay of kernels, of biases and of batch normalisation.
 OPTIMIZERS = {
     'sgd': (dict(type='SGD', momentum=0.9, nesterov=False), (1e-4, 1e-4, 1e-4)),
+    'vcop': (dict(type='SGD', momentum=0.9, nesterov=False), (5e-4, 5e-4, 5e-4)),
+    'pace': (dict(type='SGD', momentum=0.9, nesterov=False), (5e-3, 5e-3, 5e-3)),
     'cvrl': (dict(type='SGD', momentum=0.9, nesterov=False), (1e-6, 0, 0)),
+    'adam': (dict(type='Adam'), (1e-5, 1e-5, 1e-5)),
+    'adamw': (dict(type='AdamW'), (0.1, 0.1, 0.1)),
     'rho': (dict(type='SGD', momentum=0.9, nesterov=True), (1e-4, 1e-4, 0)),
     'lars': (
         dict(type='LARS', momentum=0.9, nesterov=True, trust_coefficient=1e-3),
@@ -403,14 +577,33 @@ OPTIMIZERS = {
 # Epochs; those of warm-up and its first rate, by the peak; epoch the cosine begins at; last rate.
 SCHEDULES = {
     'vclr': (400, 5, lambda peak: peak / 100, 5, 1e-6),
+    'vclr, swin': (400, 40, lambda peak: peak / 100, 40, 1e-6),
     'mocov2': (200, 0, None, 0, 0),
     'cvrl': (200, 0.025 * 200, lambda peak: 0, 0, 0),
     'cvrl 800': (800, 0.025 * 800, lambda peak: 0, 0, 0),
     'rho': (200, 35, lambda peak: 0.001, 0, 0),
-    'small': (5, 0.5, lambda peak: peak / 100, 0.5, 0),
+}
+# Epochs; those after which the rate falls to a tenth.
+STEPS = {
+    'vcop': (300, ()),
+    'shuffle_learn': (1350, (1080,)),
+    'opn': (1141, (872,)),
+    'pace': (180, (60, 120)),
+    'rotnet3d': (300, (100, 200)),
+    'speednet': (90, (30, 60)),
+    'coclr': (300, (250, 280)),
+    'dpc': (300, (150, 250)),
+    'memdpc': (500, (300, 400)),
+}
+# Small recipes by epochs: contrast, and order or prediction.
+BUDGETS = {
+    5: dict(optimizer='sgd', rate=(0.05, 16), warmup=0.5),
+    16: dict(optimizer='adam', rate=(1e-3, 16), warmup=1),
 }
 # Sizes of the linear layers, and how many of them batch normalisation follows.
 MLP_2 = (2048, 2048, 128), 0
+MLP_512 = (512, 512, 128), 0
+MLP_1024 = (1024, 1024, 128), 0
 MLP_3 = (2048, 2048, 2048, 128), 0
 MLP_3_BN = (2048, 2048, 2048, 128), 2
 
@@ -485,6 +678,99 @@ RHO_MOCO_2 = dict(
     sampler=rho_clips(2),
     heads=dict(moco={**RHO_MOCO_4['heads']['moco'], 'view_pairs': pairs(2), 'keys_per_sample': 2}),
 )
+CONSECUTIVE = dict(num_segments=3, clip_len=16, frame_interval=1, clip_gap=8)
+
+
+def vcop(features):
+    return dict(
+        rate=(1e-3, 8),
+        schedule='vcop',
+        optimizer='vcop',
+        augmentation='vcop',
+        sampler=('SampleConsecutiveClips', CONSECUTIVE),
+        heads=dict(
+            order={
+                'num_segments': 3,
+                'num_classes': 6,
+                'pair_layer.0.in_features': 2 * features,
+                'pair_layer.0.out_features': 512,
+                'dropout.p': 0.5,
+                'classifier.in_features': 3 * 512,
+            }
+        ),
+    )
+
+
+def vclr_clips(clip_len, side, projector):
+    interval = 2 if side == 112 else 1
+    return dict(
+        VCLR_K400,
+        augmentation=f'frames of clips, {side}',
+        sampler=(
+            'SampleSegmentTuples',
+            dict(num_segments=3, clip_len=clip_len, frame_interval=interval, views=(0, 1, 0)),
+        ),
+        projector=projector,
+    )
+
+
+def coclr(num_segments, **heads):
+    """Table 8 of VCLR: InfoNCE on S3D, and what is added to it."""
+    return dict(
+        rate=(1e-3, 64),
+        schedule='coclr',
+        optimizer='adam',
+        augmentation='frames of clips, 128',
+        sampler=(
+            'SampleSegmentTuples',
+            dict(num_segments=num_segments, clip_len=32, frame_interval=1, views=(0, 1)),
+        ),
+        projector=MLP_1024,
+        momentum=(0.999, 0.999),
+        heads=dict(clip={'queue.size': 2048, 'temperature': 0.07, 'target_views': (1,)}, **heads),
+    )
+
+
+def dpc(frame_interval=3, **changes):
+    return (
+        dict(
+            rate=(1e-3, 128),
+            schedule='dpc',
+            optimizer='adam',
+            augmentation='dpc',
+            sampler=(
+                'SampleConsecutiveClips',
+                dict(
+                    num_segments=8,
+                    clip_len=5,
+                    frame_interval=frame_interval,
+                    clip_gap=frame_interval - 1,
+                ),
+            ),
+            model={'backbone.conv1.bn.track_running_stats': False},
+            heads=dict(
+                dpc={
+                    'num_predicted': 3,
+                    'map_size': (4, 4),
+                    'reduction.out_channels': 256,
+                    'predictor.0.out_channels': 256,
+                    'predictor.2.out_channels': 256,
+                }
+            ),
+        )
+        | changes
+    )
+
+
+COCLR_VIDEO = {'queue.size': 2048, 'temperature': 0.1, 'view_pairs': ((0, 1),)}
+O3N = dict(
+    rate=(1e-3, 8),
+    schedule='vcop',
+    optimizer='vcop',
+    augmentation='vcop',
+    sampler=('SampleOddOneOut', dict(num_segments=6, clip_len=6, frame_interval=1)),
+    heads=dict(odd_one={'num_segments': 6, 'fusion': 'difference'}),
+)
 NUMBERS = {
     'vclr/vclr_r50_8x64-3seg-400e_kinetics400-rgb.py': VCLR_K400,
     'vclr/vclr_r50_8x64-3seg-400e_kinetics400-rawframes-rgb.py': VCLR_K400,
@@ -499,6 +785,46 @@ NUMBERS = {
             'SampleSegmentTuples',
             dict(num_segments=3, clip_len=8, frame_interval=4, views=(0, 1, 0)),
         ),
+    ),
+    'vclr/vclr_r3d18_8x16-16x2x3-400e_kinetics400-rgb.py': vclr_clips(16, 112, MLP_512),
+    'vclr/vclr_r2plus1d18_8x16-16x2x3-400e_kinetics400-rgb.py': vclr_clips(16, 112, MLP_512),
+    'vclr/vclr_s3dg_8x8-32x1x3-400e_kinetics400-rgb.py': vclr_clips(32, 128, MLP_1024),
+    'vclr/vclr_swin-t_8x8-8x4x3-400e_kinetics400-rgb.py': dict(
+        VCLR_K400,
+        rate=(1.5e-4, 256),
+        schedule='vclr, swin',
+        optimizer='adamw',
+        augmentation='frames of clips',
+        sampler=(
+            'SampleSegmentTuples',
+            dict(num_segments=3, clip_len=8, frame_interval=4, views=(0, 1, 0)),
+        ),
+        projector=((768, 768, 128), 0),
+        shuffle_bn=False,
+    ),
+    'vclr/vclr-nce_s3d_4x16-32x1x2-300e_ucf101-rgb.py': coclr(1),
+    'vclr/vclr-nce-video_s3d_4x16-32x1x6-300e_ucf101-rgb.py': coclr(3, video=COCLR_VIDEO),
+    'vclr/vclr-nce-video-order_s3d_4x16-32x1x6-300e_ucf101-rgb.py': coclr(
+        3, video=COCLR_VIDEO, order={'num_segments': 3}
+    ),
+    'vclr/vclr-dpc_r2d3d18_2x64-5x3x14-300e_ucf101-rgb.py': dpc(
+        sampler=('SampleJointly', {}),
+        projector=MLP_512,
+        momentum=(0.999, 0.999),
+        heads=dict(
+            dpc={'online_views': (0,), 'num_predicted': 3},
+            video={'queue.size': 4096, 'temperature': 0.1, 'view_pairs': ((1, 2),)},
+            order={'num_segments': 3, 'online_views': (1,), 'target_views': (2,)},
+        ),
+    ),
+    'dpc/dpc_r2d3d18_2x64-5x3x8-300e_ucf101-rgb.py': dpc(),
+    'dpc/dpc_r2d3d18_2x64-5x5x8-300e_kinetics400-rgb.py': dpc(5, augmentation='dpc kinetics'),
+    'memdpc/memdpc_r2d3d18_2x16-5x3x8-500e_ucf101-rgb.py': dpc(
+        rate=(1e-3, 32),
+        schedule='memdpc',
+        augmentation='memdpc',
+        model={'backbone.conv1.bn.track_running_stats': True},
+        heads=dict(memdpc={'num_predicted': 3, 'map_size': (4, 4), 'memory.shape': (1024, 256)}),
     ),
     'mocov2/mocov2_r50_8x32-1x1x1-200e_kinetics400-rgb.py': MOCO_R50,
     'mocov2/mocov2_slowonly-r50_8x8-8x8x2-200e_kinetics400-rgb.py': dict(
@@ -585,14 +911,95 @@ NUMBERS = {
             neighbour={'queue.size': 65536, 'temperature': 0.1},
         ),
     ),
+    'shuffle_learn/shuffle-learn_r18_1x128-1x1x5-1350e_ucf101-rgb.py': dict(
+        rate=(1e-3, 128),
+        schedule='shuffle_learn',
+        optimizer='vcop',
+        augmentation='shuffle_learn',
+        sampler=(
+            'SampleFrameTuple',
+            dict(gaps=((15, 60), (1, 30), (1, 30), (15, 60)), clip_len=1),
+        ),
+        heads=dict(
+            order={
+                'negative_share': 0.75,
+                'inverted': True,
+                'frame_layer.0.out_features': 4096,
+                'dropout.p': 0.5,
+                'classifier.in_features': 3 * 4096,
+            }
+        ),
+    ),
+    'opn/opn_r18_1x64-1x1x4-1141e_ucf101-rgb.py': dict(
+        rate=(0.01, 64),
+        schedule='opn',
+        optimizer='vcop',
+        augmentation='opn',
+        sampler=('SampleFrameTuple', dict(gaps=((5, 20),) * 3, clip_len=1)),
+        heads=dict(
+            order={
+                'num_segments': 4,
+                'num_classes': 12,
+                'pair_layer.0.out_features': 512,
+                'pair_layer.1.num_features': 512,
+                'dropout.p': 0.5,
+                'classifier.in_features': 6 * 512,
+            }
+        ),
+    ),
+    'o3n/o3n_r3d18_1x8-6x1x6-300e_ucf101-rgb.py': O3N,
+    'o3n/o3n_r18_1x8-6x1x6-300e_ucf101-rgb.py': dict(O3N, augmentation='o3n 2D'),
+    'vcop/vcop_c3d_1x8-16x1x3-300e_ucf101-rgb.py': vcop(4096),
+    'vcop/vcop_r3d18_1x8-16x1x3-300e_ucf101-rgb.py': vcop(512),
+    'vcop/vcop_r2plus1d18_1x8-16x1x3-300e_ucf101-rgb.py': vcop(512),
+    'pace/pace_r2plus1d18_1x30-16x1x1-180e_ucf101-rgb.py': dict(
+        rate=(1e-3, 30),
+        schedule='pace',
+        optimizer='pace',
+        augmentation='pace',
+        sampler=('SamplePace', dict(clip_len=16, paces=(1, 2, 3, 4), every=False)),
+        heads=dict(pace={'reads': ('pace',), 'num_classes': 4, 'dropout.p': 0}),
+    ),
+    'speednet/speednet_s3dg_8x4-64x1x2-90e_kinetics400-rgb.py': dict(
+        rate=(0.01, 32),
+        schedule='speednet',
+        optimizer='sgd',
+        augmentation='speednet',
+        sampler=('SamplePace', dict(clip_len=64, paces=(1, 2), every=True)),
+        sync_bn='torch',
+        clip_grad=40,
+        heads=dict(speed={'online_views': (0, 1), 'classifier.in_features': 1024}),
+    ),
+    'rotnet3d/rotnet3d_r3d18_8x4-16x1x1-300e_ucf101-rgb.py': dict(
+        rate=(0.01, 32),
+        schedule='rotnet3d',
+        optimizer='sgd',
+        augmentation='rotnet3d',
+        sampler=('SampleClips', dict(num_views=1, clip_len=16, frame_interval=1)),
+        sync_bn='torch',
+        clip_grad=40,
+        heads=dict(rotation={'reads': ('rotation',), 'num_classes': 4, 'dropout.p': 0.5}),
+    ),
 }
 
 
-# Shape of what the backbone is given, and of the map it makes of it.
+# By backbone, frames of a clip (None in 2D) and side of a picture: the map that is made of it.
 MAPS = {
-    'r50': ((3, 224, 224), (2048, 7, 7)),
-    'slowonly-r50': ((3, 8, 224, 224), (2048, 8, 7, 7)),
-    'r3d50': ((3, 16, 224, 224), (2048, 8, 7, 7)),
+    ('r50', None, 224): (2048, 7, 7),
+    ('slowonly-r50', 8, 224): (2048, 8, 7, 7),
+    ('r3d50', 16, 224): (2048, 8, 7, 7),
+    ('r18', None, 224): (512, 7, 7),
+    ('r18', None, 112): (512, 4, 4),
+    ('r18', None, 80): (512, 3, 3),
+    ('r3d18', 16, 112): (512, 2, 7, 7),
+    ('r3d18', 6, 112): (512, 1, 7, 7),
+    ('r2plus1d18', 16, 112): (512, 2, 7, 7),
+    ('c3d', 16, 112): (4096,),
+    ('s3dg', 64, 224): (1024, 8, 7, 7),
+    ('s3dg', 32, 128): (1024, 4, 4, 4),
+    ('s3d', 32, 128): (1024, 4, 4, 4),
+    ('swin-t', 8, 224): (768, 4, 7, 7),
+    ('r2d3d18', 5, 128): (512, 2, 4, 4),
 }
 
 
@@ -611,16 +1018,23 @@ def mlp(module):
 @pytest.mark.parametrize('path', PAPER)
 def test_model_of_the_paper(path):
     cfg, paper = load(path), NUMBERS[path]
-    model = build_on_meta(cfg)
-    given, made = MAPS[name_of(path)['backbone']]
-    assert model.backbone(torch.empty(2, *given, device='meta')).shape[1:] == made
+    model = build_on_meta(path)
+    format_shape = cfg.model.data_preprocessor.format_shape
+    side, _ = picture_size(cfg.train_pipeline)
+    sampled = build_sampler(cfg).transform(dict(total_frames=80, start_index=0))
+    clip_len = sampled['clip_len'] if format_shape == 'NCTHW' else None
+    clip = (3, side, side) if clip_len is None else (3, clip_len, side, side)
+    maps = encode_maps(model.backbone, torch.empty(1, 2, *clip, device='meta'), format_shape)
+    assert maps.shape[2:] == MAPS[name_of(path)['backbone'], clip_len, side]
+    for attribute, value in paper.get('model', {}).items():
+        assert attrgetter(attribute)(model) == value, attribute
     assert list(model.heads) == list(paper['heads'])
     for name, head in model.heads.items():
         for attribute, value in paper['heads'][name].items():
             assert attrgetter(attribute)(head) == value, (name, attribute)
-        assert mlp(head.projector) == paper['projector']
-        assert hasattr(head, 'predictor') == ('predictor' in paper)
-        if 'predictor' in paper:
+        if 'projector' in cfg.model.heads[name]:
+            assert mlp(head.projector) == paper['projector']
+        if 'predictor' in cfg.model.heads[name]:
             assert mlp(head.predictor) == paper['predictor']
         assert head.loss_weight == 1
     # A target network, and the cosine of its momentum.
@@ -629,7 +1043,8 @@ def test_model_of_the_paper(path):
     start, end = paper.get('momentum', (None, None))
     if 'momentum' in paper:
         # Shuffling is for batches that are normalised process by process.
-        assert (model.momentum, model.shuffle_bn) == (start, 'sync_bn' not in cfg)
+        shuffle_bn = paper.get('shuffle_bn', 'sync_bn' not in cfg)
+        assert (model.momentum, model.shuffle_bn) == (start, shuffle_bn)
     assert ('MomentumScheduleHook' in hooks) == (start != end)
     if start != end:
         assert hooks['MomentumScheduleHook'].get('end', 1.0) == end
@@ -645,23 +1060,24 @@ def test_clips_and_augmentation_of_the_paper(path):
     assert type(sampler).__name__ == name
     for attribute, value in settings.items():
         assert getattr(sampler, attribute) == value, attribute
-    share, area, aspect, strength, hue, blur = AUGMENTATIONS[paper['augmentation']]
-    shared = TRANSFORMS.build(find_step(cfg.train_pipeline, 'SharedAugment'))
-    assert shared.share == share
-    crop, resize, flip, jitter, grey, gaussian = shared.transforms.transforms
-    assert (crop.area_range, crop.aspect_ratio_range) == (area, pytest.approx(aspect))
-    assert (resize.scale, resize.keep_ratio) == ((224, 224), False)
-    assert flip.flip_ratio == 0.5
-    assert jitter.ranges == [(pytest.approx(1 - strength), 1 + strength)] * 3 + [(-hue, hue)]
-    assert (jitter.prob, grey.prob) == (0.8, 0.2)
-    assert (gaussian.sigma_range, gaussian.prob) == ((0.1, 2.0), blur)
+    expected = AUGMENTATIONS[paper['augmentation']]
+    steps = list(steps_of(cfg.train_pipeline))
+    types = [step.type for _, step in steps]
+    (decoder,) = (i for i, name in enumerate(types) if name.endswith('Decode'))
+    steps = steps[decoder + 1 : types.index('FormatViews')]
+    for (share, step), (scope, name, settings) in zip(steps, expected, strict=True):
+        assert (share, step.type) == (scope, name)
+        transform = TRANSFORMS.build(step)
+        for attribute, value in settings.items():
+            assert getattr(transform, attribute) == value, (name, attribute)
 
 
 @pytest.mark.parametrize('path', PAPER + SMALL)
 def test_optimizer_of_the_paper(path):
     cfg = load(path)
-    model = build_on_meta(cfg)
-    paper = NUMBERS.get(path, dict(optimizer='sgd', rate=(0.05, 16)))
+    model = build_on_meta(path)
+    paper = NUMBERS.get(path) or BUDGETS[cfg.train_cfg.max_epochs]
+    assert cfg.optim_wrapper.get('clip_grad', {}).get('max_norm') == paper.get('clip_grad')
     settings, (of_kernels, of_biases, of_norms) = OPTIMIZERS[paper['optimizer']]
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
     assert type(optimizer).__name__ == settings['type']
@@ -690,13 +1106,13 @@ def learning_rates(cfg, epoch_length):
         )
         for scheduler in cfg.param_scheduler
     ]
-    assert not any(scheduler.by_epoch for scheduler in schedulers)
     rates = []
-    for _ in range(cfg.train_cfg.max_epochs * epoch_length):
+    for iteration in range(1, cfg.train_cfg.max_epochs * epoch_length + 1):
         rates.append(optimizer.param_groups[0]['lr'])
         optimizer.step()
         for scheduler in schedulers:
-            scheduler.step()
+            if not scheduler.by_epoch or iteration % epoch_length == 0:
+                scheduler.step()
     return [*rates, optimizer.param_groups[0]['lr']]
 
 
@@ -706,8 +1122,19 @@ def test_schedule_of_the_paper(path):
     length = 8
     rates = learning_rates(cfg, length)
     name = NUMBERS[path]['schedule'] if path in PAPER else 'small'
-    epochs, warmup, first, cosine_from, last = SCHEDULES[name]
     peak = cfg.optim_wrapper.optimizer.lr
+    if name in STEPS:
+        epochs, falls = STEPS[name]
+        passed = [sum(epoch >= fall for fall in falls) for epoch in range(epochs)]
+        expected = np.repeat([peak / 10**number for number in passed], length)
+        np.testing.assert_allclose(rates[:-1], expected)
+        return
+    if name == 'small':
+        epochs = int(name_of(path)['epochs'])
+        warmup = cosine_from = BUDGETS[epochs]['warmup']
+        first, last = lambda peak: peak / 100, 0
+    else:
+        epochs, warmup, first, cosine_from, last = SCHEDULES[name]
     whole, warm, start = epochs * length, warmup * length, cosine_from * length
 
     def cosine(t):
@@ -742,12 +1169,18 @@ def test_schedule_of_the_demo():
 
 @pytest.mark.parametrize('path', SMALL)
 def test_small_recipes_share_one_budget(path):
-    """So that their results can be compared: network, pictures, clips, batch, epochs."""
+    """So that their results can be compared: network, pictures, clips, batch."""
     cfg, one = load(path), load('simclr/simclr_slowonly-r18_1x16-4x2x2-5e_generated-rgb.py')
-    assert cfg.model.backbone == one.model.backbone
-    assert cfg.optim_wrapper == one.optim_wrapper
-    assert cfg.feature_pipeline == one.feature_pipeline
+    backbone = cfg.model.backbone.copy()
+    if name_of(path)['backbone'] == 'r3d-r18':  # with kernels in time in all stages
+        assert (backbone.conv1_kernel, backbone.inflate) == ((3, 7, 7), (1, 1, 1, 1))
+        backbone.update(conv1_kernel=(1, 7, 7), inflate=(0, 0, 1, 1))
+    assert backbone == one.model.backbone
+    assert [step for step in cfg.feature_pipeline if step.type != 'SampleFrames'] == [
+        step for step in one.feature_pipeline if step.type != 'SampleFrames'
+    ]
+    assert find_step(cfg.feature_pipeline, 'SampleFrames').num_clips == 6
     assert find_step(cfg.train_pipeline, 'Resize').scale == (64, 64)
     assert cfg.train_dataloader.batch_size == 16
-    assert cfg.train_cfg.max_epochs == 5
+    assert cfg.train_cfg.max_epochs in BUDGETS
     assert cfg.train_dataloader.dataset.data_prefix == dict(video='')

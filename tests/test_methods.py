@@ -14,6 +14,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from mmssl_video.datasets import UnlabeledVideoDataset
+from mmssl_video.datasets.motion import index_motion
 from mmssl_video.datasets.synthetic import CLASSES, write_list, write_videos
 from mmssl_video.models.heads import MoCoHead
 
@@ -33,11 +35,12 @@ def load(path):
 
 @pytest.fixture(scope='module')
 def videos(tmp_path_factory):
-    """Videos of 20 frames with labels: their folder, with the list ``train.txt``."""
+    """Videos of 20 frames with labels and motion: their folder, with the list ``train.txt``."""
     root = tmp_path_factory.mktemp('videos')
     classes = CLASSES[:4]
     entries = write_videos(root, NUM_VIDEOS // 4, seed=0, classes=classes, num_frames=20)
     write_list(root / 'train.txt', entries)
+    index_motion(UnlabeledVideoDataset([], str(root / 'train.txt'), dict(video=str(root))))
     return root
 
 
@@ -54,8 +57,10 @@ def short_run(path, videos, work_dir):
             cfg.train_cfg.max_epochs = 2  # the prototypes are frozen in the first
             head.num_prototypes = 4
         if 'queue_size' in head:
-            several_keys = head.type == 'VINCEHead' or 'key_views' in head
+            several_keys = head.type == 'VINCEHead' or len(head.get('key_views', ())) > 1
             head.queue_size = 26 if several_keys else 10
+        if 'map_size' in head:
+            head.map_size = (1, 1)
     data = cfg.train_dataloader
     data.update(batch_size=BATCH, num_workers=0, persistent_workers=False)
     data.dataset.update(

@@ -2,12 +2,15 @@
 
     python tools/compare_methods.py
 
-One budget: the same generated videos as the demo's, backbone, clips and epochs for all, on each of
-the seeds (of videos, weights and draws). After each run, the frozen backbone is judged on held-out
-videos by retrieval and by a linear SVM, beside random weights and raw pixels; so are the ablations
-of CVRL's augmentation and of VCLR's losses. It takes an hour and more on two cores. Ctrl-C stops
-it, and the same command goes on: a run whose config has not changed is not repeated. Half-done
-tables are written too.
+One budget for the methods of a table: the same generated videos, backbone, clips and epochs, on
+each of the seeds (of videos, weights and draws). After each run, the frozen backbone is judged on
+held-out videos by retrieval and by a linear SVM, beside random weights and raw pixels. The
+contrastive family and the ablations of CVRL's augmentation and of VCLR's losses see the demo's
+textured scenes. The order family and the predictive methods see moving objects, are judged on both
+the motions of these and the textures of the scenes, and tell how well they solve their own task on
+held-out videos.
+It takes some hours on two cores. Ctrl-C stops it, and the same command goes on: a run whose config
+has not changed is not repeated. Half-done tables are written too.
 """
 
 import argparse
@@ -22,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache, partial
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 from mmengine.config import Config
@@ -30,16 +33,30 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
 
+from mmssl_video.datasets import UnlabeledVideoDataset, moving_objects
+from mmssl_video.datasets.motion import index_motion
 from mmssl_video.datasets.synthetic import CLASSES, write_list, write_splits
 from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.evaluation import atomic_path, write_json
 from mmssl_video.evaluation.extract import PixelEncoder, build_encoder, feature_pipeline
 from mmssl_video.evaluation.frozen import evaluate_frozen
+from mmssl_video.evaluation.pretext import pretext_accuracy
+from mmssl_video.files import atomic_path, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
-SIZES = (50, 15, 10)  # videos of a class: to pretrain on, gallery, queries
+SPLITS = ('pretrain', 'gallery', 'query')
+SIZES = (50, 15, 10)  # videos of a class in each split
+OBJECT_SIZES = (60, 24, 12)
 METRICS = {'R@1': 'R@1', 'svm_top1': 'SVM top-1'}
+OBJECT_METRICS = {
+    'task': 'own task; chance',
+    **{
+        f'{kind}_{key}': f'{kind}, {name}'
+        for kind in ('motion', 'appearance')
+        for key, name in METRICS.items()
+    },
+}
 console = Console(stderr=True)
 
 
@@ -53,6 +70,8 @@ class Setting:
         options: What is changed in the config.
         paper: The paper's figure that the order is compared by, if there is one.
         baseline: ``'random'`` or ``'pixels'``; these are not trained.
+        objects: Whether the videos are those of moving objects instead of textured scenes.
+        task: The head whose accuracy on held-out videos is told.
     """
 
     title: str
@@ -60,17 +79,33 @@ class Setting:
     options: dict = field(default_factory=dict)
     paper: float | None = None
     baseline: str | None = None
+    objects: bool = False
+    task: str | None = None
 
     @property
     def slug(self) -> str:
         """Name of the folder of the runs."""
         off = '-'.join(key.rsplit('.', 1)[1] for key in self.options)
-        return f'{self.baseline or Path(self.config).stem}{"-without-" + off if off else ""}'
+        name = f'{self.baseline or Path(self.config).stem}{"-without-" + off if off else ""}'
+        if self.objects and self.baseline == 'random':
+            name += f'-{Path(self.config).parent.name}'  # its clips are those of a recipe
+        return f'{name}-objects' if self.objects else name
+
+    @property
+    def videos(self) -> str:
+        """The set to pretrain on."""
+        return 'objects' if self.objects else 'videos'
 
 
-def small(method: str, name: str, views: str = '4x2x2') -> str:
+def small(method: str, name: str, views: str = '4x2x2', budget: str = '5e') -> str:
     """Path of a small recipe."""
-    return f'{method}/{name}_slowonly-r18_1x16-{views}-5e_generated-rgb.py'
+    backbone = 'slowonly-r18' if budget == '5e' or views.startswith('1x') else 'r3d-r18'
+    return f'{method}/{name}_{backbone}_1x16-{views}-{budget}_generated-rgb.py'
+
+
+def on_objects(title: str, method: str, name: str, views: str, task: str) -> Setting:
+    """A row of a small recipe of order or prediction."""
+    return Setting(title, small(method, name, views, '16e'), objects=True, task=task)
 
 
 def vclr_losses(*names: str) -> dict:
@@ -81,6 +116,9 @@ def vclr_losses(*names: str) -> dict:
 
 VCLR = small('vclr', 'vclr', '4x2x3')
 CVRL = small('cvrl', 'cvrl')
+SHUFFLE_LEARN = small('shuffle_learn', 'shuffle-learn', '1x1x5', '16e')
+VCOP = small('vcop', 'vcop', '4x2x3', '16e')
+OBJECTS = 'Order family and prediction, on moving objects'
 BASELINES = [
     Setting('random weights', CVRL, baseline='random'),
     Setting('raw pixels', CVRL, baseline='pixels'),
@@ -119,6 +157,21 @@ TABLES = {
         Setting('inter + intra + video', VCLR, vclr_losses('inter', 'intra', 'video'), paper=63.5),
         Setting('all four', VCLR, paper=64.1),
     ],
+    OBJECTS: [
+        Setting('random weights, clips', VCOP, baseline='random', objects=True),
+        Setting('random weights, frames', SHUFFLE_LEARN, baseline='random', objects=True),
+        Setting('raw pixels', VCOP, baseline='pixels', objects=True),
+        on_objects('Shuffle & Learn', 'shuffle_learn', 'shuffle-learn', '1x1x5', 'order'),
+        on_objects('OPN', 'opn', 'opn', '1x1x4', 'order'),
+        on_objects('O3N', 'o3n', 'o3n', '4x2x6', 'odd_one'),
+        on_objects('VCOP', 'vcop', 'vcop', '4x2x3', 'order'),
+        on_objects('PacePred', 'pace', 'pace', '4x1x1', 'pace'),
+        on_objects('SpeedNet', 'speednet', 'speednet', '4x1x2', 'speed'),
+        on_objects('3D-RotNet', 'rotnet3d', 'rotnet3d', '4x2x1', 'rotation'),
+        on_objects('DPC', 'dpc', 'dpc', '4x1x6', 'dpc'),
+        on_objects('MemDPC', 'memdpc', 'memdpc', '4x1x6', 'memdpc'),
+        on_objects('VCLR on DPC', 'vclr', 'vclr-dpc', '4x1x12', 'dpc'),
+    ],
 }
 # Figures that share a protocol; Kinetics-400, linear.
 ORDERS = {
@@ -133,17 +186,31 @@ ORDERS = {
 INTRODUCTION = """\
 # Results on generated videos
 
-Every method's small recipe in one budget: SlowOnly-18 at a quarter of its width (2.0 M parameters),
-from random weights; 5 epochs on {pretrain} unlabelled videos of the demo's generated set (30
-frames of 96 x 72 pixels); batches of 16 videos, clips of 4 frames at 64 pixels; one optimiser and
-schedule. The backbone is judged frozen, on held-out videos of {classes} classes: {gallery} in the
-gallery, {query} queries. Percent: mean ± standard deviation over seeds (of videos, weights and
+Every method's small recipe, in one budget for the first three tables and in another for the last
+one. The first: SlowOnly-18 at a quarter of its width (2.0 M parameters), from random weights; 5
+epochs on {pretrain} unlabelled videos of the demo's generated set (30 frames of 96 x 72 pixels);
+batches of 16 videos, clips of 4 frames at 64 pixels; one optimiser and schedule. The backbone is
+judged frozen, on held-out videos of {classes} classes, which differ in texture alone: {gallery} in
+the gallery, {query} queries. Percent: mean ± standard deviation over seeds (of videos, weights and
 draws), then each seed. Chance is {chance} %. With {query} queries, a single figure has a standard
 error of up to 4.6 points.
 
 Written by `{command}`, one thread a run. It checks that each
-method learns and is no ranking: settings were not tuned method by method, five epochs are few, and
-the classes differ in texture alone.
+method learns and is no ranking: settings were not tuned method by method, and these epochs are few.
+"""
+
+OBJECTS_INTRODUCTION = f"""\
+Pretrained on {OBJECT_SIZES[0] * len(moving_objects.CLASSES)} videos of moving objects:
+{len(moving_objects.CLASSES)} motions ({', '.join(moving_objects.CLASSES)}), whose pictures have
+one distribution of textures and colours. R3D-18 at a quarter of its width (2.1 M parameters), 16
+epochs, Adam; for Shuffle & Learn and OPN the SlowOnly-18 above, on single frames, which can tell a
+motion by places and sizes alone. *Own task* is the accuracy of the method's head on views of
+{OBJECT_SIZES[2] * len(moving_objects.CLASSES)} videos that it was not trained on. *Motion* classes
+are those of the objects ({OBJECT_SIZES[1] * len(moving_objects.CLASSES)} videos in the gallery,
+{OBJECT_SIZES[2] * len(moving_objects.CLASSES)} queries, a standard error of up to 5.1 points,
+chance {100 / len(moving_objects.CLASSES):.1f} %); *appearance* classes are the textures of the
+scenes above, which these methods have not seen.
+
 """
 
 
@@ -188,7 +255,7 @@ def load_config(setting: Setting, seed: int, out: Path, amp: bool) -> Config:
     """The config of one run."""
     cfg = deepcopy(read_config(ROOT / 'configs' / setting.config))
     cfg.merge_from_dict(setting.options)
-    root = out / f'videos-seed{seed}'
+    root = out / f'{setting.videos}-seed{seed}'
     cfg.merge_from_dict(
         {
             'train_dataloader.dataset.ann_file': str(root / 'pretrain.txt'),
@@ -238,37 +305,60 @@ def run_one(setting: Setting, seed: int, out: Path, amp: bool) -> None:
     elif setting.baseline == 'random':
         encoder = build_encoder(cfg, None, seed)
     else:
-        Runner.from_cfg(cfg).train()
+        runner = Runner.from_cfg(cfg)
+        runner.train()
         checkpoint = Path(cfg.work_dir) / f'epoch_{cfg.train_cfg.max_epochs}.pth'
         encoder = build_encoder(cfg, str(checkpoint))
-    root = out / f'videos-seed{seed}'
-    result = evaluate_frozen(
-        encoder,
-        feature_pipeline(cfg),
-        root / 'gallery.txt',
-        root / 'query.txt',
-        root,
-        num_workers=0,
-    )
+    if setting.objects:
+        motion = judge(encoder, cfg, out / f'objects-seed{seed}')
+        appearance = judge(encoder, cfg, out / f'videos-seed{seed}')
+        result = {f'motion_{key}': motion[key] for key in METRICS}
+        result.update({f'appearance_{key}': appearance[key] for key in METRICS})
+        if setting.task is not None:
+            root = out / f'objects-seed{seed}'
+            accuracy, chance = pretext_accuracy(
+                runner.model, cfg, str(root / 'query.txt'), str(root), rounds=5
+            )[setting.task]
+            result.update(task=accuracy, task_chance=chance)
+    else:
+        result = judge(encoder, cfg, out / f'videos-seed{seed}')
     write_json(
         result_path(setting, seed, out),
         {
-            **result.metrics,
+            **result,
             'seconds': round(time.time() - started),
             'config': fingerprint(load_config(setting, seed, out, amp)),
         },
     )
 
 
-def generate_videos(seeds: list[int], out: Path) -> None:
-    """Write the demo's set of each seed, with labels for the monitors."""
-    for seed in seeds:
-        root = out / f'videos-seed{seed}'
+def judge(encoder: nn.Module, cfg: Config, root: Path) -> dict[str, float]:
+    """Retrieval and SVM on the gallery and the queries of a set."""
+    lists = root / 'gallery.txt', root / 'query.txt'
+    return evaluate_frozen(encoder, feature_pipeline(cfg), *lists, root, num_workers=0).metrics
+
+
+def generate_videos(settings: list[Setting], seeds: list[int], out: Path) -> None:
+    """Write the sets of each seed, with labels: scenes, and objects where a row needs them."""
+    sets = {'videos': dict(sizes=SIZES)}
+    if any(setting.objects for setting in settings):
+        sets['objects'] = dict(
+            sizes=OBJECT_SIZES,
+            classes=moving_objects.CLASSES,
+            render=moving_objects.render_object,
+        )
+    for seed, (name, kind) in product(seeds, sets.items()):
+        root = out / f'{name}-seed{seed}'
+        total = sum(kind['sizes']) * len(kind.get('classes', CLASSES))
         with Progress(console=console) as progress:
-            task = progress.add_task(f'Videos, seed {seed}', total=sum(SIZES) * len(CLASSES))
-            splits = write_splits(root, seed, SIZES, progress=partial(progress.advance, task))
-        for name, entries in zip(('pretrain', 'gallery', 'query'), splits, strict=True):
-            write_list(root / f'{name}.txt', entries)
+            task = progress.add_task(f'{name}, seed {seed}', total=total)
+            splits = write_splits(root, seed, **kind, progress=partial(progress.advance, task))
+        for split, entries in zip(SPLITS, splits, strict=True):
+            write_list(root / f'{split}.txt', entries)
+        if name == 'objects':
+            for split in ('pretrain', 'query'):
+                prefix = dict(video=str(root))
+                index_motion(UnlabeledVideoDataset([], str(root / f'{split}.txt'), prefix))
 
 
 def run_all(args: argparse.Namespace, settings: list[Setting]) -> list[str]:
@@ -335,7 +425,10 @@ def write_tables(args: argparse.Namespace) -> None:
         )
     ]
     for title, rows in TABLES.items():
-        parts.append(f'## {title}\n\n{table(rows, results)}')
+        about = OBJECTS_INTRODUCTION if title == OBJECTS else ''
+        parts.append(f'## {title}\n\n{about}{table(rows, results)}')
+        if title == OBJECTS:
+            continue
         if title == 'Methods':
             by_title = {row.title: row for row in rows}
             for name, figures in ORDERS.items():
@@ -351,12 +444,18 @@ def write_tables(args: argparse.Namespace) -> None:
 def table(rows: list[Setting], results: Results) -> str:
     """A Markdown table."""
     with_paper = any(row.paper is not None for row in rows)
-    header = ['', *METRICS.values(), 'minutes', *(['K400 linear, paper'] if with_paper else [])]
+    metrics = OBJECT_METRICS if rows[0].objects else METRICS
+    header = ['', *metrics.values(), 'minutes', *(['K400 linear, paper'] if with_paper else [])]
     lines = [header, ['---'] * len(header)]
     for row in rows:
         found = results[row.slug].values()
         title = row.title if row.baseline else f'[{row.title}](../configs/{row.config})'
-        cells = [title, *(spread([r[key] for r in found]) for key in METRICS)]
+        cells = [title]
+        for key in metrics:
+            values = [r[key] for r in found if key in r]
+            cells.append(spread(values) if values or row.task or key != 'task' else '')
+            if key == 'task' and values:
+                cells[-1] += f'; {next(iter(found))["task_chance"]:.1f}'
         minutes = [r['seconds'] / 60 for r in found]
         cells.append(f'{statistics.mean(minutes):.1f}' if minutes else '')
         if with_paper:
@@ -415,7 +514,7 @@ def main() -> None:
     ]
     if not settings:
         raise UserError(f'--only {" ".join(args.only)}: no row has this in its title or config')
-    generate_videos(args.seeds, args.out)
+    generate_videos(settings, args.seeds, args.out)
     failed = run_all(args, settings)
     write_tables(args)
     print(f'tables: {args.table}')

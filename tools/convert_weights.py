@@ -15,7 +15,7 @@ import torch
 
 from mmssl_video.compat import load_checkpoint_file
 from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.evaluation.io import atomic_path
+from mmssl_video.files import atomic_path
 from mmssl_video.models.weights import convert_weights
 
 

@@ -33,9 +33,10 @@ from rich.progress import Progress
 from mmssl_video.datasets.synthetic import CLASSES, write_list, write_splits
 from mmssl_video.datasets.unlabeled_videos import VIDEO_SUFFIXES
 from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.evaluation import FeatureSet, write_json
+from mmssl_video.evaluation import FeatureSet
 from mmssl_video.evaluation.extract import PixelEncoder, build_encoder, feature_pipeline
 from mmssl_video.evaluation.frozen import evaluate_frozen
+from mmssl_video.files import write_json
 from mmssl_video.visualization.report import Curve, read_scalars, write_report
 from mmssl_video.visualization.sheets import retrieval_sheets
 

@@ -3,7 +3,8 @@
 import argparse
 
 from mmssl_video.errors import one_line_errors
-from mmssl_video.evaluation import FeatureSet, linear_svm, write_json
+from mmssl_video.evaluation import FeatureSet, linear_svm
+from mmssl_video.files import write_json
 
 DESCRIPTION = """\
 Train a linear SVM on the features of one set of videos and measure its accuracy on another: the

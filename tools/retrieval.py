@@ -5,7 +5,8 @@ import argparse
 import numpy as np
 
 from mmssl_video.errors import one_line_errors
-from mmssl_video.evaluation import FeatureSet, retrieval, write_json
+from mmssl_video.evaluation import FeatureSet, retrieval
+from mmssl_video.files import write_json
 
 DESCRIPTION = """\
 Search the gallery with every query video by cosine similarity. R@K is the percentage of queries

@@ -13,7 +13,6 @@ other single pixel statistic tells it.
 Frames are uint8 RGB ``[T, H, W, 3]`` throughout.
 """
 
-import json
 import os
 import zlib
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ import av
 import numpy as np
 
 from mmssl_video.errors import UserError
+from mmssl_video.files import claim_folder
 
 # A texture maps scene coordinates in texture periods (float32 [T, H, W] each) to a field of the
 # same shape; `render_video` cuts the field at a quantile, so no texture owns more of one colour.
@@ -154,7 +154,12 @@ def render_video(
 
     Returns:
         uint8 RGB frames [T, H, W, 3].
+
+    Raises:
+        UserError: Unknown class.
     """
+    if class_name not in TEXTURES:
+        raise UserError(f'unknown class {class_name!r}; choose from {", ".join(CLASSES)}')
     width, height = size
     t = np.linspace(0, 1, num_frames)
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -269,23 +274,6 @@ def encode_video(
         partial.unlink(missing_ok=True)
 
 
-def _claim(path: Path, settings: dict) -> None:
-    """Write the settings of a set, or compare them with what an earlier run wrote."""
-    try:
-        earlier = json.loads(path.read_text())
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-        partial.write_text(json.dumps(settings))
-        os.replace(partial, path)
-        return
-    if earlier != settings:
-        raise UserError(
-            f'{path.parent} holds videos of other settings ({earlier}, asked for {settings}); '
-            'write to another folder or delete this one'
-        )
-
-
 def write_list(path: str | os.PathLike, entries: Sequence[tuple[str, int]]) -> None:
     """Write an MMAction2 list: one ``<relative path> <label>`` a line."""
     Path(path).write_text(''.join(f'{name} {label}\n' for name, label in entries))
@@ -297,6 +285,7 @@ def write_videos(
     seed: int,
     *,
     classes: Sequence[str] = CLASSES,
+    render: Callable[..., np.ndarray] = render_video,
     size: tuple[int, int] = (96, 72),
     num_frames: int = 30,
     fps: float = 10,
@@ -313,7 +302,8 @@ def write_videos(
         out_dir: Folder of the set. ``settings.json`` in it keeps videos of two settings apart.
         num_videos_per_class: Videos of each class.
         seed: Seed of the set.
-        classes: Names out of `CLASSES`; the position in this sequence is the label.
+        classes: Names of classes that `render` knows; the position in this sequence is the label.
+        render: Draws a video of a class; takes what :func:`render_video` takes.
         size: (width, height) in pixels, even.
         num_frames: Frames of a video.
         fps: Frames per second.
@@ -328,19 +318,16 @@ def write_videos(
     Raises:
         UserError: Unknown class, or `out_dir` holds a set of other settings.
     """
-    unknown = [name for name in classes if name not in TEXTURES]
-    if unknown:
-        raise UserError(f'unknown class {unknown[0]!r}; choose from {", ".join(CLASSES)}')
     out_dir = Path(out_dir)
     settings = dict(seed=seed, size=list(size), num_frames=num_frames, fps=fps)
-    _claim(out_dir / 'settings.json', settings)
+    claim_folder(out_dir, settings, 'videos')
 
     def write(name, number):
         path = out_dir / name / f'{number:05d}.mp4'
         if not path.exists():
             child = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(name.encode()), number))
             rng = np.random.default_rng(child)
-            frames = render_video(name, rng, size, num_frames)
+            frames = render(name, rng, size, num_frames)
             encode_video(path, frames, fps, options=dict(crf=str(rng.integers(20, 30))))
 
     names = [(name, i) for i in range(num_videos_per_class) for name in classes]

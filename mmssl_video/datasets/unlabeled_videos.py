@@ -42,6 +42,12 @@ class UnlabeledVideoDataset(BaseActionDataset):
     or one that holds text, is an error. Files of other MMEngine backends are first opened when
     they are decoded.
 
+    Each sample has ``motion_path``, where ``tools/motion_index.py`` puts the motion of the video:
+    ``<path of the video relative to the folder of all>.npy`` in a folder beside the list,
+    ``train.motion`` for ``train.txt``, or beside the folder of videos, ``<folder>.motion``. What
+    the list names outside that folder goes there too: its leading ``/`` falls away, and ``..``
+    becomes ``__``.
+
     Random draws are reproducible: once :meth:`set_epoch` has been called (the ``ReproducibleHook``
     does), the pipeline of each sample starts from a state of ``random`` and ``numpy.random`` that
     depends on seed, epoch and index alone, whatever the number of workers and processes, and also
@@ -60,6 +66,9 @@ class UnlabeledVideoDataset(BaseActionDataset):
         backend_args (dict, optional): MMEngine file backend of the list and the folder. The
             decoder has its own, ``io_backend`` of ``DecordInit``.
         kwargs: As MMEngine's ``BaseDataset``.
+
+    Attributes:
+        left_out (list[str]): Paths left out before training, with ``bad_videos='skip'``.
 
     Raises:
         UserError: If there is no video, a line cannot be read, or (``bad_videos='raise'``) a file
@@ -94,6 +103,7 @@ class UnlabeledVideoDataset(BaseActionDataset):
         self.filename_tmpl = filename_tmpl
         self.bad_videos = bad_videos
         self.backend_args = backend_args
+        self.left_out: list[str] = []
         self._reported: set[str] = set()
         # [seed, epoch]; shared memory, so that persistent workers see the next epoch too.
         self._draw_state = torch.full((2,), -1, dtype=torch.int64).share_memory_()
@@ -109,6 +119,12 @@ class UnlabeledVideoDataset(BaseActionDataset):
     def root(self) -> str:
         """Folder that the names in the list are relative to."""
         return self.data_prefix['img' if self.frames else 'video']
+
+    @property
+    def motion_folder(self) -> str:
+        """Folder of the motion of the videos, whether it is there or not."""
+        source = osp.splitext(self.ann_file)[0] if self.ann_file else osp.abspath(self.root)
+        return f'{source}.motion'
 
     @property
     def _remedy(self) -> str:
@@ -206,7 +222,9 @@ class UnlabeledVideoDataset(BaseActionDataset):
                 good.append(entry)
             else:
                 where = source if line is None else f'{source}, line {line}'
-                bad.append(f'{where}: {entry.get("filename") or entry["frame_dir"]} {fault}')
+                path = entry.get('filename') or entry['frame_dir']
+                self.left_out.append(path)
+                bad.append(f'{where}: {path} {fault}')
         if bad:
             others = f' ({len(bad) - 1} more like it)' if len(bad) > 1 else ''
             if self.bad_videos == 'raise':
@@ -225,10 +243,13 @@ class UnlabeledVideoDataset(BaseActionDataset):
     # -- Samples -----------------------------------------------------------------------------
 
     def get_data_info(self, idx: int) -> dict:
-        """Annotation of one sample, with what the decoders of raw frames need."""
+        """Annotation of one sample, with ``motion_path`` and what decoders of raw frames need."""
         info = super().get_data_info(idx)
         if self.frames:
             info['filename_tmpl'] = self.filename_tmpl
+        path = info.get('filename') or info['frame_dir']
+        name = path.removeprefix(osp.join(self.root, '')).lstrip('/').replace('../', '__/')
+        info['motion_path'] = osp.join(self.motion_folder, f'{name}.npy')
         return info
 
     def get_name(self, idx: int) -> str:

@@ -1,7 +1,6 @@
 """Evaluation of frozen features: features on disk, retrieval, kNN, linear SVM."""
 
 from .features import FeatureSet
-from .io import atomic_path, write_json
 from .knn import knn_accuracy
 from .linear_svm import linear_svm
 from .retrieval import RetrievalResult, nearest_neighbours, retrieval
@@ -9,10 +8,8 @@ from .retrieval import RetrievalResult, nearest_neighbours, retrieval
 __all__ = [
     'FeatureSet',
     'RetrievalResult',
-    'atomic_path',
     'knn_accuracy',
     'linear_svm',
     'nearest_neighbours',
     'retrieval',
-    'write_json',
 ]

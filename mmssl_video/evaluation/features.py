@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mmssl_video.errors import UserError
-
-from .io import atomic_path
+from mmssl_video.files import atomic_path
 
 KEYS = ('features', 'labels', 'names')
 EXTRACT_AGAIN = 'write the file again with tools/extract_features.py'

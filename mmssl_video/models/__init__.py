@@ -1,6 +1,14 @@
-"""Self-supervised recognizer, heads, projections and memories, registered into MMAction2."""
+"""Recognizer, heads, projections, memories and backbones, registered into MMAction2."""
 
-from . import heads, memory, necks, recognizers
+from . import backbones, heads, memory, necks, recognizers
 from .momentum import MomentumCopy, forward_shuffled
 
-__all__ = ['MomentumCopy', 'forward_shuffled', 'heads', 'memory', 'necks', 'recognizers']
+__all__ = [
+    'MomentumCopy',
+    'backbones',
+    'forward_shuffled',
+    'heads',
+    'memory',
+    'necks',
+    'recognizers',
+]

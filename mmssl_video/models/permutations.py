@@ -1,4 +1,4 @@
-"""Permutations of segments, and features put in their order."""
+"""Permutations of segments, their classes, and features put in their order."""
 
 from itertools import permutations
 
@@ -17,6 +17,25 @@ def shuffles(length: int) -> Tensor:
     return torch.tensor(orders)
 
 
+def order_classes(length: int, up_to_reversal: bool = False) -> tuple[Tensor, Tensor, int]:
+    """All orders of ``length`` items and the class of each.
+
+    Each order is a class of its own (VCOP, Sec. 3.3). Up to reversal, an order and its reverse
+    share one (OPN): 12 classes of 4 items. Every class then has two orders, for 2 items or more.
+
+    Returns:
+        Orders, int64 [length!, length], in lexicographic order; their classes, int64 [length!],
+        numbered by first appearance; the number of classes.
+    """
+    orders = list(permutations(range(length)))
+    numbers: dict[tuple[int, ...], int] = {}
+    classes = []
+    for order in orders:
+        name = min(order, order[::-1]) if up_to_reversal else order
+        classes.append(numbers.setdefault(name, len(numbers)))
+    return torch.tensor(orders), torch.tensor(classes), len(numbers)
+
+
 def reorder(features: Tensor, order: Tensor) -> Tensor:
     """Put segment ``order[n, s]`` of sample n at place s.
 
@@ -28,3 +47,19 @@ def reorder(features: Tensor, order: Tensor) -> Tensor:
         [N, S, D].
     """
     return features.gather(1, order[..., None].expand_as(features))
+
+
+def pairwise(features: Tensor) -> Tensor:
+    """Concatenate the features of all pairs of segments i < j.
+
+    Args:
+        features: [N, S, D].
+
+    Returns:
+        [N, S (S - 1) / 2, 2 D], pairs in lexicographic order: (0, 1), (0, 2), ..., (1, 2), ...
+    """
+    num_segments = features.shape[1]
+    first, second = torch.triu_indices(
+        num_segments, num_segments, offset=1, device=features.device
+    ).unbind()
+    return torch.cat([features[:, first], features[:, second]], dim=2)

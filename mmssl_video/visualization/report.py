@@ -23,7 +23,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 
 from mmssl_video.errors import UserError
-from mmssl_video.evaluation import atomic_path
+from mmssl_video.files import atomic_path
 
 from .sheets import Sheet, Tile
 

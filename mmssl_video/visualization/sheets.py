@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mmssl_video.errors import UserError
-from mmssl_video.evaluation import FeatureSet, atomic_path
+from mmssl_video.evaluation import FeatureSet
+from mmssl_video.files import atomic_path
 
 RIGHT, WRONG, UNKNOWN = '#2f8f5b', '#c2513f', '#8a8f96'
 

@@ -163,6 +163,12 @@ def test_the_line_of_the_log():
     assert runner.logger.line == f'collapse monitor: video {values}'
 
 
+def test_heads_without_pairs_and_queues_leave_the_log_alone():
+    runner = stub_runner({}, order=build_tiny(heads=('order',)).heads['order'])
+    assert measure(runner) is None
+    assert not hasattr(runner.logger, 'line')
+
+
 def cloud_of_std(std):
     """Points around one direction."""
     scale = std / math.sqrt(1 - std**2)

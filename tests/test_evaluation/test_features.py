@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mmssl_video.errors import UserError
-from mmssl_video.evaluation import FeatureSet, atomic_path, write_json
+from mmssl_video.evaluation import FeatureSet
+from mmssl_video.files import atomic_path, write_json
 
 
 def arrays(**changes):

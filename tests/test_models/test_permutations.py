@@ -1,9 +1,12 @@
-"""Shuffles of segments, and features in their order."""
+"""Shuffles of segments, classes of orders, features in their order, and pairs of them."""
+
+import math
+from itertools import permutations
 
 import pytest
 import torch
 
-from mmssl_video.models.permutations import reorder, shuffles
+from mmssl_video.models.permutations import order_classes, pairwise, reorder, shuffles
 
 
 def test_shuffles_of_three_are_these_four():
@@ -35,3 +38,53 @@ def test_reorder_passes_the_gradient_back():
     shown = reorder(features, torch.tensor([[2, 0, 1]]))
     (shown.flatten() * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
     assert features.grad.flatten().tolist() == [2.0, 3.0, 1.0]
+
+
+@pytest.mark.parametrize('length', [1, 2, 3, 4, 5])
+def test_each_order_is_a_class(length):
+    orders, classes, num_classes = order_classes(length)
+    assert orders.dtype == classes.dtype == torch.int64
+    assert list(map(tuple, orders.tolist())) == list(permutations(range(length)))
+    assert classes.tolist() == list(range(math.factorial(length)))
+    assert num_classes == math.factorial(length)
+
+
+def test_classes_up_to_reversal_of_three_are_these():
+    orders, classes, num_classes = order_classes(3, up_to_reversal=True)
+    expected = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
+    assert orders.tolist() == expected
+    assert classes.tolist() == [0, 1, 2, 1, 2, 0]
+    assert num_classes == 3
+
+
+@pytest.mark.parametrize(('length', 'count'), [(2, 1), (3, 3), (4, 12), (5, 60)])
+def test_classes_up_to_reversal_are_pairs_of_an_order_and_its_reverse(length, count):
+    orders, classes, num_classes = order_classes(length, up_to_reversal=True)
+    assert num_classes == count
+    assert classes.dtype == torch.int64
+    members = {}
+    for order, number in zip(orders.tolist(), classes.tolist(), strict=True):
+        members.setdefault(number, []).append(order)
+    assert list(members) == list(range(count))  # by first appearance, none left out
+    assert all(pair[0] == pair[1][::-1] and len(pair) == 2 for pair in members.values())
+    assert sorted(sum(members.values(), [])) == orders.tolist()
+
+
+@pytest.mark.parametrize('num_segments', [2, 3, 4, 5])
+def test_pairwise_equals_a_loop(num_segments):
+    features = torch.randn(6, num_segments, 3, generator=torch.Generator().manual_seed(0))
+    pairs = pairwise(features)
+    for n in range(6):
+        expected = [
+            features[n, i].tolist() + features[n, j].tolist()
+            for i in range(num_segments)
+            for j in range(i + 1, num_segments)
+        ]
+        assert pairs[n].tolist() == expected
+
+
+def test_pairwise_passes_the_gradient_back():
+    """The k-th of the pairs has weight k: (0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)."""
+    features = torch.zeros(1, 4, 1, requires_grad=True)
+    (pairwise(features).sum(dim=2) * torch.arange(1.0, 7.0)).sum().backward()
+    assert features.grad.flatten().tolist() == [1 + 2 + 3, 1 + 4 + 5, 2 + 4 + 6, 3 + 5 + 6]

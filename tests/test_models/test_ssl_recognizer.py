@@ -8,7 +8,7 @@ from head_helpers import HEADS as HEAD_CONFIGS
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.optim import OptimWrapper
-from tiny_vclr import SEGMENTS, build_tiny, tiny_model
+from tiny_vclr import CHANNELS, SEGMENTS, build_tiny, tiny_model
 
 from mmssl_video.errors import UserError
 
@@ -56,6 +56,50 @@ def test_only_the_views_that_the_heads_read_are_encoded(heads):
     target = set().union(*(TARGET[head] for head in heads))
     assert seen == dict(online=[2 * 3 * len(online)], target=[2 * 3 * len(target)])
     assert set(outputs) == {f'loss_{h}' for h in heads} | {f'{h}_acc' for h in heads}
+
+
+@pytest.mark.parametrize('ndim', [2, 3])
+def test_maps_for_the_heads_that_read_them(ndim, monkeypatch):
+    """One forward serves both kinds; features are the means of the maps; T is 1 in 2D."""
+    shape = dict(format_shape='NCHW') if ndim == 2 else dict(format_shape='NCTHW')
+    backbone = dict(type='TinyBackbone', ndim=ndim)
+    model = build_tiny(heads=('video', 'order'), backbone=backbone, **shape)
+    got = {}
+    for name, head in model.heads.items():
+        loss = head.loss
+        monkeypatch.setattr(
+            head,
+            'loss',
+            lambda online, target, name=name, loss=loss: (
+                got.update({name: (online, target)})
+                or loss({v: x.flatten(3).mean(3) if x.ndim == 6 else x for v, x in online.items()},
+                        target)
+            ),
+        )  # fmt: skip
+    monkeypatch.setattr(model.heads['order'], 'reads_maps', True)
+    seen = count_images(model)
+    clips = torch.randn(2, 3, SEGMENTS, 3, *((5,) if ndim == 3 else ()), 16, 16)
+    model.loss(clips, [])
+    assert seen['online'] == [2 * SEGMENTS]
+    (maps,), (features,) = got['order'][0].values(), got['video'][0].values()
+    assert maps.shape == (2, SEGMENTS, CHANNELS, 5 if ndim == 3 else 1, 4, 4)
+    torch.testing.assert_close(maps.mean(dim=(3, 4, 5)), features)
+    alone = model.backbone(clips[1, 0, 2:3])
+    torch.testing.assert_close(maps[1, 2], alone[0] if ndim == 3 else alone[0][:, None])
+    for _, target in got.values():
+        assert {view.ndim for view in target.values()} == {3}
+
+
+def test_backbones_without_maps_are_refused_by_heads_that_read_them(monkeypatch):
+    model = build_tiny(heads=('video', 'order'))
+    monkeypatch.setattr(model.backbone, 'forward', lambda x: x.mean(dim=(2, 3)).repeat(1, 4))
+    monkeypatch.setattr(
+        model.target_backbone.module, 'forward', lambda x: x.mean(dim=(2, 3)).repeat(1, 4)
+    )
+    assert model.loss(images(), [])['loss_order'] > 0  # vectors are features
+    monkeypatch.setattr(model.heads['order'], 'reads_maps', True)
+    with pytest.raises(UserError, match='model.heads.order reads maps, but a TinyBackbone gives'):
+        model.loss(images(), [])
 
 
 def test_each_head_gets_its_views():
@@ -106,7 +150,7 @@ def test_unknown_head_is_one_line_with_the_known_ones(cfg, words):
         MODELS.build(tiny_model() | dict(heads=dict(mine=cfg)))
     message = str(error.value)
     assert message.startswith(f'model.heads.mine: {words}')
-    assert 'InterFrameHead, IntraFrameHead, MoCoHead' in message
+    assert 'InterFrameHead, IntraFrameHead, MemDPCHead, MoCoHead' in message
     assert '\n' not in message
 
 

@@ -22,6 +22,7 @@ def test_rows_of_one_slug_are_one_run():
     by_slug = {}
     for rows in compare.TABLES.values():
         for row in rows:
+            assert row.objects == (rows is compare.TABLES[compare.OBJECTS])
             same = by_slug.setdefault(row.slug, row)
             assert (same.config, same.options) == (row.config, row.options)
     losses = [row.slug for row in compare.TABLES['Losses of VCLR']]
@@ -64,13 +65,41 @@ def test_tables(tmp_path):
     )
     assert '](../configs/cvrl/cvrl-ta_slowonly-r18_1x16-4x2x2-5e_generated-rgb.py)' in text
     assert '| 33.0 ± 4.2 (30.0, 36.0) | 1.5 | 40.4 |' in text
-    assert text.count('| not run |') == sum(map(len, compare.TABLES.values())) - 2
+    scenes = text[: text.index(f'## {compare.OBJECTS}')]
+    rows = [rows for title, rows in compare.TABLES.items() if title != compare.OBJECTS]
+    assert scenes.count('| not run |') == sum(map(len, rows)) - 2
     assert text.count(': not run.') == 3
     assert 'TA (24.8) < SA (40.4). Pairs of this order' in text
     # Gains of -10 and -14.
     assert '- **not reproduced**: TA → SA -12.0 ± 2.0\n' in text
     for link in [part.split(')')[0] for part in text.split('](../')[1:]]:
         assert (compare.ROOT / link).is_file()
+
+
+def test_table_of_moving_objects(tmp_path):
+    """A method's own task with its chance; both sets of classes; a baseline has no task."""
+    random, _, pixels, *rows = compare.TABLES[compare.OBJECTS]
+    (vcop,) = (row for row in rows if row.title == 'VCOP')
+    found = {
+        'motion_R@1': 10,
+        'motion_svm_top1': 20,
+        'appearance_R@1': 30,
+        'appearance_svm_top1': 40,
+    }
+    write_result(random, 0, tmp_path, 0, **found)
+    for seed in (0, 1):
+        write_result(vcop, seed, tmp_path, 0, **found, task=50.0 + seed, task_chance=100 / 6)
+    compare.write_tables(arguments(tmp_path))
+    text = (tmp_path / 'results.md').read_text()
+    assert '\n| random weights, clips |  | 10.0 (10.0) | 20.0 (20.0) | 30.0 (30.0) | 40.0' in text
+    assert '_generated-rgb.py) | 50.5 ± 0.7 (50.0, 51.0); 16.7 | 10.0 ± 0.0 (10.0, 10.0) | ' in text
+    assert '\n| raw pixels |  | not run | not run | not run | not run |  |\n' in text
+    assert f'[DPC](../configs/{rows[7].config}) | not run | not run |' in text
+    assert {row.slug for row in (random, pixels, vcop)} == {
+        'random-vcop-objects',
+        'pixels-objects',
+        f'{Path(vcop.config).stem}-objects',
+    }
 
 
 def test_order_of_pairs():
@@ -108,7 +137,8 @@ def test_a_result_counts_for_its_config_alone(tmp_path):
 def test_one_run(tmp_path, monkeypatch):
     """A baseline, and a method for an epoch; the second time with the same figures."""
     monkeypatch.setattr(compare, 'SIZES', (3, 2, 1))
-    compare.generate_videos([0], tmp_path)
+    (row,) = (row for row in compare.TABLES['Methods'] if row.title == 'SimCLR')
+    compare.generate_videos([row], [0], tmp_path)
     lists = [(tmp_path / f'videos-seed0/{name}.txt').read_text() for name in ('pretrain', 'query')]
     assert [text.count('\n') for text in lists] == [36, 12]
 
@@ -132,3 +162,30 @@ def test_one_run(tmp_path, monkeypatch):
     random, trained, again = results
     assert trained == again != random
     assert Path(tmp_path, 'short', 'seed0', 'epoch_1.pth').is_file()
+
+
+@pytest.mark.slow
+def test_one_run_on_moving_objects(tmp_path, monkeypatch):
+    """Shuffle & Learn for an epoch: motion is indexed, all three columns are judged."""
+    monkeypatch.setattr(compare, 'SIZES', (1, 2, 1))
+    monkeypatch.setattr(compare, 'OBJECT_SIZES', (4, 2, 2))
+    (row,) = (row for row in compare.TABLES[compare.OBJECTS] if row.title == 'Shuffle & Learn')
+    compare.generate_videos([row], [0], tmp_path)
+    root = tmp_path / 'objects-seed0'
+    lists = [(root / f'{name}.txt').read_text().splitlines() for name in compare.SPLITS]
+    assert [len(lines) for lines in lists] == [32, 16, 16]
+    assert len(list((root / 'query.motion').rglob('*.npy'))) == 16
+    config = tmp_path / 'short.py'
+    config.write_text(
+        f"_base_ = r'{compare.ROOT / 'configs' / row.config}'\n"
+        'train_cfg = dict(max_epochs=1)\n'
+        'param_scheduler = [dict(type="ConstantLR", factor=1.0)]\n'
+    )
+    row = compare.Setting('short', str(config), objects=True, task='order')
+    compare.run_one(row, 0, tmp_path, amp=False)
+    result = compare.read_result(row, 0, tmp_path, amp=False)
+    assert 20 < result['task'] < 80 and result['task_chance'] == 50
+    # Of 16 queries, and of 12.
+    for kind, queries in (('motion', 16), ('appearance', 12)):
+        right = result[f'{kind}_svm_top1'] / 100 * queries
+        assert right == pytest.approx(round(right), abs=0.01)

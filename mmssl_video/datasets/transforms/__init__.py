@@ -1,23 +1,43 @@
 """View samplers, augmentations with a stated sharing scope, and formatting of views."""
 
-from .augment import ClipColorJitter, ClipGaussianBlur, ClipGrayscale, SharedAugment
+from .augment import (
+    ChannelSplit,
+    ClipColorJitter,
+    ClipGaussianBlur,
+    ClipGrayscale,
+    SharedAugment,
+)
 from .clip_pair import SampleClipPair, draw_gap
 from .clips import SampleClips
+from .consecutive import SampleConsecutiveClips
 from .formatting import FormatViews
 from .halves import SampleHalves
 from .jointly import SampleJointly
+from .motion import LoadMotion, MotionCrop, SampleFrameTuple
+from .odd_one_out import SampleOddOneOut, SumOfDifferences
+from .pace import SamplePace
+from .rotation import ClipRotation
 from .segment_tuples import SampleSegmentTuples
 
 __all__ = [
+    'ChannelSplit',
     'ClipColorJitter',
     'ClipGaussianBlur',
     'ClipGrayscale',
+    'ClipRotation',
     'FormatViews',
+    'LoadMotion',
+    'MotionCrop',
     'SampleClipPair',
     'SampleClips',
+    'SampleConsecutiveClips',
+    'SampleFrameTuple',
     'SampleHalves',
     'SampleJointly',
+    'SampleOddOneOut',
+    'SamplePace',
     'SampleSegmentTuples',
     'SharedAugment',
+    'SumOfDifferences',
     'draw_gap',
 ]

@@ -184,6 +184,27 @@ class ClipGrayscale(BaseTransform):
 
 
 @TRANSFORMS.register_module()
+class ChannelSplit(BaseTransform):
+    """Keep one channel of RGB frames, drawn at random, and copy it to all three.
+
+    Inside ``SharedAugment(share='frame')``, each frame keeps a channel of its own, as in OPN (Lee
+    et al., ICCV 2017). All differences between the channels of a frame are gone then, and with them
+    those by chromatic aberration or hue, which can tell the order of frames without any motion.
+
+    Required and modified key: ``imgs`` (uint8 [H, W, 3]).
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Replace all ``imgs`` by the same one of their channels."""
+        channel = np.random.randint(3)
+        results['imgs'] = [np.repeat(img[..., channel, None], 3, axis=2) for img in results['imgs']]
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
+
+
+@TRANSFORMS.register_module()
 class ClipGaussianBlur(BaseTransform):
     """Blur frames with a Gaussian of one random width.
 

@@ -8,7 +8,7 @@ def write_clips(
     starts: np.ndarray,
     num_segments: int | tuple[int, ...],
     clip_len: int,
-    frame_interval: int,
+    frame_interval: int | tuple[int, ...],
 ) -> dict:
     """Write the keys that :class:`SampleSegmentTuples` documents.
 
@@ -17,12 +17,13 @@ def write_clips(
         starts: First frame of each clip, counted from 0, in order view, segment.
         num_segments: S of all views, or of each.
         clip_len: T, frames per clip.
-        frame_interval: Frames from one frame of a clip to the next; indices wrap around the end.
+        frame_interval: Frames from one frame of a clip to the next, of all clips or of each;
+            indices wrap around the end.
 
     Returns:
         ``results``.
     """
-    offsets = np.arange(clip_len) * frame_interval
+    offsets = np.arange(clip_len) * np.reshape(frame_interval, (-1, 1))
     frame_inds = (starts.reshape(-1, 1) + offsets) % results['total_frames']
     results['frame_inds'] = frame_inds.reshape(-1) + results['start_index']
     ragged = isinstance(num_segments, tuple)

@@ -29,7 +29,7 @@ class SampleJointly(BaseTransform):
     Required keys: those of the samplers.
     Added keys: ``frame_inds`` (int64, in order sampler, view, segment, frame), ``num_views`` (all
     samplers' views), ``num_segments`` (a tuple, S of each view), ``num_clips`` (its sum),
-    ``clip_len`` (T), ``frame_interval`` (a tuple, one number for each sampler).
+    ``clip_len`` (T), ``frame_interval`` (a tuple, what each sampler writes).
 
     Args:
         samplers (list[dict]): View samplers of this package, with one common ``clip_len``; their

@@ -69,6 +69,8 @@ class CollapseMonitorHook(Hook):
             if isinstance(getattr(head, 'queue', None), EmbeddingQueue):
                 filled = 100 * int(head.queue.num_filled) / head.queue.size
                 measured.setdefault(name, {})['queue'] = filled
+        if not measured:  # order tasks have neither pairs nor queues
+            return
         lines = (
             f'{name} {", ".join(f"{key} {value:.3g}" for key, value in values.items())}'
             for name, values in measured.items()

@@ -1,5 +1,6 @@
 """What every objective has: a projection, its momentum copy, the views it reads, a loss."""
 
+import math
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ from mmssl_video.errors import UserError
 from ..momentum import MomentumCopy
 
 Views = dict[int, Tensor]
-"""View index to features [N, S, D] of its S segments."""
+"""View index to features [N, S, D] of its S segments, or to their maps [N, S, D, T, H, W]."""
 
 
 class SSLHead(BaseModule, metaclass=ABCMeta):
@@ -29,9 +30,12 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
             written and ``PackActionInputs(algorithm_keys=...)`` has packed.
         keys_per_sample (int): Embeddings of a sample that go into the head's ``queue``, if it has
             one.
+        reads_maps (bool): Whether the online views come as the backbone's maps, with T = 1 from a
+            2D backbone, instead of their means over space and time.
 
     Args:
-        projector (dict): Config of the projection, e.g. ``dict(type='ProjectionMLP', ...)``.
+        projector (dict, optional): Config of the projection, e.g. ``dict(type='ProjectionMLP',
+            ...)``; a head without one classifies the features as they are.
         online_views (tuple[int, ...]): Views that :meth:`loss` reads from the online encoder.
         target_views (tuple[int, ...]): Views that it reads from the target encoder; with any, the
             head has a momentum copy of its projector.
@@ -40,20 +44,22 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
 
     reads: tuple[str, ...] = ()
     keys_per_sample: int = 1
+    reads_maps: bool = False
 
     def __init__(
         self,
-        projector: dict,
+        projector: dict | None,
         online_views: tuple[int, ...],
-        target_views: tuple[int, ...],
+        target_views: tuple[int, ...] = (),
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
         self.online_views = tuple(online_views)
         self.target_views = tuple(target_views)
         self.loss_weight = loss_weight
-        self.projector = MODELS.build(projector)
-        if target_views:
+        if projector is not None:
+            self.projector = MODELS.build(projector)
+        if projector is not None and target_views:
             self.target_projector = MomentumCopy(self.projector)
 
     def embed_online(self, features: Tensor) -> Tensor:
@@ -69,7 +75,8 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
         """Compute the objective on one batch.
 
         Args:
-            online: The head's ``online_views``, each [N, S, D], with gradient.
+            online: The head's ``online_views``, each [N, S, D], with gradient; where the head
+                ``reads_maps``, [N, S, D, T, H, W].
             target: The head's ``target_views``, each [N, S, D], without.
             fields: The fields that the head ``reads``.
 
@@ -87,6 +94,10 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
             batch_size: Samples of all processes, N.
             num_filled: Entries in the head's queue, if it has one; by default it is full.
         """
+
+    def chance_accuracy(self, batch_size: int) -> float:
+        """The ``acc`` in percent of a head that has learned nothing: its classes are as likely."""
+        return 100 * math.exp(-self.chance_level(batch_size))
 
     @abstractmethod
     def describe(self) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmssl_video.errors import UserError
 
-from ..encoding import encode
+from ..encoding import encode, encode_maps, pool
 from ..heads import SSLHead
 from ..momentum import MomentumCopy, forward_shuffled
 
@@ -27,7 +27,8 @@ class SSLRecognizer(BaseRecognizer):
 
     Inputs are [N, V, S, C, H, W] for a 2D backbone (``format_shape='NCHW'`` of the data
     preprocessor) and [N, V, S, C, T, H, W] for a 3D one (``'NCTHW'``), as ``FormatViews`` makes
-    them. A feature is the mean of the backbone's output over space and time, [D].
+    them. A feature is the mean of the backbone's output over space and time, [D]; a head may ask
+    for the maps themselves (``reads_maps``).
 
     Views may also differ in their number of segments, as those of ``SampleJointly`` do: VCLR's
     tuples of three beside CVRL's single clips, say. ``segments_per_view`` then says how the clips
@@ -115,7 +116,14 @@ class SSLRecognizer(BaseRecognizer):
             ``loss_<head>`` for each head, and what else it logs as ``<head>_<name>``.
         """
         views = self._split_views(inputs)
-        online = self._encode_views(views, self.online_views, self.extract_feat)
+        maps = self._encode_views(views, self.online_views, self._encode_online)
+        online = {view: pool(of_view, leading=2) for view, of_view in maps.items()}
+        for name, head in self.heads.items():
+            if head.reads_maps and next(iter(maps.values())).ndim == 3:
+                raise UserError(
+                    f'model.heads.{name} reads maps, but a {type(self.backbone).__name__} gives '
+                    'vectors; use a backbone that gives maps, a ResNet3d for example'
+                )
         target = {}
         if self.target_views:
             for copy in self.momentum_copies:
@@ -126,7 +134,7 @@ class SSLRecognizer(BaseRecognizer):
         self.pairs = {}
         for name, head in self.heads.items():
             results = head.loss(
-                {view: online[view] for view in head.online_views},
+                {view: (maps if head.reads_maps else online)[view] for view in head.online_views},
                 {view: target[view] for view in head.target_views},
                 **{field: _collect(field, data_samples, inputs.device) for field in head.reads},
             )
@@ -160,10 +168,15 @@ class SSLRecognizer(BaseRecognizer):
     def _encode_views(
         views: tuple[Tensor, ...], wanted: list[int], encoder: Callable[[Tensor], Tensor]
     ) -> dict[int, Tensor]:
-        """Encode the wanted views in one batch; features [N, S, D] by view."""
+        """Encode the wanted views in one batch; features [N, S, D, ...] by view."""
         features = encoder(torch.cat([views[view] for view in wanted], dim=1))
         parts = features.split([views[view].shape[1] for view in wanted], dim=1)
         return dict(zip(wanted, parts, strict=True))
+
+    def _encode_online(self, inputs: Tensor) -> Tensor:
+        """Encode clips [N, M, ...] by the online backbone: maps [N, M, D, T, H, W]."""
+        maps = encode_maps(self.backbone, inputs, self.data_preprocessor.format_shape)
+        return maps.unsqueeze(3) if maps.ndim == 5 else maps
 
     def _encode_target(self, inputs: Tensor) -> Tensor:
         """Encode clips [N, M, ...] by the target backbone: [N, M, D]."""

@@ -16,6 +16,12 @@ TUPLES = dict(type='SampleSegmentTuples', num_segments=3, clip_len=4, frame_inte
 PAIR = dict(type='SampleClipPair', clip_len=4, frame_interval=2)
 CLIPS = dict(type='SampleClips', num_views=3, clip_len=4, frame_interval=8, timespan=1.0)
 HALVES = dict(type='SampleHalves', clip_len=4)
+BLOCKS = dict(type='SampleConsecutiveClips', num_segments=5, clip_len=4, clip_gap=2)
+PACE = dict(type='SamplePace', clip_len=4)
+PACES = dict(type='SamplePace', clip_len=4, paces=(1, 2), every=True)
+ODD = dict(type='SampleOddOneOut', clip_len=4)
+SAMPLERS = [TUPLES, PAIR, CLIPS, HALVES, BLOCKS, PACE, PACES, ODD]
+LABELS = ('query_in_second_half', 'pace', 'odd_one')
 
 
 def video(total_frames=200, start_index=0):
@@ -24,7 +30,7 @@ def video(total_frames=200, start_index=0):
 
 @settings(max_examples=100, deadline=None)
 @given(
-    samplers=st.lists(st.sampled_from([TUPLES, PAIR, CLIPS, HALVES]), min_size=1, max_size=4),
+    samplers=st.lists(st.sampled_from(SAMPLERS), min_size=1, max_size=5),
     total_frames=st.integers(1, 200),
     start_index=st.integers(0, 1),
     seed=st.integers(0, 2**32 - 1),
@@ -48,8 +54,9 @@ def test_indices_are_those_of_the_samplers(samplers, total_frames, start_index, 
     assert joint['num_clips'] == sum(segments) == len(joint['frame_inds']) // 4
     assert joint['clip_len'] == 4
     assert joint['frame_interval'] == tuple(results['frame_interval'] for results in single)
-    labels = [r['query_in_second_half'] for r in single if 'query_in_second_half' in r]
-    assert joint.get('query_in_second_half') == (labels[-1] if labels else None)
+    for name in LABELS:
+        labels = [results[name] for results in single if name in results]
+        assert joint.get(name) == (labels[-1] if labels else None)
     assert joint['total_frames'] == total_frames and joint['start_index'] == start_index
 
 

@@ -41,6 +41,29 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         ) from error
 
 
+def claim_folder(folder: str | os.PathLike, settings: dict, content: str) -> None:
+    """Write the settings of what a folder holds, or compare them with what is there.
+
+    Args:
+        folder: It gets, or has, a ``settings.json``.
+        settings: What ``json`` can write.
+        content: What is in the folder, in a word, for the message.
+
+    Raises:
+        UserError: If the folder holds things of other settings.
+    """
+    path = Path(folder) / 'settings.json'
+    if not path.exists():
+        write_json(path, settings)
+        return
+    earlier = json.loads(path.read_text())
+    if earlier != settings:
+        raise UserError(
+            f'{folder} holds {content} of other settings ({earlier}, asked for {settings}); ask '
+            'for the same ones, or move or delete this folder'
+        )
+
+
 def write_json(path: str | os.PathLike, content: dict) -> None:
     """Write ``content`` as indented JSON, atomically; NaN and infinity are refused.
 

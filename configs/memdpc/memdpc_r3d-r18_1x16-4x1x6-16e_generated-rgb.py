@@ -1,0 +1,17 @@
+_base_ = '../dpc/dpc_r3d-r18_1x16-4x1x6-16e_generated-rgb.py'
+
+model = dict(
+    heads=dict(
+        _delete_=True,
+        memdpc=dict(
+            type='MemDPCHead',
+            in_channels=128,
+            memory_size=64,
+            feature_channels=64,
+            num_predicted=2,
+            map_size=(2, 2),
+            # With SGD, the predictions would stay alike from the authors' 0.1.
+            init_gain=1.0,
+        ),
+    )
+)

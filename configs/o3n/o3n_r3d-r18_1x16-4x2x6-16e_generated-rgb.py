@@ -1,0 +1,21 @@
+_base_ = [
+    '../_base_/models/small_r3d.py',
+    '../_base_/datasets/small_objects.py',
+    '../_base_/schedules/small_16e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    heads=dict(
+        # Many orders of each sample: one alone teaches too little in this time.
+        odd_one=dict(type='OddOneOutHead', in_channels=128, orders_per_sample=12, dropout=0.0)
+    )
+)
+
+train_pipeline = [
+    dict(type='DecordInit'),
+    dict(type='SampleOddOneOut', num_segments=6, clip_len=4, frame_interval=2),
+    *_base_.train_pipeline[2:-1],
+    dict(type='PackActionInputs', algorithm_keys=('odd_one',)),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

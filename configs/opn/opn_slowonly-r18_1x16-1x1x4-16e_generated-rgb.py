@@ -1,0 +1,47 @@
+_base_ = [
+    '../_base_/models/small_clips.py',
+    '../_base_/datasets/small_objects.py',
+    '../_base_/schedules/small_16e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    heads=dict(
+        order=dict(
+            type='PermutationHead',
+            in_channels=128,
+            num_segments=4,
+            up_to_reversal=True,
+            norm=True,
+            # All orders of each sample: one alone teaches too little in this time.
+            orders_per_sample=24,
+            dropout=0.0,
+        )
+    )
+)
+
+# Frames, as clips of one; 12 to 27 of 30 frames from the first to the last. Patches of 64 pixels
+# out of frames of 96 x 72, and no colours but the channels.
+train_pipeline = [
+    dict(type='DecordInit'),
+    dict(type='LoadMotion'),
+    dict(type='SampleFrameTuple', gaps=((4, 9), (4, 9), (4, 9))),
+    dict(type='DecordDecode'),
+    dict(type='MotionCrop', region=72, size=64, jitter=4),
+    dict(
+        type='SharedAugment',
+        share='view',
+        transforms=[
+            dict(type='Resize', scale=(64, 64), keep_ratio=False),
+            dict(type='Flip', flip_ratio=0.5),
+        ],
+    ),
+    dict(type='SharedAugment', share='frame', transforms=[dict(type='ChannelSplit')]),
+    *_base_.train_pipeline[4:],
+]
+feature_pipeline = [
+    dict(type='DecordInit'),
+    dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=6, test_mode=True),
+    *_base_.feature_pipeline[2:],
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,0 +1,29 @@
+_base_ = [
+    '../_base_/models/small_clips.py',
+    '../_base_/datasets/small_objects.py',
+    '../_base_/schedules/small_16e.py',
+    '../_base_/default_runtime.py',
+]
+
+# The paper's linear classifier of three frames cannot tell what lies between the others.
+model = dict(
+    heads=dict(
+        order=dict(type='ShuffleLearnHead', in_channels=128, tuple_channels=256, dropout=0.0)
+    )
+)
+
+# Frames, as clips of one; 10 to 26 of 30 frames from the first to the last. One draw for all five.
+train_pipeline = [
+    dict(type='DecordInit'),
+    dict(type='LoadMotion'),
+    dict(type='SampleFrameTuple', gaps=((3, 8), (2, 5), (2, 5), (3, 8))),
+    dict(type='DecordDecode'),
+    {**_base_.augment, 'share': 'view'},
+    *_base_.train_pipeline[4:],
+]
+feature_pipeline = [
+    dict(type='DecordInit'),
+    dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=6, test_mode=True),
+    *_base_.feature_pipeline[2:],
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

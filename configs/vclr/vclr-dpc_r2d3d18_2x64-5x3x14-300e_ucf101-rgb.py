@@ -1,0 +1,41 @@
+# VCLR's video-level contrast and order beside DPC (Table 9, App. A.3). View 0 are DPC's 8 blocks,
+# views 1 and 2 the tuples: a clip of 5 frames from each of 3 segments.
+_base_ = '../dpc/dpc_r2d3d18_2x64-5x3x8-300e_ucf101-rgb.py'
+
+projector = dict(type='ProjectionMLP', in_channels=512, hidden_channels=512, out_channels=128)
+model = dict(
+    segments_per_view=(8, 3, 3),
+    heads=dict(
+        # As VCLR's recipe for UCF101: its queue of 131,072 would hold every video a dozen times.
+        video=dict(
+            type='MoCoHead',
+            projector=projector,
+            queue_size=4096,
+            temperature=0.1,
+            query_views=(1,),
+            key_views=(2,),
+        ),
+        order=dict(type='OrderHead', projector=projector, query_view=1, key_view=2),
+    ),
+    momentum=0.999,
+)
+
+# The text does not say how the tuples are augmented: as the blocks, with a crop for each tuple.
+train_pipeline = [
+    dict(type='DecordInit'),
+    dict(
+        type='SampleJointly',
+        samplers=[
+            _base_.train_pipeline[1],
+            dict(
+                type='SampleSegmentTuples',
+                num_segments=3,
+                clip_len=5,
+                frame_interval=3,
+                views=(0, 1),
+            ),
+        ],
+    ),
+    *_base_.train_pipeline[2:],
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,0 +1,16 @@
+# Table 8, with the video-level objective: tuples of three clips. InfoNCE reads the same clips, its
+# query is one of the anchor tuple, its positives are those of the positive tuple.
+_base_ = 'vclr-nce_s3d_4x16-32x1x2-300e_ucf101-rgb.py'
+
+model = dict(
+    heads=dict(
+        video=dict(type='MoCoHead', projector=_base_.projector, queue_size=2048, temperature=0.1)
+    )
+)
+
+train_pipeline = [
+    dict(type='DecordInit'),
+    dict(type='SampleSegmentTuples', num_segments=3, clip_len=32, views=(0, 1)),
+    *_base_.train_pipeline[2:],
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,0 +1,81 @@
+"""Clips of one video that follow each other (VCOP, CVPR 2019; DPC, ICCVW 2019)."""
+
+import numpy as np
+from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+from mmssl_video.errors import UserError
+
+from .clip_frames import write_clips
+
+
+@TRANSFORMS.register_module()
+class SampleConsecutiveClips(BaseTransform):
+    """Draw one view of S clips in order of time, the same number of frames between any two.
+
+    The default is VCOP's tuple (Xu et al., CVPR 2019): 3 clips of 16 frames, 8 frames between
+    them, 64 in all. DPC (Han et al., ICCVW 2019) cuts 40 frames, 3 apart, into 8 blocks of 5:
+    ``num_segments=8, clip_len=5, frame_interval=3, clip_gap=2``. The whole tuple starts uniformly
+    at one of the frames that leave room for it.
+
+    In a video too short for the tuple, the gaps shrink until the clips overlap: the clips start
+    evenly spaced from the first to the last frame at which a clip can start (VCOP leaves such
+    videos out). In a video too short for one clip, these are all frames, and the indices wrap
+    around the end; such clips hardly tell their order.
+
+    Required keys: ``total_frames``, ``start_index``.
+    Added keys: as :class:`SampleSegmentTuples`, with V = 1 view of S = ``num_segments`` segments.
+
+    Args:
+        num_segments (int): S, clips per video.
+        clip_len (int): T, frames per clip.
+        frame_interval (int): Frames from one frame of a clip to the next.
+        clip_gap (int): Frames left out between the last frame of a clip and the first of the next,
+            0 or more. ``frame_interval - 1`` continues the rhythm of the clip.
+
+    Raises:
+        UserError: If an argument is outside its range.
+    """
+
+    def __init__(
+        self,
+        num_segments: int = 3,
+        clip_len: int = 16,
+        frame_interval: int = 1,
+        clip_gap: int = 8,
+    ) -> None:
+        for name, value in (
+            ('num_segments', num_segments),
+            ('clip_len', clip_len),
+            ('frame_interval', frame_interval),
+        ):
+            if value < 1:
+                raise UserError(f'SampleConsecutiveClips.{name} is {value}; it must be 1 or more')
+        if clip_gap < 0:
+            raise UserError(f'SampleConsecutiveClips.clip_gap is {clip_gap}; it must be 0 or more')
+        self.num_segments = num_segments
+        self.clip_len = clip_len
+        self.frame_interval = frame_interval
+        self.clip_gap = clip_gap
+
+    def transform(self, results: dict) -> dict:
+        """Add the frame indices of all clips to ``results``."""
+        total_frames = results['total_frames']
+        last_offset = (self.clip_len - 1) * self.frame_interval
+        num_starts = total_frames - last_offset
+        if num_starts < 1:
+            num_starts = total_frames
+        segments = np.arange(self.num_segments)
+        starts = segments * (last_offset + 1 + self.clip_gap)
+        room = num_starts - starts[-1]
+        if room >= 1:
+            starts += np.random.randint(room)
+        else:
+            starts = segments * (num_starts - 1) // (self.num_segments - 1)
+        return write_clips(results, starts, self.num_segments, self.clip_len, self.frame_interval)
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(num_segments={self.num_segments}, clip_len={self.clip_len}, '
+            f'frame_interval={self.frame_interval}, clip_gap={self.clip_gap})'
+        )

@@ -1,0 +1,119 @@
+"""Clips of one video, one of them out of order, and clips as single images (O3N, CVPR 2017)."""
+
+from functools import reduce
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+from mmssl_video.errors import UserError
+
+from .clip_frames import write_clips
+
+
+@TRANSFORMS.register_module()
+class SampleOddOneOut(BaseTransform):
+    """Draw S clips of a video and put the frames of one of them into a wrong order.
+
+    This is the question of odd-one-out networks (Fernando et al., CVPR 2017): which of the S clips
+    is the odd one? The answer goes to the model with
+    ``dict(type='PackActionInputs', algorithm_keys=('odd_one',))``.
+
+    The clips start independently and uniformly at a frame from which a clip ends inside the video;
+    they may overlap, and their order tells nothing about time. Which clip is odd is uniform. Its
+    order is uniform over all but the right one and its plain reversal, as a reversed video often
+    looks as plausible as the video itself.
+
+    In a video too short for one clip, a clip can start at any frame, and the indices wrap around
+    the end: there, clips in order jump as well, and little or nothing tells the odd one.
+
+    Required keys: ``total_frames``, ``start_index``.
+    Added keys: as :class:`SampleSegmentTuples`, with V = 1 view of S = ``num_segments`` segments.
+    And ``odd_one`` (int, 0 … S - 1).
+
+    Args:
+        num_segments (int): S, clips per video, 2 or more. Default 6.
+        clip_len (int): T, frames per clip, 3 or more. Default 6.
+        frame_interval (int): Frames from one frame of a clip to the next.
+
+    Raises:
+        UserError: If an argument is outside its range.
+    """
+
+    def __init__(self, num_segments: int = 6, clip_len: int = 6, frame_interval: int = 1) -> None:
+        # Two frames have no order but the right one and its reversal.
+        for name, value, least in (
+            ('num_segments', num_segments, 2),
+            ('clip_len', clip_len, 3),
+            ('frame_interval', frame_interval, 1),
+        ):
+            if value < least:
+                raise UserError(f'SampleOddOneOut.{name} is {value}; it must be {least} or more')
+        self.num_segments = num_segments
+        self.clip_len = clip_len
+        self.frame_interval = frame_interval
+
+    def transform(self, results: dict) -> dict:
+        """Add the frame indices of all clips and the label to ``results``."""
+        total_frames = results['total_frames']
+        num_starts = total_frames - (self.clip_len - 1) * self.frame_interval
+        if num_starts < 1:
+            num_starts = total_frames
+        starts = np.random.randint(num_starts, size=self.num_segments)
+        write_clips(results, starts, self.num_segments, self.clip_len, self.frame_interval)
+        odd = np.random.randint(self.num_segments)
+        order = np.arange(self.clip_len)
+        while np.abs(np.diff(order)).max() == 1:  # only of the right order and its reversal
+            order = np.random.permutation(self.clip_len)
+        clips = results['frame_inds'].reshape(self.num_segments, self.clip_len)
+        clips[odd] = clips[odd, order]
+        results['odd_one'] = odd
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(num_segments={self.num_segments}, clip_len={self.clip_len}, '
+            f'frame_interval={self.frame_interval})'
+        )
+
+
+@TRANSFORMS.register_module()
+class SumOfDifferences(BaseTransform):
+    """Turn each clip into one image, the sum of the differences of neighbouring frames.
+
+    This shows a clip to a 2D backbone, as O3N does (Fernando et al., CVPR 2017). The differences
+    are absolute: signed ones add up to the last frame minus the first and hide the order between.
+    The sum is clipped to 255 rather than divided by T - 1, because neighbouring frames of real
+    videos differ by so little that rounding the mean to 8 bits loses more than the clipping does.
+
+    Put it behind all augmentation of the frames, with one draw per clip, view or sample: with a
+    draw per frame, the differences would be those of the draws.
+
+    Required keys: ``imgs`` (V * S * T images uint8 [H, W, 3] of one size, in order view, segment,
+    frame), ``clip_len``.
+    Modified keys: ``imgs`` (V * S images uint8 [H, W, 3]), ``clip_len`` (1).
+
+    Raises:
+        UserError: If the clips have one frame only.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Replace each clip of ``imgs`` by one image."""
+        imgs, clip_len = results['imgs'], results['clip_len']
+        if clip_len < 2:
+            raise UserError(
+                'SumOfDifferences got clips of 1 frame; set clip_len to 2 or more in the view '
+                'sampler'
+            )
+        # OpenCV's sum of uint8 images stops at 255.
+        results['imgs'] = [
+            reduce(cv2.add, (cv2.absdiff(*pair) for pair in pairwise(imgs[i : i + clip_len])))
+            for i in range(0, len(imgs), clip_len)
+        ]
+        results['clip_len'] = 1
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'

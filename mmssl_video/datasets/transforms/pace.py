@@ -1,0 +1,76 @@
+"""Clips played at one of several paces (PacePred, ECCV 2020; SpeedNet, CVPR 2020)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+from mmssl_video.errors import UserError
+
+from .clip_frames import write_clips
+
+
+@TRANSFORMS.register_module()
+class SamplePace(BaseTransform):
+    """Draw a clip at a random pace, or one clip at every pace.
+
+    A pace is the number of frames from one frame of the clip to the next.
+
+    With ``every=False``, the pace is uniform over ``paces``; its number goes to the model with
+    ``dict(type='PackActionInputs', algorithm_keys=('pace',))``. The start is uniform over all
+    frames of the video and the indices loop, as in the public code of PacePred (Wang et al., ECCV
+    2020). So a fast clip shows the jump from the last frame to the first more often than a slow
+    one, which is a cue beside motion where videos are short.
+
+    With ``every=True``, view i shows the video at ``paces[i]``, so that a batch holds every video
+    at every pace, as in the same-batch training of SpeedNet (Benaim et al., CVPR 2020;
+    ``paces=(1, 2)``). These clips begin with the same frame, and the start is uniform over those
+    from which the fastest ends inside the video: neither the beginning nor a jump tells the pace.
+    In a video too short for the fastest clip they begin with its first frame, and the indices loop.
+
+    Required keys: ``total_frames``, ``start_index``.
+    Added keys: as :class:`SampleSegmentTuples`, with V = 1 view, or one view a pace, of S = 1
+    segment. ``every=False`` adds ``pace`` (int, index into ``paces``); ``every=True`` makes
+    ``frame_interval`` a tuple, one number for each view.
+
+    Args:
+        clip_len (int): T, frames per clip. Default 16, as PacePred.
+        paces (Sequence[int]): Two or more different paces.
+        every (bool): One view at every pace instead of one view at a random pace.
+
+    Raises:
+        UserError: If a number is below 1, or ``paces`` are fewer than two or not different.
+    """
+
+    def __init__(
+        self, clip_len: int = 16, paces: Sequence[int] = (1, 2, 3, 4), every: bool = False
+    ) -> None:
+        if clip_len < 1:
+            raise UserError(f'SamplePace.clip_len is {clip_len}; it must be 1 or more')
+        if len(paces) < 2 or len(set(paces)) < len(paces) or min(paces) < 1:
+            raise UserError(
+                f'SamplePace.paces is {tuple(paces)}; give two or more different numbers, '
+                'each 1 or more, e.g. (1, 2)'
+            )
+        self.clip_len = clip_len
+        self.paces = tuple(paces)
+        self.every = every
+
+    def transform(self, results: dict) -> dict:
+        """Add the frame indices of the clip or clips, and the label, to ``results``."""
+        if self.every:
+            fastest = (self.clip_len - 1) * max(self.paces)
+            start = np.random.randint(max(1, results['total_frames'] - fastest))
+            starts, interval = np.full(len(self.paces), start), self.paces
+        else:
+            start = np.random.randint(results['total_frames'])
+            results['pace'] = np.random.randint(len(self.paces))
+            starts, interval = np.array([start]), self.paces[results['pace']]
+        return write_clips(results, starts, 1, self.clip_len, interval)
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(clip_len={self.clip_len}, paces={self.paces}, '
+            f'every={self.every})'
+        )

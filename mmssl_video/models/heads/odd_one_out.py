@@ -1,0 +1,125 @@
+"""The clip whose frames are out of order (O3N: Fernando et al., 2017)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from mmaction.registry import MODELS
+from torch import Tensor, nn
+
+from mmssl_video.errors import UserError
+
+from ..permutations import reorder
+from .base import SSLHead, Views, check_segments, percent_correct
+
+
+@MODELS.register_module()
+class OddOneOutHead(SSLHead):
+    """Tell which of the clips of a video has its frames in a wrong order.
+
+    ``SampleOddOneOut`` permutes the frames of one clip; the label is ``odd_one``, its place, which
+    the sampler writes and ``PackActionInputs(algorithm_keys=('odd_one',))`` packs. The clips'
+    features are fused, then classified by two layers.
+
+    The clips come from anywhere in the video, in no order, so the head may show their features in
+    an order of its own, and the label moves along. With ``orders_per_sample=M`` it shows M of them:
+    the mean of their losses has the same expectation as the paper's single one and far less noise,
+    since all places of the odd clip are tried.
+
+    O3N (Fernando et al., 2017) has 6 clips and fuses after the first fully connected layer of an
+    AlexNet; here the fusion follows the backbone, and ``hidden_channels`` is our choice.
+
+    Args:
+        in_channels (int): Length of a backbone feature, D.
+        num_segments (int): S, clips of the view and classes, 2 or more.
+        fusion (str): ``'concat'``: the features next to each other, [S D]; ``'difference'``: the
+            sum of their differences f_i - f_j over all pairs i < j, [D]. With an odd number of
+            clips the middle one cancels out of this sum.
+        hidden_channels (int): Length of the fully connected layer with ReLU after the fusion.
+        orders_per_sample (int): M, orders that each sample's clips are shown in.
+        dropout (float): Share of its outputs that is dropped before the classifier.
+        view (int): The view of the clips.
+        loss_weight (float): Factor of the loss.
+
+    Raises:
+        UserError: If ``num_segments`` is below 2, ``orders_per_sample`` below 1, or ``fusion``
+            unknown.
+    """
+
+    reads = ('odd_one',)
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_segments: int = 6,
+        fusion: str = 'concat',
+        hidden_channels: int = 512,
+        orders_per_sample: int = 1,
+        dropout: float = 0.5,
+        view: int = 0,
+        loss_weight: float = 1.0,
+    ) -> None:
+        if num_segments < 2:
+            raise UserError(
+                f'OddOneOutHead.num_segments is {num_segments}; set it to 2 or more, one clip is '
+                'no odd one'
+            )
+        if orders_per_sample < 1:
+            raise UserError(
+                f'OddOneOutHead.orders_per_sample is {orders_per_sample}; set it to 1 or more'
+            )
+        if fusion not in ('concat', 'difference'):
+            raise UserError(
+                f"OddOneOutHead.fusion is {fusion!r}; set it to 'concat' or 'difference'"
+            )
+        super().__init__(None, (view,), loss_weight=loss_weight)
+        self.num_segments = num_segments
+        self.fusion = fusion
+        self.orders_per_sample = orders_per_sample
+        fused_channels = in_channels * (num_segments if fusion == 'concat' else 1)
+        self.classifier = nn.Sequential(
+            nn.Linear(fused_channels, hidden_channels),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(hidden_channels, num_segments),
+        )
+
+    def show(self, clips: Tensor, odd_one: Tensor) -> tuple[Tensor, Tensor]:
+        """Show features [N, S, D] in M random orders.
+
+        Returns:
+            Features [N M, S, D], those of a sample one after the other, and the places of the odd
+            ones, int64 [N M].
+        """
+        clips = clips.repeat_interleave(self.orders_per_sample, dim=0)
+        odd_one = odd_one.repeat_interleave(self.orders_per_sample)
+        orders = torch.rand(clips.shape[:2], device=clips.device).argsort(dim=1)
+        return reorder(clips, orders), (orders == odd_one[:, None]).long().argmax(dim=1)
+
+    def fuse(self, features: Tensor) -> Tensor:
+        """Fuse features [N, S, D] to [N, S D] or [N, D]."""
+        if self.fusion == 'concat':
+            return features.flatten(1)
+        # f_i is added in the pairs with those after it, and taken off in those with those before.
+        last = self.num_segments - 1
+        signs = torch.arange(last, -last - 1, -2, device=features.device)
+        return (features * signs[:, None]).sum(dim=1)
+
+    def loss(self, online: Views, target: Views, odd_one: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy over the clips' places; ``acc``: share of orders told right."""
+        (clips,) = online.values()
+        check_segments(self, clips)
+        shown, labels = self.show(clips, odd_one)
+        logits = self.classifier(self.fuse(shown))
+        return {
+            'loss': F.cross_entropy(logits.float(), labels) * self.loss_weight,
+            'acc': percent_correct(logits.argmax(dim=1) == labels),
+        }
+
+    def chance_level(self, batch_size: int, num_filled: int | None = None) -> float:
+        """ln S."""
+        return math.log(self.num_segments)
+
+    def describe(self) -> str:
+        """The objective in a few words."""
+        return f'{self.num_segments}-way classification of the clip out of order, {self.fusion}'

@@ -1,0 +1,71 @@
+"""What was done to a clip (PacePred: Wang et al., 2020; 3D-RotNet: Jing et al., 2018)."""
+
+import math
+
+import torch.nn.functional as F
+from mmaction.registry import MODELS
+from torch import Tensor, nn
+
+from mmssl_video.errors import UserError
+
+from .base import SSLHead, Views, consensus, percent_correct
+
+
+@MODELS.register_module()
+class TransformationHead(SSLHead):
+    """Classify a view by the label that a sampler or a transform has written.
+
+    - PacePred (Wang et al., 2020): ``label='pace'`` of ``SamplePace``, 4 paces.
+    - 3D-RotNet (Jing et al., 2018): ``label='rotation'`` of ``ClipRotation``, 4 angles.
+
+    ``PackActionInputs(algorithm_keys=(label,))`` packs it. The feature of a view, the mean over its
+    segments, is classified by a linear layer.
+
+    Args:
+        in_channels (int): Length of a backbone feature, D.
+        num_classes (int): C; labels are 0 to C - 1.
+        label (str): Field of the data samples that holds the label.
+        dropout (float): Share of the feature that is dropped before the classifier.
+        view (int): The view to classify.
+        loss_weight (float): Factor of the loss.
+
+    Raises:
+        UserError: In :meth:`loss`, if a label is not below ``num_classes``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        label: str,
+        dropout: float = 0.0,
+        view: int = 0,
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__(None, (view,), loss_weight=loss_weight)
+        self.reads = (label,)
+        self.num_classes = num_classes
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(in_channels, num_classes)
+
+    def loss(self, online: Views, target: Views, **fields: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy over the labels; ``acc``: share of samples told right."""
+        (clips,), (labels,) = online.values(), fields.values()
+        if labels.max() >= self.num_classes:  # on a GPU, the loss would end the process
+            raise UserError(
+                f'TransformationHead.num_classes is {self.num_classes}, but a {self.reads[0]} is '
+                f'{int(labels.max())}; set it to the number of different labels'
+            )
+        logits = self.classifier(self.dropout(consensus(clips)))
+        return {
+            'loss': F.cross_entropy(logits.float(), labels) * self.loss_weight,
+            'acc': percent_correct(logits.argmax(dim=1) == labels),
+        }
+
+    def chance_level(self, batch_size: int, num_filled: int | None = None) -> float:
+        """ln C."""
+        return math.log(self.num_classes)
+
+    def describe(self) -> str:
+        """The objective in a few words."""
+        return f'{self.num_classes}-way classification of the {self.reads[0]}'

@@ -1,0 +1,45 @@
+"""Contrast of maps, place by place (DPC: Han et al., 2019)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def map_vectors(maps: Tensor) -> Tensor:
+    """The vectors of maps [N, P, D, H, W], in order sample, step, place: [NPHW, D]."""
+    return maps.movedim(2, -1).flatten(0, -2)
+
+
+def dense_contrast(predicted: Tensor, targets: Tensor, first_row: int = 0) -> tuple[Tensor, Tensor]:
+    r"""Tell the target of each predicted vector from those of all samples, steps and places.
+
+    .. math:: -\log \frac{e^{p_i \cdot z_i}}{\sum_j e^{p_i \cdot z_j}}
+
+    i and j run over (sample, step, place). The products are plain: neither side is normalised, and
+    there is no temperature. Its value where nothing has been learned (all products equal) is
+    ln(MPHW). Computed in float32 also under autocast.
+
+    Args:
+        predicted: :math:`p`, maps of P steps, [N, P, D, H, W].
+        targets: :math:`z`, [M, P, D, H, W], M >= N.
+        first_row: The row of ``targets`` that belongs to the first one of ``predicted``.
+
+    Returns:
+        Mean over the predicted vectors, a scalar, and the rank of each vector's target among all
+        candidates, int64 [NPHW] in order sample, step, place: 0 for the most similar one. Of equal
+        ones, the target is the last.
+
+    Example:
+        >>> zeros = torch.zeros(2, 3, 8, 4, 4)
+        >>> dense_contrast(zeros, zeros)[0]
+        tensor(4.5643)
+    """
+    with torch.autocast(predicted.device.type, enabled=False):
+        if predicted.dtype in (torch.float16, torch.bfloat16):
+            predicted = predicted.float()
+        anchors, candidates = map_vectors(predicted), map_vectors(targets.to(predicted.dtype))
+        products = anchors @ candidates.T
+    vectors_per_row = len(candidates) // len(targets)
+    own = torch.arange(len(anchors), device=products.device) + first_row * vectors_per_row
+    rank = (products >= products.gather(1, own[:, None])).sum(dim=1) - 1
+    return F.cross_entropy(products, own), rank

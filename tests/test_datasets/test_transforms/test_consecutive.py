@@ -1,0 +1,176 @@
+"""Clips one after the other: the gap, the room for the tuple, short videos, DPC beside VCLR."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from mmaction.registry import TRANSFORMS
+from scipy.stats import chisquare
+
+from mmssl_video.datasets.transforms import SampleConsecutiveClips
+from mmssl_video.errors import UserError
+
+DPC = dict(num_segments=8, clip_len=5, frame_interval=3, clip_gap=2)
+
+
+def draw(total_frames, start_index=0, **kwargs):
+    """Frame indices [S, T] of one draw."""
+    results = dict(total_frames=total_frames, start_index=start_index)
+    results = SampleConsecutiveClips(**kwargs)(results)
+    return results['frame_inds'].reshape(results['num_segments'], results['clip_len'])
+
+
+def check(total_frames, inds, num_segments, clip_len, frame_interval, clip_gap):
+    """What the docstring promises."""
+    assert inds.shape == (num_segments, clip_len) and inds.dtype == np.int64
+    assert inds.min() >= 0 and inds.max() < total_frames
+    span = (clip_len - 1) * frame_interval + 1
+    starts = inds[:, 0]
+    for clip in inds:
+        expected = [(clip[0] + t * frame_interval) % total_frames for t in range(clip_len)]
+        np.testing.assert_array_equal(clip, expected)
+    if total_frames >= num_segments * span + (num_segments - 1) * clip_gap:
+        np.testing.assert_array_equal(np.diff(inds), frame_interval)
+        np.testing.assert_array_equal(inds[1:, 0] - inds[:-1, -1] - 1, clip_gap)
+        return
+    if total_frames >= span:
+        assert (np.diff(inds) == frame_interval).all()  # no wrap without need
+    if num_segments > 1:
+        last = total_frames - span if total_frames >= span else total_frames - 1
+        for s, start in enumerate(starts):
+            assert start == s * last // (num_segments - 1)
+        assert starts[0] == 0 and starts[-1] == last
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    total_frames=st.integers(1, 200),
+    start_index=st.integers(0, 1),
+    num_segments=st.integers(1, 8),
+    clip_len=st.integers(1, 17),
+    frame_interval=st.integers(1, 4),
+    clip_gap=st.integers(0, 9),
+    seed=st.integers(0, 2**32 - 1),
+)
+@example(64, 0, 3, 16, 1, 8, 0)  # the tuple fills the video
+@example(63, 0, 3, 16, 1, 8, 0)
+@example(16, 1, 3, 16, 1, 8, 0)  # one clip fills the video
+@example(15, 1, 3, 16, 1, 8, 0)
+def test_properties(
+    total_frames, start_index, num_segments, clip_len, frame_interval, clip_gap, seed
+):
+    """For any video and tuple."""
+    np.random.seed(seed)
+    sizes = dict(
+        num_segments=num_segments,
+        clip_len=clip_len,
+        frame_interval=frame_interval,
+        clip_gap=clip_gap,
+    )
+    inds = draw(total_frames, start_index, **sizes) - start_index
+    check(total_frames, inds, **sizes)
+
+
+@pytest.mark.parametrize('total_frames', range(1, 31))
+def test_short_videos(total_frames):
+    """1 to 30 frames, less and more than a clip and a tuple."""
+    np.random.seed(total_frames)
+    vcop = dict(num_segments=3, clip_len=16, frame_interval=1, clip_gap=8)
+    small = dict(num_segments=4, clip_len=3, frame_interval=2, clip_gap=1)
+    for sizes in (vcop, DPC, small, dict(small, num_segments=1)):
+        for _ in range(5):
+            check(total_frames, draw(total_frames, **sizes), **sizes)
+
+
+@pytest.mark.parametrize(
+    'total_frames, starts',
+    [
+        (64, [0, 24, 48]),
+        (60, [0, 22, 44]),  # gaps of 6 instead of 8
+        (48, [0, 16, 32]),  # no gap
+        (30, [0, 7, 14]),  # clips overlap
+        (17, [0, 0, 1]),
+        (16, [0, 0, 0]),
+        (15, [0, 7, 14]),  # shorter than a clip: all frames are starts
+        (1, [0, 0, 0]),
+    ],
+)
+def test_gap_shrinks_in_a_short_video(total_frames, starts):
+    for _ in range(5):
+        assert draw(total_frames)[:, 0].tolist() == starts
+
+
+def test_default_is_vcop():
+    """64 frames from the first to the last; MMAction2's keys."""
+    np.random.seed(0)
+    sampler = TRANSFORMS.build(dict(type='SampleConsecutiveClips'))
+    results = sampler(dict(total_frames=300, start_index=0))
+    assert {k: results[k] for k in results if k != 'frame_inds'} == dict(
+        total_frames=300,
+        start_index=0,
+        num_views=1,
+        num_segments=3,
+        num_clips=3,
+        clip_len=16,
+        frame_interval=1,
+    )
+    expected = [24 * s + t for s in range(3) for t in range(16)]
+    np.testing.assert_array_equal(results['frame_inds'] - results['frame_inds'][0], expected)
+    assert np.ptp(results['frame_inds']) == 63
+
+
+def test_blocks_of_dpc():
+    """40 frames, 3 apart, cut into 8 blocks of 5."""
+    np.random.seed(1)
+    for _ in range(20):
+        inds = draw(150, **DPC)
+        np.testing.assert_array_equal(inds.ravel(), inds[0, 0] + 3 * np.arange(40))
+
+
+@pytest.mark.parametrize(
+    'total_frames, num_starts, kwargs',
+    [
+        (64, 1, {}),
+        (65, 2, {}),
+        (73, 10, {}),
+        (125, 8, DPC),
+        (12, 5, dict(num_segments=1, clip_len=8)),
+        (7, 7, dict(num_segments=1, clip_len=8)),  # shorter than the clip: all frames
+    ],
+)
+def test_start_is_uniform(total_frames, num_starts, kwargs):
+    """Over the frames that leave room for the tuple."""
+    np.random.seed(2)
+    starts = [draw(total_frames, **kwargs)[0, 0] for _ in range(1500)]
+    counts = np.bincount(starts, minlength=num_starts)
+    assert len(counts) == num_starts
+    assert num_starts == 1 or chisquare(counts).pvalue > 1e-3
+
+
+@pytest.mark.parametrize('total_frames', [3, 40, 120, 300])
+def test_dpc_beside_vclr(total_frames):
+    """8 blocks and two tuples of 3 clips: the same draws as one after the other."""
+    dpc = dict(type='SampleConsecutiveClips', **DPC)
+    tuples = dict(
+        type='SampleSegmentTuples', num_segments=3, clip_len=5, frame_interval=3, views=(0, 1)
+    )
+    video = dict(total_frames=total_frames, start_index=1)
+    np.random.seed(3)
+    expected = [TRANSFORMS.build(cfg)(dict(video))['frame_inds'] for cfg in (dpc, tuples)]
+    np.random.seed(3)
+    results = TRANSFORMS.build(dict(type='SampleJointly', samplers=[dpc, tuples]))(dict(video))
+    np.testing.assert_array_equal(results['frame_inds'], np.concatenate(expected))
+    assert results['num_segments'] == (8, 3, 3) and results['num_clips'] == 14
+    assert results['frame_inds'].shape == (14 * 5,)
+
+
+@pytest.mark.parametrize('name', ['num_segments', 'clip_len', 'frame_interval'])
+def test_number_below_one(name):
+    """The message names the argument and its value."""
+    with pytest.raises(UserError, match=rf'SampleConsecutiveClips\.{name} is 0; .*1 or more$'):
+        SampleConsecutiveClips(**{name: 0})
+
+
+def test_gap_below_zero():
+    with pytest.raises(UserError, match=r'SampleConsecutiveClips\.clip_gap is -1; .*0 or more$'):
+        SampleConsecutiveClips(clip_gap=-1)

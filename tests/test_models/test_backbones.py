@@ -1,0 +1,110 @@
+"""Backbones for clips, in little: what they give, and the feature that `encode` makes of it."""
+
+import pytest
+import torch
+from mmaction.registry import MODELS
+from mmengine.registry import init_default_scope
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmssl_video.models.encoding import encode
+
+init_default_scope('mmaction')  # in which R(2+1)D and TimeSformer look for their layers
+
+RESNET_18 = dict(
+    depth=18,
+    base_channels=8,
+    conv1_kernel=(3, 7, 7),
+    with_pool2=False,
+    temporal_strides=(1, 2, 2, 2),
+    zero_init_residual=False,
+)
+R_2PLUS1D = dict(
+    type='ResNet2Plus1d', pretrained2d=False, conv_cfg=dict(type='Conv2plus1d'), pool1_stride_s=1
+)
+SWIN = dict(
+    type='SwinTransformer3D',
+    arch=dict(embed_dims=8, depths=[2, 2], num_heads=[1, 2]),
+    window_size=(2, 4, 4),
+    pretrained2d=False,
+)
+MVIT = dict(
+    type='MViT',
+    arch=dict(embed_dims=8, num_layers=4, num_heads=1, downscale_indices=[1, 3]),
+    spatial_size=32,
+    temporal_size=8,
+)
+TIMESFORMER = dict(
+    type='TimeSformer',
+    num_frames=8,
+    img_size=32,
+    patch_size=8,
+    embed_dims=16,
+    num_heads=2,
+    num_transformer_layers=2,
+)
+
+# Config; where in the output the feature is, and its shape for one clip of 8 frames at 32 pixels.
+BACKBONES = {
+    'R3D-18': (
+        dict(type='ResNet3d', inflate_style='3x3x3', with_pool1=False, **RESNET_18),
+        (),
+        (64, 1, 2, 2),
+    ),
+    'R(2+1)D-18': (R_2PLUS1D | RESNET_18, (), (64, 1, 2, 2)),
+    'S3D': (dict(type='S3D'), (), (1024, 1, 1, 1)),
+    'C3D, 16 frames': (dict(type='C3D', out_dim=2048), (), (4096,)),
+    'VideoSwin': (dict(SWIN, out_indices=(1,)), (), (16, 4, 4, 4)),
+    'VideoSwin, both stages': (dict(SWIN, out_indices=(0, 1)), (-1,), (16, 4, 4, 4)),
+    'MViT, class token': (MVIT, (-1, -1), (32,)),
+    'MViT, class tokens of two scales': (dict(MVIT, out_scales=[1, 2]), (-1, -1), (32,)),
+    'MViT, map': (dict(MVIT, output_cls_token=False), (-1,), (32, 4, 2, 2)),
+    'TimeSformer, class token': (TIMESFORMER, (), (16,)),
+}
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_encode_gives_the_mean_of_the_map_or_the_class_token(name):
+    cfg, place, shape = BACKBONES[name]
+    torch.manual_seed(0)
+    backbone = MODELS.build(dict(cfg, pretrained=None))
+    backbone.init_weights()
+    backbone.eval()
+    num_frames = 16 if cfg['type'] == 'C3D' else 8
+    clips = torch.randn(2, 2, 3, num_frames, 32, 32)
+    with torch.no_grad():
+        features = encode(backbone, clips, 'NCTHW')
+        for sample, of_sample in zip(clips, features, strict=True):
+            for clip, feature in zip(sample, of_sample, strict=True):
+                output = backbone(clip[None])
+                for index in place:
+                    output = output[index]
+                assert output.shape == (1, *shape)
+                expected = output[0].flatten(1).mean(dim=1) if len(shape) > 1 else output[0]
+                scale = expected.abs().max().item()
+                torch.testing.assert_close(feature, expected, rtol=0, atol=1e-5 * scale)
+    assert features.shape == (2, 2, shape[0])
+    # Different clips, different features.
+    assert features.flatten(0, 1).std(dim=0).max() > 1e-4
+
+
+@pytest.mark.parametrize('name', ['R3D-18', 'R(2+1)D-18', 'S3D', 'C3D, 16 frames', 'VideoSwin'])
+def test_gradients_reach_all_weights(name):
+    """Of the backbones of our recipes; the others have weights that start switched off."""
+    cfg, *_ = BACKBONES[name]
+    torch.manual_seed(0)
+    backbone = MODELS.build(dict(cfg, pretrained=None))
+    backbone.init_weights()
+    for module in backbone.modules():
+        if isinstance(module, _BatchNorm):
+            torch.nn.init.ones_(module.weight)  # a block that starts as the identity has none
+    num_frames = 16 if cfg['type'] == 'C3D' else 8
+    clips = torch.randn(2, 2, 3, num_frames, 32, 32)
+    backbone.train()
+    features = encode(backbone, clips, 'NCTHW')
+    (features * torch.randn_like(features)).sum().backward()
+    without = {
+        key
+        for key, p in backbone.named_parameters()
+        if p.requires_grad and (p.grad is None or not p.grad.abs().max() > 0)
+    }
+    assert not without

@@ -1,0 +1,379 @@
+"""DPC and MemDPC, place by place in float64; in two processes, what one does on the whole batch."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
+from mmengine.hooks import SyncBuffersHook
+from mmengine.model import ExponentialMovingAverage
+from processes import WORLD, run_in_processes, train
+from tiny_vclr import CHANNELS, tiny_model
+
+from mmssl_video.errors import UserError
+
+N, S, T, H, W = 3, 5, 2, 2, 3
+SHAPE = N, S, CHANNELS, T, H, W
+DPC = dict(type='DPCHead', in_channels=CHANNELS, feature_channels=4, num_predicted=2, dropout=0.0)
+HEADS = dict(
+    dpc=DPC,
+    memdpc=DPC | dict(type='MemDPCHead', memory_size=6),
+    forward=DPC | dict(type='MemDPCHead', memory_size=6, bidirectional=False),
+)
+
+
+@torch.no_grad()
+def enlarge(head, scale=3.0):
+    """Make the weights so large that predictions differ, and the biases other than 0."""
+    for parameter in head.parameters():
+        parameter.mul_(scale).add_(torch.randn_like(parameter) * 0.1)
+
+
+def build_head(name, scale=3.0, **changes):
+    """A head in float64."""
+    torch.manual_seed(0)
+    head = MODELS.build({**HEADS[name], 'map_size': (H, W), **changes}).double()
+    enlarge(head, scale)
+    return head
+
+
+def draw_maps(shape=SHAPE, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def at_place(convolution, vector):
+    """A 1x1 convolution of one vector."""
+    return convolution.weight[:, :, 0, 0] @ vector + convolution.bias
+
+
+def gru_step(gru, vector, state):
+    update = at_place(gru.update, torch.cat([vector, state])).sigmoid()
+    reset = at_place(gru.reset, torch.cat([vector, state])).sigmoid()
+    candidate = at_place(gru.candidate, torch.cat([vector, reset * state])).tanh()
+    return (1 - update) * state + update * candidate
+
+
+def predict_at_place(head, gru, vectors):
+    """The vectors of the unseen blocks, of those of the seen ones."""
+    state = torch.zeros_like(vectors[0])
+    for vector in vectors:
+        state = gru_step(gru, vector.relu(), state)
+    predicted = []
+    for _ in range(head.num_predicted):
+        hidden = at_place(head.predictor[0], state).relu()
+        vector = at_place(head.predictor[2], hidden)
+        if hasattr(head, 'memory'):
+            shares = [math.exp(logit) for logit in vector.tolist()]
+            slots = zip(shares, head.memory, strict=True)
+            vector = sum(share * slot for share, slot in slots) / sum(shares)
+        predicted.append(vector)
+        state = gru_step(gru, vector.relu(), state)
+    return predicted
+
+
+@torch.no_grad()
+def slow_outputs(head, maps):
+    """One direction, sample, place and step at a time.
+
+    Returns:
+        Loss, ranks of all targets in order direction, sample, step, place, and in the same order
+        the predicted vectors and their targets, each with length 1.
+    """
+    total, ranks, pairs = 0, [], []
+    for backward, gru in enumerate(head.aggregators):
+        predicted, targets = {}, {}
+        for n in range(len(maps)):
+            for y in range(H):
+                for x in range(W):
+                    vectors = [
+                        at_place(head.reduction, maps[n, s, :, :, y, x].mean(dim=1))
+                        for s in range(maps.shape[1])
+                    ]
+                    if backward:
+                        vectors.reverse()
+                    seen, unseen = vectors[: -head.num_predicted], vectors[-head.num_predicted :]
+                    for p, vector in enumerate(predict_at_place(head, gru, seen)):
+                        predicted[n, p, y, x], targets[n, p, y, x] = vector, unseen[p]
+        losses = []
+        for index in sorted(predicted):
+            vector = predicted[index]
+            products = {other: float(vector @ target) for other, target in targets.items()}
+            own = products[index]
+            losses.append(math.log(sum(map(math.exp, products.values()))) - own)
+            ranks.append(sum(product >= own for product in products.values()) - 1)
+            pairs.append([x / x.norm() for x in (vector, targets[index])])
+        total += sum(losses) / len(losses)
+    return total, ranks, [torch.stack(side) for side in zip(*pairs, strict=True)]
+
+
+def share(correct):
+    return 100 * sum(correct) / len(correct)
+
+
+@pytest.mark.parametrize('name', HEADS)
+@pytest.mark.parametrize('num_predicted', [1, 3])
+def test_loss_and_accuracy(name, num_predicted):
+    head = build_head(name, num_predicted=num_predicted, loss_weight=0.5)
+    seen = []
+    for seed in range(3):
+        maps = draw_maps(seed=seed)
+        value = head.loss({0: maps}, {})
+        loss, ranks, pair = slow_outputs(head, maps)
+        assert set(value) == {'loss', 'acc', 'acc5', 'pair'}
+        assert value['loss'].item() == pytest.approx(0.5 * loss, rel=1e-9)
+        assert value['acc'].item() == pytest.approx(share([rank == 0 for rank in ranks]))
+        assert value['acc5'].item() == pytest.approx(share([rank < 5 for rank in ranks]))
+        for got, expected in zip(value['pair'], pair, strict=True):
+            torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-12)
+        seen += ranks
+    assert 0 in seen and max(seen) > 5
+
+
+def test_directions():
+    """DPC and half of MemDPC read forward; the other half has a ConvGRU of its own."""
+    assert len(build_head('dpc').aggregators) == len(build_head('forward').aggregators) == 1
+    head = build_head('memdpc')
+    maps = draw_maps()
+    both = head.loss({0: maps}, {})['loss'].item()
+    forward, backward = head.aggregators
+    one = build_head('forward')
+    weights = head.state_dict()
+    parts = []
+    for number, ordered in ((0, maps), (1, maps.flip(1))):
+        own = {
+            key.replace(f'aggregators.{number}', 'aggregators.0'): value
+            for key, value in weights.items()
+            if f'aggregators.{1 - number}' not in key
+        }
+        one.load_state_dict(own)
+        parts.append(one.loss({0: ordered}, {})['loss'].item())
+    assert both == pytest.approx(sum(parts), rel=1e-12)
+    assert parts[0] != pytest.approx(parts[1], rel=1e-3)
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_predictions_see_nothing_of_what_they_predict(name):
+    head = build_head(name)
+    maps = draw_maps()
+    seen = head.reduction(maps.mean(dim=3).flatten(0, 1)).unflatten(0, (N, S))[:, : S - 2]
+    predicted = head.predict(seen, head.aggregators[0])
+    assert predicted.shape == (N, 2, 4, H, W)
+    # A place depends on itself alone, a sample on itself alone.
+    other = seen.clone()
+    other[1, :, :, 0, 2] += 1
+    changed = (head.predict(other, head.aggregators[0]) != predicted).any(dim=2)
+    expected = torch.zeros_like(changed)
+    expected[1, :, 0, 2] = True
+    assert torch.equal(changed, expected)
+
+
+def test_memory_bounds_the_prediction():
+    """A prediction is a mean of the memory's slots: with one that stands out, it is this slot."""
+    head = build_head('forward')
+    state = draw_maps((N, 4, H, W))
+    predicted = head.predict_block(state)
+    low, high = head.memory.amin(dim=0), head.memory.amax(dim=0)
+    assert (predicted >= low[:, None, None]).all() and (predicted <= high[:, None, None]).all()
+    with torch.no_grad():
+        head.predictor[-1].bias[3] += 1e3
+    predicted = head.predict_block(state)
+    torch.testing.assert_close(predicted, head.memory[3][:, None, None].expand_as(predicted))
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_gradient_equals_finite_differences(name):
+    """Into all blocks, also those that are predicted."""
+    head = build_head(name, scale=1.0, num_predicted=1, map_size=(1, 2))
+    maps = draw_maps((2, 2, CHANNELS, 1, 1, 2)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: head.loss({0: x}, {})['loss'], (maps,))
+    (gradient,) = torch.autograd.grad(head.loss({0: maps}, {})['loss'], maps)
+    assert (gradient.abs().amax(dim=(2, 3, 4, 5)) > 0).all()
+
+
+def test_dropout_is_of_the_state():
+    head = build_head('dpc', dropout=0.5)
+    assert [gru.dropout.p for gru in head.aggregators] == [0.5]
+    assert [gru.dropout.p for gru in build_head('memdpc', dropout=0.5).aggregators] == [0.5, 0.5]
+    maps = draw_maps()
+    assert head.loss({0: maps}, {})['loss'] != head.loss({0: maps}, {})['loss']
+    head.eval()
+    assert head.loss({0: maps}, {})['loss'].item() == pytest.approx(slow_outputs(head, maps)[0])
+
+
+@pytest.mark.parametrize(('name', 'directions'), [('dpc', 1), ('memdpc', 2), ('forward', 1)])
+def test_blocks_that_are_all_alike_give_chance_level(name, directions):
+    head = build_head(name)
+    maps = torch.ones(SHAPE, dtype=torch.float64)
+    value = head.loss({0: maps}, {})
+    candidates = N * 2 * H * W
+    chance = directions * math.log(candidates)
+    assert value['loss'].item() == pytest.approx(head.chance_level(N)) == pytest.approx(chance)
+    assert value['acc'] == 0  # the ranks of equal candidates are the worst
+    assert head.chance_accuracy(N) == pytest.approx(100 / candidates)
+
+
+def test_chance_of_the_papers():
+    """8 blocks of which 3 are predicted, 4 x 4 places."""
+    with torch.device('meta'):
+        dpc = MODELS.build(dict(type='DPCHead', in_channels=512))
+        memdpc = MODELS.build(dict(type='MemDPCHead', in_channels=512))
+    assert (
+        dpc.chance_level(128)
+        == pytest.approx(math.log(128 * 3 * 16))
+        == pytest.approx(8.723, abs=1e-3)
+    )
+    assert memdpc.chance_level(32) == pytest.approx(2 * math.log(32 * 3 * 16))
+    assert memdpc.memory.shape == (1024, 256)
+    assert dpc.predictor[-1].out_channels == 256
+    for head, number in ((dpc, 1), (memdpc, 2)):
+        assert head.reads_maps and head.online_views == (0,) and head.target_views == ()
+        assert len(head.aggregators) == number
+        assert head.reduction.weight.shape == (256, 512, 1, 1)
+        assert all(gru.dropout.p == 0.1 for gru in head.aggregators)
+
+
+@pytest.mark.parametrize(
+    ('name', 'options', 'gain'),
+    [
+        ('dpc', {}, 1.0),
+        ('dpc', dict(init_gain=0.5), 0.5),
+        ('memdpc', {}, 0.1),
+        ('memdpc', dict(init_gain=1.0), 1.0),
+    ],
+)
+def test_kernels_start_orthogonal_and_biases_at_zero(name, options, gain):
+    torch.manual_seed(0)
+    head = MODELS.build(HEADS[name] | options)
+    head.init_weights()
+    convolutions = [
+        layer
+        for module in (head.aggregators, head.predictor)
+        for layer in module.modules()
+        if isinstance(layer, torch.nn.Conv2d)
+    ]
+    assert len(convolutions) == 3 * len(head.aggregators) + 2
+    for layer in convolutions:
+        assert not layer.bias.any()
+        matrix = layer.weight.flatten(1)
+        small = matrix @ matrix.T if len(matrix) <= matrix.shape[1] else matrix.T @ matrix
+        torch.testing.assert_close(small, gain**2 * torch.eye(len(small)), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_what_does_not_fit_is_refused_in_one_line(name):
+    head = build_head(name)
+    kind = HEADS[name]['type']
+    with pytest.raises(UserError) as error:
+        head.loss({0: draw_maps((N, 2, CHANNELS, T, H, W))}, {})
+    assert str(error.value).startswith(f'{kind}.num_predicted is 2, but the view has only 2 blocks')
+    assert 'num_segments' in str(error.value)
+    with pytest.raises(UserError) as error:
+        head.loss({0: draw_maps((N, S, CHANNELS, T, W, H))}, {})
+    assert str(error.value).startswith(f'{kind}.map_size is (2, 3), but the backbone makes maps of')
+    assert '(3, 2)' in str(error.value)
+    with pytest.raises(UserError, match=f'{kind}.num_predicted is 0'):
+        build_head(name, num_predicted=0)
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_autocast_leaves_the_loss_in_float32(name):
+    torch.manual_seed(0)
+    head = MODELS.build(HEADS[name] | dict(map_size=[H, W]))  # a list, as in a JSON config
+    maps = draw_maps().float()
+    exact = head.loss({0: maps}, {})
+    with torch.autocast('cpu', torch.bfloat16):
+        value = head.loss({0: maps}, {})
+    assert value['loss'].dtype == torch.float32
+    assert value['loss'].item() == pytest.approx(exact['loss'].item(), rel=0.02)
+
+
+# ------------------------------------------------------------------------------ in a recognizer
+
+BATCH, STEPS = 4, 3  # of all processes
+
+
+def data(step):
+    generator = torch.Generator().manual_seed(step)
+    blocks = torch.randn(BATCH, 1, S, 3, T, 16, 16, generator=generator, dtype=torch.float64)
+    return blocks, [ActionDataSample() for _ in range(BATCH)]
+
+
+def pretrain(rank=0, world=1):
+    """Three steps in float64 on this rank's share of the batch."""
+    torch.manual_seed(0)
+    cfg = tiny_model(backbone=dict(type='TinyBackbone', ndim=3), format_shape='NCTHW')
+    cfg['heads'] = {name: HEADS[name] | dict(map_size=(4, 4)) for name in ('dpc', 'memdpc')}
+    model = MODELS.build(cfg)
+    model.init_weights()
+    model.double().train()
+    for head in model.heads.values():
+        enlarge(head)
+    own = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
+    return train(model, (tuple(part[own] for part in data(step)) for step in range(STEPS)), world)
+
+
+def end_epoch_without_running_statistics():
+    """What happens to a model with DPC's batch normalisation at the end of an epoch.
+
+    Returns:
+        Its state dict before and after, and that of its moving average.
+    """
+    torch.manual_seed(0)
+    backbone = dict(
+        type='ResNet3dSlowOnly',
+        depth=18,
+        base_channels=4,
+        lateral=False,
+        norm_cfg=dict(type='BN3d', requires_grad=True, track_running_stats=False),
+    )
+    heads = ('video',)  # has a momentum copy of the backbone, and a queue
+    model = MODELS.build(tiny_model(heads, backbone=backbone, format_shape='NCTHW'))
+    model.init_weights()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    SyncBuffersHook().after_train_epoch(SimpleNamespace(model=model))
+    average = ExponentialMovingAverage(model, update_buffers=True)
+    average.update_parameters(model)
+    return before, model.state_dict(), average.module.state_dict()
+
+
+def process(rank):
+    """The body of each process."""
+    return pretrain(rank, WORLD) | dict(epoch=end_epoch_without_running_statistics())
+
+
+@pytest.fixture(scope='module')
+def ranks(tmp_path_factory):
+    """What each of the two processes found."""
+    return run_in_processes(process, tmp_path_factory.mktemp('ranks'))
+
+
+def test_batch_normalisation_without_running_statistics_outlives_an_epoch(ranks):
+    for rank in ranks:
+        before, after, average = rank['epoch']
+        assert not any('running' in name for name in before)
+        assert any(name.startswith('target_backbone') for name in before)
+        for name, tensor in before.items():
+            assert torch.equal(after[name], tensor) and torch.equal(average[name], tensor), name
+
+
+def test_two_processes_do_what_one_does_on_the_whole_batch(ranks):
+    """Candidates come from both, and gradients go back into them."""
+    single = pretrain()
+    for step, expected in enumerate(single['losses']):
+        assert set(expected) >= {'loss_dpc', 'loss_memdpc', 'dpc_acc', 'memdpc_acc5'}
+        for key, value in expected.items():
+            got = [rank['losses'][step][key] for rank in ranks]
+            tolerance = 1e-10 if key.startswith('loss') else 1e-6  # percentages are float32
+            assert sum(got) / WORLD == pytest.approx(value, rel=tolerance, abs=1e-12), (step, key)
+        assert ranks[0]['losses'][step]['loss_dpc'] != ranks[1]['losses'][step]['loss_dpc']
+        for key, gradient in single['gradients'][step].items():
+            assert gradient.abs().max() > 1e-6, key
+            for rank in ranks:
+                torch.testing.assert_close(
+                    rank['gradients'][step][key], gradient, rtol=1e-8, atol=1e-10
+                )
+    for rank in ranks:
+        torch.testing.assert_close(rank['state'], single['state'], rtol=1e-8, atol=1e-10)

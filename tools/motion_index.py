@@ -1,0 +1,99 @@
+"""Measure the motion of every video of a data set, for LoadMotion in a pipeline.
+
+    python tools/motion_index.py VIDEO_DIR --ann-file train.txt
+
+Shuffle & Learn and OPN take their frames from where something moves. The motion from each frame to
+the next, in the cells of a grid, goes to a folder beside the list, train.motion for train.txt, or
+without a list beside the folder of videos, VIDEO_DIR.motion. It takes 2 * GRID^2 bytes a frame.
+
+Ctrl-C stops it, and the same command goes on: motion that is there is kept. Videos that cannot be
+read are left out and listed in unreadable.txt in the folder.
+"""
+
+import argparse
+import os
+import sys
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mmssl_video.datasets import UnlabeledVideoDataset
+from mmssl_video.datasets.motion import MEASURES, UNREADABLE, index_motion
+from mmssl_video.errors import one_line_errors
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'video_dir', help='folder of videos, searched recursively, or that the list is relative to'
+    )
+    parser.add_argument('--ann-file', default='', help='MMAction2 list of the videos')
+    parser.add_argument(
+        '--measure',
+        choices=MEASURES,
+        default='difference',
+        help='absolute difference of the frames in grey levels (default), or mean magnitude of '
+        "Farneback's or DIS optical flow in pixels of the small picture: the flows see slow and "
+        'fast alike and take some times as long',
+    )
+    parser.add_argument(
+        '--size',
+        type=int,
+        default=64,
+        help='shorter side of the picture that is measured, in pixels (default 64)',
+    )
+    parser.add_argument(
+        '--grid', type=int, default=8, help='cells in a row and in a column (default 8)'
+    )
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help='processes (default one for each core)',
+    )
+    parser.add_argument(
+        '--raw-frames',
+        action='store_true',
+        help='VIDEO_DIR holds folders of frames, counted from 1, and the list has lines '
+        "'folder num_frames [label]'",
+    )
+    parser.add_argument(
+        '--filename-tmpl',
+        default='img_{:05}.jpg',
+        help='name of a raw frame (default img_{:05}.jpg), as in the dataset of the config',
+    )
+    return parser.parse_args()
+
+
+@one_line_errors
+def main() -> None:
+    args = parse_args()
+    videos = UnlabeledVideoDataset(
+        [],
+        args.ann_file,
+        {'img' if args.raw_frames else 'video': args.video_dir},
+        filename_tmpl=args.filename_tmpl,
+        bad_videos='skip',
+    )
+    columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        task = progress.add_task('Motion', total=len(videos))
+        unreadable = index_motion(
+            videos,
+            args.measure,
+            args.size,
+            args.grid,
+            args.jobs,
+            lambda: progress.advance(task),
+        )
+    num_videos = len(videos) + len(videos.left_out) - len(unreadable)
+    print(f'{videos.motion_folder}: the motion of {num_videos} videos')
+    if unreadable:
+        file = os.path.join(videos.motion_folder, UNREADABLE)
+        print(f'{len(unreadable)} videos cannot be read; their names are in {file}')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
