@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import combinations, product
 from pathlib import Path
+from textwrap import fill
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -205,12 +206,12 @@ Pretrained on {OBJECT_SIZES[0] * len(moving_objects.CLASSES)} videos of moving o
 one distribution of textures and colours. R3D-18 at a quarter of its width (2.1 M parameters), 16
 epochs, Adam; for Shuffle & Learn and OPN the SlowOnly-18 above, on single frames, which can tell a
 motion by places and sizes alone. *Own task* is the accuracy of the method's head on views of
-{OBJECT_SIZES[2] * len(moving_objects.CLASSES)} videos that it was not trained on. *Motion* classes
-are those of the objects ({OBJECT_SIZES[1] * len(moving_objects.CLASSES)} videos in the gallery,
+{OBJECT_SIZES[2] * len(moving_objects.CLASSES)} videos that it was not trained on, and that of
+chance. *Motion* classes are those of the objects:
+{OBJECT_SIZES[1] * len(moving_objects.CLASSES)} videos in the gallery,
 {OBJECT_SIZES[2] * len(moving_objects.CLASSES)} queries, a standard error of up to 5.1 points,
-chance {100 / len(moving_objects.CLASSES):.1f} %); *appearance* classes are the textures of the
+chance {100 / len(moving_objects.CLASSES):.1f} %. *Appearance* classes are the textures of the
 scenes above, which these methods have not seen.
-
 """
 
 
@@ -425,7 +426,7 @@ def write_tables(args: argparse.Namespace) -> None:
         )
     ]
     for title, rows in TABLES.items():
-        about = OBJECTS_INTRODUCTION if title == OBJECTS else ''
+        about = f'{fill(OBJECTS_INTRODUCTION, 100)}\n\n' if title == OBJECTS else ''
         parts.append(f'## {title}\n\n{about}{table(rows, results)}')
         if title == OBJECTS:
             continue
