@@ -35,8 +35,8 @@ def parse_args() -> argparse.Namespace:
         choices=MEASURES,
         default='difference',
         help='absolute difference of the frames in grey levels (default), or mean magnitude of '
-        "Farneback's or DIS optical flow in pixels of the small picture: the flows see slow and "
-        'fast alike and take some times as long',
+        "Farneback's or DIS optical flow in pixels of the small picture, which does not grow with "
+        'the contrast as differences do',
     )
     parser.add_argument(
         '--size',
