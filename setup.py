@@ -41,7 +41,7 @@ class BuildWithMim(build_py):
                 shutil.copy2(source, target)
 
 
-TESTS = ['pytest', 'hypothesis']
+TESTS = ['pytest', 'pytest-xdist', 'hypothesis']
 
 setup(
     name='mmssl_video',

@@ -260,5 +260,6 @@ def test_run_tests_hands_arguments_to_pytest(checkout, tmp_path):
         MMSSL_PYTHON=executable(tmp_path / 'python', ECHO),
     )
     assert done.stdout.splitlines() == [
-        *('-m', 'pytest', '-k', 'a b', 'OMP=1', 'MASTER_PORT=', f'PYTHONPATH={checkout}'),
+        *('-m', 'pytest', '-n', '2', '--dist', 'loadfile', '-k', 'a b'),
+        *('OMP=1', 'MASTER_PORT=', f'PYTHONPATH={checkout}'),
     ], done.stderr

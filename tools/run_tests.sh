@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up and runs the tests: bash tools/run_tests.sh [arguments of pytest]
+# Sets up and runs the tests, two files at a time: bash tools/run_tests.sh [arguments of pytest]
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -8,4 +8,4 @@ cd "$root"
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 # Small tensors: more threads only wait for each other.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-exec "$python" -m pytest "$@"
+exec "$python" -m pytest -n 2 --dist loadfile "$@"
