@@ -1,8 +1,8 @@
 """A generated set whose classes are motions: an object that falls, grows, spins, swings, ...
 
 A video shows one round object before a plain background. What tells its class is how the object
-moves: colours, light, place, size, orientation, speed, noise, and the texture of the object (one of
-those of :mod:`~mmssl_video.datasets.synthetic`) have one distribution for all classes. ``fall`` and
+moves: colours, light, orientation, speed, noise, and the texture of the object (one of those of
+:mod:`~mmssl_video.datasets.synthetic`) have one distribution for all classes. ``fall`` and
 ``rise``, ``grow`` and ``shrink`` even show the same pictures, in opposite orders.
 
     entries = write_videos(
