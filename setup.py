@@ -41,7 +41,9 @@ class BuildWithMim(build_py):
                 shutil.copy2(source, target)
 
 
-TESTS = ['pytest', 'pytest-xdist', 'hypothesis']
+FAISS = ['faiss-cpu']
+LOOK = ['captum']
+TESTS = ['pytest', 'pytest-xdist', 'hypothesis', *FAISS, *LOOK]
 
 setup(
     name='mmssl_video',
@@ -76,6 +78,8 @@ setup(
     ],
     extras_require={
         'lite': ['mmcv-lite>=2.0.0,<2.2'],
+        'faiss': FAISS,  # retrieval in galleries of millions
+        'look': LOOK,  # Grad-CAM
         'video': ['moviepy<2'],  # MMAction2's video output; it imports moviepy.editor
         'tests': TESTS,
         'dev': [*TESTS, 'ruff'],

@@ -21,7 +21,7 @@ from mmssl_video.models.heads import MoCoHead
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 RECIPES = sorted(
-    path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob('*_generated-rgb.py')
+    path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob('*/*_generated-rgb.py')
 )
 VCLR = 'vclr/vclr_slowonly-r18_1x16-4x2x3-5e_generated-rgb.py'
 NUM_VIDEOS, BATCH = 16, 4

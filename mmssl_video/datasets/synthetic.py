@@ -319,6 +319,8 @@ def write_videos(
         UserError: Unknown class, or `out_dir` holds a set of other settings.
     """
     out_dir = Path(out_dir)
+    for name in classes:  # one that the renderer does not know is told before anything is written
+        render(name, np.random.default_rng(0), size, 2)
     settings = dict(seed=seed, size=list(size), num_frames=num_frames, fps=fps)
     claim_folder(out_dir, settings, 'videos')
 

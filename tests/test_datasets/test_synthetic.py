@@ -130,7 +130,8 @@ def test_other_settings_in_one_folder_are_refused(tmp_path):
 
 def test_unknown_class_is_named(tmp_path):
     with pytest.raises(UserError, match='tartan'):
-        write_videos(tmp_path, 1, 0, classes=('tartan',))
+        write_videos(tmp_path, 1, 0, classes=('maze', 'tartan'))
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('class_name', CLASSES)
