@@ -31,6 +31,9 @@ METRICS = {
     'R@1': ('Retrieval R@1', 'the nearest video has the same class'),
     'R@5': ('Retrieval R@5', 'one of the five nearest has'),
     'svm_top1': ('Linear SVM top-1', 'a linear classifier names the class'),
+    'probe_top1': ('Linear probe top-1', 'as does logistic regression on normalised features'),
+    'finetune_top1': ('Fine-tuned top-1', 'the whole network, trained with a few labels'),
+    'proposal_auc': ('Proposals, AUC', 'intervals that hold an action are found in long videos'),
 }
 FEATURES = {'pretrained': 'pretrained', 'random': 'random weights', 'pixels': 'raw pixels'}
 # Matplotlib draws with these colours; the page replaces them by its own, light or dark.
@@ -52,6 +55,20 @@ class Curve(NamedTuple):
     values: np.ndarray
     chance: float | None = None
     note: str = ''
+
+
+class Picture(NamedTuple):
+    """A picture with a section of its own.
+
+    Attributes:
+        title (str): Heading of the section.
+        text (str): What is to be seen, in a sentence or two.
+        path (str | os.PathLike): A PNG file, which goes into the page.
+    """
+
+    title: str
+    text: str
+    path: str | os.PathLike
 
 
 def read_scalars(*paths: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -116,6 +133,7 @@ def write_report(
     metrics: Mapping[str, object] | None = None,
     curves: Mapping[str, Curve] | None = None,
     sheets: Sequence[Sheet] = (),
+    pictures: Sequence[Picture] = (),
     commands: Sequence[tuple[str, str]] = (),
     facts: Mapping[str, object] | None = None,
 ) -> None:
@@ -132,6 +150,7 @@ def write_report(
             labels.
         curves: Name of an objective → :class:`Curve` or ``(steps, values, chance)``.
         sheets: Queries with their neighbours.
+        pictures: Further pictures, each with its section.
         commands: ``(what it does, shell command)``, in the order to run them.
         facts: Settings: seed, duration, config, checkpoint, ...
 
@@ -147,6 +166,7 @@ def write_report(
         charts=_bars(rows, chance),
         curves=[_curve(name, Curve(*curve)) for name, curve in (curves or {}).items()],
         sheets=sheets,
+        pictures=pictures,
         commands=commands,
         facts=facts or {},
     )
@@ -240,10 +260,12 @@ def _draw_curve(
     return Markup(svg)
 
 
-def _data_uri(tile: Tile) -> str:
-    """Encode a tile's image as a JPEG data URI."""
+def _data_uri(item: Tile | Picture) -> str:
+    """Encode a tile's image as a JPEG data URI, or a picture's file as it is."""
+    if isinstance(item, Picture):
+        return 'data:image/png;base64,' + base64.b64encode(Path(item.path).read_bytes()).decode()
     buffer = io.BytesIO()
-    Image.fromarray(tile.image).save(buffer, format='JPEG', quality=85)
+    Image.fromarray(item.image).save(buffer, format='JPEG', quality=85)
     return 'data:image/jpeg;base64,' + base64.b64encode(buffer.getvalue()).decode()
 
 

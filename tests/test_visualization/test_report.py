@@ -13,7 +13,14 @@ from mmengine.visualization import LocalVisBackend
 from PIL import Image
 
 from mmssl_video.errors import UserError
-from mmssl_video.visualization import Curve, Sheet, Tile, read_scalars, write_report
+from mmssl_video.visualization import (
+    Curve,
+    Picture,
+    Sheet,
+    Tile,
+    read_scalars,
+    write_report,
+)
 from mmssl_video.visualization.report import _smooth
 
 METRICS = {
@@ -169,6 +176,21 @@ def test_sheets_hold_the_pictures_and_marks(tmp_path):
     assert (spans.count('✓'), spans.count('✗'), spans.count('0.90')) == (1, 1, 1)
     assert spans[spans.index('✓') + 1] == 'same class'
     assert spans[spans.index('✗') + 1] == 'another class'
+
+
+def test_pictures_are_in_the_page(tmp_path):
+    path = tmp_path / 'map.png'
+    Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(path)
+    write_report(
+        tmp_path / 'report.html', title='x', pictures=[Picture('Where it looks', 'a <map>', path)]
+    )
+    path_bytes = path.read_bytes()
+    path.unlink()
+    page = Page(tmp_path / 'report.html')
+    assert page.text['h2'] == ['Where it looks'] and 'a <map>' in page.text['p']
+    (image,) = page.find('img')
+    header, _, data = image['src'].partition(',')
+    assert header == 'data:image/png;base64' and base64.b64decode(data) == path_bytes
 
 
 def test_without_labels_nothing_is_judged(tmp_path):
