@@ -16,6 +16,8 @@ sound. The faults, with where to read more and the version that has them:
 8   Then DistributedDataParallel refuses ``device_ids``. mmengine 0.10.7, Runner.wrap_model.
 9   ``AmpOptimWrapper`` refuses a CPU. mmengine 0.10.7.
 10  Top-k accuracy cannot read bfloat16 scores. mmaction2 1.2.0, BaseHead.
+11  ``ANetMetric`` scores the first process's videos alone, forgets videos of a batch, alters its
+    config, and cannot do without proposals, actions or a file. mmaction2 1.2.0, anet_metric.py.
 18  Frames of an AVI are wrong, or opening it crashes. decord issue 195; decord 0.6.0.
 19  A single frame index becomes 0-d in the decoders. mmaction2 1.2.0, loading.py.
 20  ``_base_ = 'package::...'`` misses a package installed with ``pip install -e``.
@@ -24,11 +26,15 @@ sound. The faults, with where to read more and the version that has them:
     0.6.0 wheel.
 22  ``DecordDecode`` seeks for every index that is not after the one before, and decodes a repeated
     frame again. mmaction2 1.2.0, loading.py; decord 0.6.0.
+23  On a CPU with AMX, bfloat16 gives some 3D convolutions wrong gradients, NaN or a crash. torch
+    2.13.0, its oneDNN; seen with kernels (3, 1, 1) on large maps and (3, 7, 7) on single frames.
 
-Numbers 11 to 17 are kept away by the version bounds in setup.py or by tools of our own.
+Numbers 12 to 17 are kept away by the version bounds in setup.py or by tools of our own.
 """
 
+import collections
 import contextlib
+import copy
 import functools
 import importlib
 import importlib.util
@@ -213,7 +219,7 @@ def load_checkpoint_file(
         if culprit:
             raise UserError(
                 f'{path}: holds {culprit[1]}, which could run code on loading; if you trust where '
-                f'the file comes from, set {TRUST_VARIABLE}=1 (convert_weights.py: --trust)'
+                f'the file comes from, set {TRUST_VARIABLE}=1 (or --trust, where a tool has it)'
             ) from error
         reason = str(error).strip().split('\n')[0] or type(error).__name__
         raise UserError(
@@ -370,7 +376,17 @@ class Bf16OptimWrapper(OptimWrapper):
     """Fault 9: mixed precision in bfloat16, on a GPU or a CPU.
 
     bfloat16 has the range of float32, so no loss needs scaling. Arguments as `OptimWrapper`.
+
+    Fault 23: for networks with 3D convolutions, a CPU's AMX is left alone, and bfloat16 brings
+    little. Those of images alone keep it.
     """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        weights = (weight for group in self.param_groups for weight in group['params'])
+        if get_device() == 'cpu' and any(weight.dim() == 5 for weight in weights):
+            # oneDNN reads it once, at its first operation, and a run has had none yet.
+            os.environ.setdefault('ONEDNN_MAX_CPU_ISA', 'AVX512_CORE_BF16')
 
     @contextlib.contextmanager
     def optim_context(self, model):
@@ -394,14 +410,92 @@ def score_in_float32():
     _replace(BaseHead, 'loss_by_feat', cast)
 
 
+# 11 -----------------------------------------------------------------------------------------
+def score_all_proposals():
+    """Fault 11: in `ANetMetric` each video's ground truth goes with its proposals.
+
+    Upstream keeps it in the process that has seen the video, so that in several processes the
+    first one's videos are scored alone. Now it is part of the results that MMEngine collects, and
+    N processes score as one does.
+
+    Beside that, a metric leaves its config as it is, writes no file where ``dump_config.out`` is
+    empty, takes videos without a proposal or an action, and raises UserError where a localizer
+    has not predicted all videos of a batch, for only those predicted would count.
+    """
+    from mmaction.evaluation import ANetMetric
+
+    def copy_options(upstream):
+        def __init__(self, *args, **kwargs):  # upstream takes entries out of the config's dicts
+            upstream(self, *copy.deepcopy(args), **copy.deepcopy(kwargs))
+
+        return __init__
+
+    def attach(upstream):
+        def process(self, data_batch, predictions):
+            start = len(self.results)
+            upstream(self, data_batch, predictions)
+            if not hasattr(self, 'ground_truth'):  # only AR@AN has one
+                return
+            num_videos, num_predicted = len(data_batch['data_samples']), len(predictions)
+            if num_predicted != num_videos:
+                raise UserError(
+                    f'{num_predicted} of the {num_videos} videos of a batch are predicted; set '
+                    'val_dataloader.batch_size=1 and test_dataloader.batch_size=1'
+                )
+            # New dicts, since other metrics hold the same predictions.
+            self.results[start:] = [
+                {**result, 'ground_truth': self.ground_truth[result['video_name'][2:]]}
+                for result in self.results[start:]
+            ]
+
+        return process
+
+    def restore(upstream):
+        def compute_metrics(self, results):
+            if hasattr(self, 'ground_truth'):
+                self.ground_truth = {
+                    result['video_name'][2:]: result['ground_truth'].reshape(-1, 3)
+                    for result in results
+                }
+            return upstream(self, results)
+
+        return compute_metrics
+
+    def dump_to_a_file(upstream):
+        def dump_results(self, results, *args, **kwargs):
+            if self.out:
+                upstream(self, results, *args, **kwargs)
+
+        return dump_results
+
+    def keep_columns(upstream):
+        def _import_proposals(*args):  # static upstream, a method here: results come last
+            proposals, num_proposals = upstream(args[-1])
+            proposals = {name: rows.reshape(-1, 3) for name, rows in proposals.items()}
+            return proposals, num_proposals
+
+        return _import_proposals
+
+    _replace(ANetMetric, '__init__', copy_options)
+    _replace(ANetMetric, 'process', attach)
+    _replace(ANetMetric, 'compute_metrics', restore)
+    _replace(ANetMetric, 'dump_results', dump_to_a_file)
+    _replace(ANetMetric, '_import_proposals', keep_columns)
+
+
 # 18, 19 -------------------------------------------------------------------------------------
+AVI_FRAMES_KEPT = 64  # more than a clip of most 3D networks spans, so that clips may overlap
+
+
 class AviReader:
     """Reads an AVI in order with PyAV, by the part of decord's interface that MMAction2 uses.
 
     An AVI has no time stamps, which decord needs to land on a frame after a jump: with B-frames
     each frame past the first key frame may be another one, and the last frame of a video often
     is a copy of the one before. Some AVIs that are cut short crash the process. Decoding in order
-    is always right, and no slower: the key frames of most AVIs are far apart.
+    is always right, and no slower: the key frames of most AVIs are far apart. The file stays open,
+    so that indices that go forward decode each frame once; one that lies more than
+    `AVI_FRAMES_KEPT` frames back starts anew.
 
     Args:
         content: The bytes of the file.
@@ -416,6 +510,7 @@ class AviReader:
         self._content = content
         self._num_threads = num_threads
         self._position = 0
+        self._restart()
         with av.open(io.BytesIO(content)) as container:
             if not container.streams.video:
                 raise ValueError('the AVI holds no video stream')
@@ -442,22 +537,41 @@ class AviReader:
         indices = np.asarray(indices, dtype=np.int64).tolist()
         if not 0 <= min(indices) <= max(indices) < self._length:
             raise IndexError(f'frame {indices} of an AVI with {self._length} frames')
-        wanted, last = set(indices), max(indices)
-        frames, frame = {}, None
-        with av.open(io.BytesIO(self._content)) as container:
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = self._num_threads
-            for index, frame in enumerate(container.decode(stream)):
-                if index in wanted:
-                    frames[index] = frame.to_ndarray(format='rgb24')
-                if index == last:
-                    break
-        if frame is None:
-            raise ValueError('no frame of the AVI can be decoded')
-        if len(frames) < len(wanted):
-            end = frame.to_ndarray(format='rgb24')
-            frames = dict.fromkeys(wanted, end) | frames
+        # In order, and each once: a second conversion would cost more than the copy by `stack`.
+        frames = {index: self._decode(index) for index in sorted(set(indices))}
         return decord.nd.array(np.stack([frames[index] for index in indices]))
+
+    def _restart(self):
+        self._decoder = None
+        self._recent = collections.deque(maxlen=AVI_FRAMES_KEPT)
+        self._num_decoded = 0
+
+    def _decode(self, index):
+        """The frame of an index, uint8 [H, W, 3]; goes on from where the last call has stopped."""
+        if self._decoder is None or index < self._num_decoded - len(self._recent):
+            self._restart()
+            self._decoder = self._decode_all(self._content, self._num_threads)
+        try:
+            while self._num_decoded <= index:
+                self._recent.append(next(self._decoder))
+                self._num_decoded += 1
+        except StopIteration:
+            if not self._recent:
+                raise ValueError('no frame of the AVI can be decoded') from None
+        except BaseException:
+            self._restart()  # what has failed would look like the end
+            raise
+        place = min(index - self._num_decoded, -1)  # the last one after the end
+        return self._recent[place].to_ndarray(format='rgb24')
+
+    # Static, for a generator that holds the reader would keep the file open until garbage is
+    # collected, maybe in a forked process, where closing it can hang.
+    @staticmethod
+    def _decode_all(content, num_threads):
+        with av.open(io.BytesIO(content)) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = num_threads
+            yield from container.decode(stream)
 
     def seek(self, position):
         """Sets what `next` returns; it is the frame itself and not the key frame before it."""
@@ -560,6 +674,7 @@ WORKAROUNDS = (
     find_torchvision_urls,
     let_tsm_start_from_scratch,
     score_in_float32,
+    score_all_proposals,
     read_avi_in_order,
     keep_frame_inds_1d,
     decode_each_frame_once,

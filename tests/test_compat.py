@@ -1,5 +1,6 @@
 """Each fault in `mmssl_video.compat`: that it is gone and, where cheap, that it was there."""
 
+import gc
 import io
 import os
 import pickle
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import textwrap
+import weakref
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -510,7 +512,7 @@ def test_two_processes_train_on_a_cpu(tmp_path):
     assert 'weights [-0.5, -0.5] gloo 2' in done.stdout, done.stderr[-2000:]
 
 
-# 9, 10 --------------------------------------------------------------------------------------
+# 9 ------------------------------------------------------------------------------------------
 def test_bf16_training_step():
     model = Tiny()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -529,6 +531,48 @@ def test_bf16_training_step():
     assert set(wrapper.state_dict()) == {'state', 'param_groups'}
 
 
+# 23 -----------------------------------------------------------------------------------------
+def test_bf16_gradients_of_3d_convolutions():
+    """In a process of its own: oneDNN asks once whether it may use AMX."""
+    script = """
+import torch
+from torch import nn
+from mmssl_video.compat import Bf16OptimWrapper
+
+torch.manual_seed(0)
+for kernel, padding, shape in (((3, 1, 1), (1, 0, 0), (64, 4, 56, 56)),
+                               ((3, 7, 7), (1, 3, 3), (3, 1, 64, 64))):
+    conv = nn.Conv3d(shape[0], 64, kernel, padding=padding)
+    wrapper = Bf16OptimWrapper(torch.optim.SGD(conv.parameters(), lr=0.1))
+    clips, direction = torch.randn(2, *shape), torch.randn(2, 64, *shape[1:])
+    (conv(clips) * direction).sum().backward()
+    exact = conv.weight.grad.clone()
+    conv.zero_grad()
+    with wrapper.optim_context(conv):
+        features = conv(clips)
+    (features * direction).sum().backward()
+    print(features.dtype, (conv.weight.grad - exact).norm().item() < 0.01 * exact.norm().item())
+"""
+    environment = {k: v for k, v in os.environ.items() if k != 'ONEDNN_MAX_CPU_ISA'}
+    environment['CUDA_VISIBLE_DEVICES'] = ''
+    command = [sys.executable, '-W', 'ignore', '-c', script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split('\n') == ['torch.bfloat16 True'] * 2 + [''], done.stderr[-2000:]
+
+
+def test_networks_of_images_keep_amx(monkeypatch):
+    monkeypatch.setattr(compat, 'get_device', lambda: 'cpu')
+    monkeypatch.setenv('ONEDNN_MAX_CPU_ISA', 'AVX2')  # so that it is as before at the end
+    monkeypatch.delenv('ONEDNN_MAX_CPU_ISA')
+    for conv, setting in ((torch.nn.Conv2d, None), (torch.nn.Conv3d, 'AVX512_CORE_BF16')):
+        compat.Bf16OptimWrapper(torch.optim.SGD(conv(1, 1, 1).parameters(), lr=0.1))
+        assert os.environ.get('ONEDNN_MAX_CPU_ISA') == setting
+    monkeypatch.setenv('ONEDNN_MAX_CPU_ISA', 'AVX2')
+    compat.Bf16OptimWrapper(torch.optim.SGD(conv(1, 1, 1).parameters(), lr=0.1))
+    assert os.environ['ONEDNN_MAX_CPU_ISA'] == 'AVX2'
+
+
+# 10 -----------------------------------------------------------------------------------------
 def test_heads_take_bf16_scores():
     head = TSNHead(num_classes=3, in_channels=2)
     samples = [ActionDataSample().set_gt_label(label) for label in (0, 2)]
@@ -641,6 +685,76 @@ def test_avi_reader_as_decord_is_used(tmp_path):
             reader.get_batch(wrong)
     with pytest.raises(ValueError):
         compat.AviReader(path.read_bytes()[:3000])
+
+
+@pytest.fixture
+def num_decoded(monkeypatch):
+    """How often a frame was decoded, in a list that grows; by the generator of the reader."""
+    count = []
+    decode_all = compat.AviReader._decode_all
+
+    def counting(content, num_threads):
+        for frame in decode_all(content, num_threads):
+            count.append(1)
+            yield frame
+
+    monkeypatch.setattr(compat.AviReader, '_decode_all', staticmethod(counting))
+    return count
+
+
+@pytest.mark.parametrize('step', [3, 16])
+def test_avi_is_decoded_once_going_forward(tmp_path, num_decoded, step):
+    """In parts, with what is left out between them, as ``next``, and with clips that overlap."""
+    path = write_video(tmp_path / 'video.avi', tag='XVID', b_frames=1, frames=200)
+    reference = decode_in_order(path)
+    reader = compat.AviReader(path.read_bytes())
+    for first in range(0, 200 - 48, step):  # each part reaches 48 frames far
+        indices = np.arange(first, first + 48, 5)
+        frames = reader.get_batch(indices).asnumpy()
+        np.testing.assert_array_equal(frames, np.stack([reference[i] for i in indices]))
+    assert len(num_decoded) == indices[-1] + 1
+    for index in range(indices[-1], 200):
+        reader.seek(index)
+        np.testing.assert_array_equal(reader.next().asnumpy(), reference[index])
+    assert len(num_decoded) == 200
+    np.testing.assert_array_equal(reader.get_batch([20, 10]).asnumpy()[1], reference[10])
+    assert len(num_decoded) == 200 + 21  # from the start
+    np.testing.assert_array_equal(reader.get_batch([11]).asnumpy()[0], reference[11])
+    assert len(num_decoded) == 200 + 21
+
+
+def test_avi_is_closed_with_its_reader(tmp_path, monkeypatch):
+    """At once, and not when garbage is collected: that may be in a forked worker, which hangs."""
+    path = write_video(tmp_path / 'video.avi', tag='XVID', frames=20)
+    reader = compat.AviReader(path.read_bytes())
+    reader.get_batch([5])
+    gone = weakref.ref(reader), weakref.ref(reader._decoder)
+    gc.disable()
+    try:
+        del reader
+        assert [reference() for reference in gone] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_avi_that_breaks_off_fails_each_time(tmp_path, monkeypatch):
+    """An error of the decoder is not taken for the end of the video."""
+    path = write_video(tmp_path / 'video.avi', tag='XVID', frames=60)
+    reference = decode_in_order(path)
+    decode_all = compat.AviReader._decode_all
+
+    def breaking(content, num_threads):
+        for index, frame in enumerate(decode_all(content, num_threads)):
+            if index == 30:
+                raise av.InvalidDataError(1, 'broken')
+            yield frame
+
+    monkeypatch.setattr(compat.AviReader, '_decode_all', staticmethod(breaking))
+    reader = compat.AviReader(path.read_bytes())
+    for _ in range(2):
+        with pytest.raises(av.FFmpegError):
+            reader.get_batch([5, 40])
+    np.testing.assert_array_equal(reader.get_batch([29]).asnumpy()[0], reference[29])
 
 
 def test_other_videos_keep_decord(tmp_path):

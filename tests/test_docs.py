@@ -1,12 +1,17 @@
 """Documents: links resolve, files in commands exist, a README lists the configs of its folder."""
 
+import argparse
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from mmengine.config import DictAction
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / 'README.md', *sorted(ROOT.glob('docs/*.md')), *sorted(ROOT.glob('configs/*/*.md'))]
+PAGES = [ROOT / 'README.md', *sorted(ROOT.glob('docs/*.md')), *sorted(ROOT.glob('configs/**/*.md'))]
+METHODS = sorted(folder for folder in ROOT.glob('configs/[!_]*') if folder.name != 'downstream')
+DOWNSTREAM = sorted(ROOT.glob('configs/downstream/[!_]*'))
 
 
 def name_of(page):
@@ -26,7 +31,27 @@ def test_files_in_commands_exist(page):
         assert (ROOT / path).exists(), path
 
 
-@pytest.mark.parametrize('folder', sorted(ROOT.glob('configs/[!_]*')), ids=name_of)
+def commands(text):
+    """The lines of code blocks, each whole, and the code within sentences."""
+    for number, part in enumerate(text.split('```')):
+        if number % 2:
+            yield from part.replace('\\\n', ' ').splitlines()
+        else:
+            yield from (code.replace('\n', ' ') for code in re.findall('`([^`]+)`', part))
+
+
+@pytest.mark.parametrize('page', PAGES, ids=name_of)
+def test_options_in_commands_are_read(page):
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    for command in commands(page.read_text()):
+        words = shlex.split(command, comments=True) if '--cfg-options' in command else []
+        if len(words) > 1:  # more than its name
+            options = parser.parse_known_args(words)[0].cfg_options
+            assert all(re.fullmatch(r'[a-z]\w*(\.\w+)*', key) for key in options), command
+
+
+@pytest.mark.parametrize('folder', METHODS + DOWNSTREAM, ids=name_of)
 def test_readme_lists_the_configs_of_its_folder(folder):
     rows = re.findall(r'^\| `([\w.-]+\.py)` \|', (folder / 'README.md').read_text(), re.MULTILINE)
     assert sorted(rows) == sorted(path.name for path in folder.glob('*.py'))
@@ -34,5 +59,11 @@ def test_readme_lists_the_configs_of_its_folder(folder):
 
 def test_table_of_methods_names_every_folder():
     text = (ROOT / 'docs' / 'methods.md').read_text()
-    for folder in ROOT.glob('configs/[!_]*'):
+    for folder in METHODS:
         assert f'](../configs/{folder.name}/README.md)' in text, folder.name
+
+
+def test_page_on_what_comes_after_pretraining_names_every_folder():
+    text = (ROOT / 'docs' / 'downstream.md').read_text()
+    for folder in DOWNSTREAM:
+        assert f'](../{folder.relative_to(ROOT).as_posix()}/README.md)' in text, folder.name

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 TOOLS = Path(__file__).parents[1] / 'tools'
-SCRIPTS = ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh']
+SCRIPTS = [
+    *('dist_train.sh', 'dist_test.sh', 'dist_extract_features.sh'),
+    *('slurm_train.sh', 'slurm_test.sh'),
+]
 
 # Prints what it is called with, one argument a line, and the variables the scripts set.
 ECHO = """#!/bin/bash

@@ -1,20 +1,25 @@
 """From videos without labels to a backbone, and the proof that it learned something.
 
-Run it as `bash tools/demo.sh [VIDEO_DIR]`, which also sets up an environment. The stages, each of
-which is skipped if an earlier run has finished it:
+Run it as `bash tools/demo.sh [VIDEO_DIR]`, which also sets up an environment. The stages, of which
+an earlier run's videos, trainings and features of untrimmed videos are taken as they are:
 
 1. videos: without VIDEO_DIR a generated set, one third of it labelled and held out;
 2. pretraining by configs/vclr/vclr_r18_demo.py, without labels, through tools/train.py;
-3. features of the held-out videos: pretrained weights, random weights, raw downscaled pixels;
-4. retrieval and a linear SVM on each: metrics.json;
-5. report.html.
+3. features of the held-out videos: pretrained weights, random weights, raw downscaled pixels; with
+   each retrieval, a linear SVM and a linear probe;
+4. fine-tuning with a few labels, from the pretrained and from random weights;
+5. without VIDEO_DIR: actions in untrimmed videos, found by BMN on features of either;
+6. pictures: what the network looks at (Grad-CAM), a map of the features, proposals of actions;
+7. metrics.json and report.html.
 
 With VIDEO_DIR the backbone is pretrained on your videos. If the folder has class sub-folders, a
 third of each class is held out as queries and the rest is the gallery; else only the loss curves
-are reported.
+and Grad-CAM are reported.
 """
 
 import argparse
+import contextlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -24,25 +29,43 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from mmaction.evaluation import average_recall_at_avg_proposals
 from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from rich.console import Console
 from rich.progress import Progress
 
+from mmssl_video.datasets.subset import draw_subset
 from mmssl_video.datasets.synthetic import CLASSES, write_list, write_splits
 from mmssl_video.datasets.unlabeled_videos import VIDEO_SUFFIXES
+from mmssl_video.datasets.untrimmed import write_untrimmed
 from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.evaluation import FeatureSet
+from mmssl_video.evaluation import FeatureSet, linear_probe
+from mmssl_video.evaluation.bmn_features import extract_bmn_features
 from mmssl_video.evaluation.extract import PixelEncoder, build_encoder, feature_pipeline
-from mmssl_video.evaluation.frozen import evaluate_frozen
+from mmssl_video.evaluation.frozen import FrozenResult, evaluate_frozen
+from mmssl_video.evaluation.linear_probe import NUM_FOLDS
 from mmssl_video.files import write_json
-from mmssl_video.visualization.report import Curve, read_scalars, write_report
+from mmssl_video.visualization.feature_map import feature_map, save_feature_maps
+from mmssl_video.visualization.grad_cam import grad_cam_sheet, look_at_video
+from mmssl_video.visualization.proposals import (
+    film_strip,
+    find_video,
+    read_proposals,
+    save_proposals,
+)
+from mmssl_video.visualization.report import FEATURES, Curve, Picture, read_scalars, write_report
 from mmssl_video.visualization.sheets import retrieval_sheets
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = Path('configs/vclr/vclr_r18_demo.py')
+FINETUNE = Path('configs/downstream/finetune/tsn_r18_1x8-1x1x3-20e_generated-rgb.py')
+BMN = Path('configs/downstream/localization/bmn_tsn-r18_1x4-512x100-20e_generated-feature.py')
 NUM_PRETRAIN, NUM_GALLERY, NUM_QUERY = 50, 15, 10  # generated videos per class
+PROBE_COSTS = (1, 10, 100, 1000)  # one is chosen by cross-validation
+NUM_LABELS = 5  # videos per class to fine-tune with
+NUM_UNTRIMMED = dict(train=40, val=20)
 console = Console(stderr=True)
 
 
@@ -176,44 +199,39 @@ def pretrain(videos: Videos, work_dir: Path, seed: int, generated: bool) -> Path
             'train_dataloader.dataset.bad_videos': 'skip',
         }
     checkpoint = work_dir / f'epoch_{epochs}.pth'
-    if checkpoint.exists():
-        return checkpoint
-    # A config file, since --cfg-options cannot take a path with a space or a comma.
     cfg.merge_from_dict(options)
-    config = work_dir / 'settings' / CONFIG.name
+    train(cfg, CONFIG.name, work_dir, seed, f'Pretraining on {videos.num_pretrain} videos')
+    return checkpoint
+
+
+def train(cfg: Config, name: str, work_dir: Path, seed: int, what: str) -> None:
+    """Run tools/train.py to the last epoch, unless an earlier run has got there."""
+    if (work_dir / f'epoch_{cfg.train_cfg.max_epochs}.pth').exists():
+        return
+    # A config file, since --cfg-options cannot take a path with a space or a comma.
+    config = work_dir / 'settings' / name
     config.parent.mkdir(parents=True, exist_ok=True)
     cfg.dump(config)
     command = [sys.executable, str(ROOT / 'tools/train.py'), str(config.resolve()), '--resume']
     command += ['--work-dir', str(work_dir.resolve()), '--seed', str(seed)]
-    console.print(
-        f'Pretraining on {videos.num_pretrain} videos; log: {shown(work_dir / "train.log")}'
-    )
-    with (work_dir / 'train.log').open('a') as log:
+    log_file = work_dir / 'train.log'
+    console.print(f'{what}; log: {shown(log_file)}')
+    with log_file.open('a') as log:
         try:
             status = subprocess.run(command, stdout=log, cwd=ROOT).returncode
         except KeyboardInterrupt:
             console.print('Interrupted: the same command goes on from the last checkpoint.')
             raise
     if status:
-        raise UserError(
-            f'pretraining ended with status {status}; see {shown(work_dir / "train.log")}'
-        )
-    return checkpoint
+        raise UserError(f'training ended with status {status}; see {shown(log_file)}')
 
 
-def evaluate(videos: Videos, checkpoint: Path, seed: int) -> tuple[dict, list]:
-    """Compare the features; percentages, and sheets of the pretrained backbone's retrieval."""
-    cfg = Config.fromfile(ROOT / CONFIG)
-    pipeline = feature_pipeline(cfg)
-    encoders = {
-        'pretrained': build_encoder(cfg, str(checkpoint)),
-        'random': build_encoder(cfg, None, seed),
-        'pixels': PixelEncoder(cfg.model.data_preprocessor),
-    }
+def evaluate(videos: Videos, encoders: dict) -> tuple[dict, dict[str, FrozenResult]]:
+    """Compare the features: percentages, and what they are of."""
     results = {
         name: evaluate_frozen(
             encoder,
-            pipeline,
+            feature_pipeline(Config.fromfile(ROOT / CONFIG)),
             videos.gallery_list,
             videos.query_list,
             videos.root,
@@ -222,23 +240,135 @@ def evaluate(videos: Videos, checkpoint: Path, seed: int) -> tuple[dict, list]:
         )
         for name, encoder in encoders.items()
     }
-    best = results['pretrained']
-    sheets = make_sheets(videos, best.gallery, best.query, best.found)
-    metrics = {name: result.metrics for name, result in results.items()}
-    return {**metrics, 'chance': best.chance}, sheets
+    metrics = {}
+    for name, result in results.items():
+        largest_class = np.bincount(result.gallery.labels).max()
+        costs = PROBE_COSTS if largest_class >= NUM_FOLDS else PROBE_COSTS[0]
+        probe = linear_probe(result.gallery, result.query, costs)
+        metrics[name] = result.metrics | {'probe_top1': probe['top1']}
+        metrics['chance'] = result.chance | {'probe_top1': probe['chance']}
+    return metrics, results
 
 
-def make_sheets(videos: Videos, gallery: FeatureSet, query: FeatureSet, found) -> list:
-    """Pictures of what some queries have found."""
-    return retrieval_sheets(
-        gallery,
-        query,
-        found.indices,
-        found.similarities,
-        gallery_root=videos.root,
-        query_root=videos.root,
-        class_names=videos.class_names,
+def finetune(
+    videos: Videos, readable: FrozenResult, checkpoint: Path, work_dir: Path, seed: int
+) -> dict[str, float]:
+    """Train the whole network with a few labels; top-1 on the queries by what it starts from."""
+    gallery, query = (
+        # A name of the user's may hold spaces, but hardly a tab.
+        [f'{name}\t{label}' for name, label in zip(each.names, each.labels, strict=True)]
+        for each in (readable.gallery, readable.query)
     )
+    num_labels = min(NUM_LABELS, *np.unique(readable.gallery.labels, return_counts=True)[1])
+    few = [gallery[row] for row in draw_subset(gallery, per_class=num_labels, seed=seed)]
+    folder = work_dir.resolve() / 'finetune'
+    folder.mkdir(exist_ok=True)
+    for name, lines in (('train', few), ('test', query)):
+        (folder / f'{name}.txt').write_text(''.join(f'{line}\n' for line in lines))
+    top1 = {}
+    for name, start in (('pretrained', str(checkpoint.resolve())), ('random', None)):
+        cfg = Config.fromfile(ROOT / FINETUNE)
+        cfg.val_dataloader = cfg.test_dataloader
+        for part in ('train', 'test', 'val'):
+            data = cfg[f'{part}_dataloader'].dataset
+            data.ann_file = str(folder / ('train.txt' if part == 'train' else 'test.txt'))
+            data.data_prefix.video = str(videos.root)
+            data.delimiter = '\t'
+        cfg.model.cls_head.num_classes = len(videos.class_names)
+        cfg.train_cfg.val_interval = cfg.train_cfg.max_epochs
+        cfg.load_from = start
+        cfg.custom_hooks.append(dict(type='ProgressBarHook', description='Fine-tuning'))
+        what = f'Fine-tuning from {name} weights with {num_labels} labels a class'
+        train(cfg, FINETUNE.name, folder / name, seed, what)
+        top1[name] = round(100 * float(read_scalars(folder / name)['acc/top1'][1][-1]), 2)
+    return top1
+
+
+def localize(out: Path, encoders: dict, work_dir: Path, seed: int) -> tuple[dict, Picture]:
+    """Train BMN on features of untrimmed videos; AUC by features and at chance, and a picture."""
+    root = out / f'untrimmed-seed{seed}'
+    with Progress(console=console) as progress:
+        task = progress.add_task('Writing untrimmed videos', total=sum(NUM_UNTRIMMED.values()))
+        annotations = write_untrimmed(
+            root, NUM_UNTRIMMED, seed, progress=lambda: progress.advance(task)
+        )
+    auc = {'chance': chance_auc(annotations[1], seed)}
+    for name in ('pretrained', 'random'):
+        cfg = Config.fromfile(ROOT / BMN)
+        features = work_dir.resolve() / f'bmn-features-{name}'
+        extract_bmn_features(
+            Config.fromfile(ROOT / CONFIG),
+            encoders[name],
+            [str(path) for path in annotations],
+            str(root / 'videos'),
+            str(features),
+            interval=cfg.model.feature_extraction_interval,
+        )
+        for part in ('train', 'val', 'test'):
+            data = cfg[f'{part}_dataloader'].dataset
+            data.ann_file = str(features / annotations[part != 'train'].name)
+            data.data_prefix.video = str(features / 'csv')
+        cfg.custom_hooks.append(dict(type='ProgressBarHook', description='BMN'))
+        run = work_dir / f'bmn-{name}'
+        train(cfg, BMN.name, run, seed, f'BMN on features of {name} weights')
+        auc[name] = round(float(read_scalars(run)['auc'][1][-1]), 2)
+    found = read_proposals(work_dir / 'bmn-pretrained/results.json', annotations[1], num_videos=3)
+    for video in found:
+        video.frames = film_strip(find_video(root / 'videos', video.name))
+    save_proposals(work_dir / 'proposals.png', found)
+    text = 'Untrimmed test videos, the intervals that hold an action, and what BMN proposes.'
+    return auc, Picture('Actions in long videos', text, work_dir / 'proposals.png')
+
+
+def chance_auc(annotation: Path, seed: int) -> float:
+    """AUC of 100 random intervals a video, in percent."""
+    rng = np.random.default_rng(seed)
+    truth, proposals = {}, {}
+    for name, video in json.loads(annotation.read_text()).items():
+        truth[name] = np.array([each['segment'] for each in video['annotations']])
+        intervals = np.sort(rng.uniform(0, video['duration_second'], (100, 2)))
+        proposals[name] = np.column_stack([intervals, rng.random(100)])
+    *_, auc = average_recall_at_avg_proposals(truth, proposals, 100 * len(truth))
+    return round(float(auc), 2)
+
+
+def draw(videos: Videos, encoder, results: dict[str, FrozenResult], work_dir: Path) -> list:
+    """Where the network looks, and how its features lie."""
+    if results:
+        names = results['pretrained'].query.names
+    else:
+        names = videos.pretrain_list.read_text().splitlines()
+    pipeline = feature_pipeline(Config.fromfile(ROOT / CONFIG), num_frames=8)
+    rows, pictures = [], []
+    for number in np.linspace(0, len(names) - 1, 4).round().astype(int):
+        # Without labels, it may be one that pretraining could not read either.
+        with contextlib.suppress(UserError):
+            rows.append(look_at_video(encoder, pipeline, videos.root / names[number], 'similarity'))
+    if rows:
+        path = work_dir / 'grad_cam.png'
+        grad_cam_sheet(path, rows, 'Grad-CAM of the pretrained backbone')
+        text = 'Grad-CAM: the places that make a frame similar to the frame half the video away.'
+        pictures.append(Picture('What it looks at', text, path))
+    if results:
+        maps = {}
+        for name in ('pretrained', 'random'):
+            sets = results[name].gallery, results[name].query
+            columns = (
+                np.concatenate([getattr(each, key) for each in sets])
+                for key in ('features', 'labels', 'names')
+            )
+            maps[FEATURES[name]] = feature_map(FeatureSet(*columns), seed=0)
+        path = work_dir / 'feature_map.png'
+        save_feature_maps(path, list(maps.values()), list(maps), videos.class_names)
+        pictures.append(
+            Picture(
+                'Map of the features',
+                'Each point is a video (t-SNE) in the colour of its class, which pretraining does '
+                'not see.',
+                path,
+            )
+        )
+    return pictures
 
 
 def loss_curves(work_dir: Path) -> dict[str, Curve]:
@@ -283,14 +413,41 @@ def next_commands(videos: Videos, checkpoint: Path) -> list[tuple[str, str]]:
     if videos.class_names:
         commands += [
             ('Linear SVM', 'python tools/linear_svm.py gallery.npz query.npz --out svm.json'),
-            ('Retrieval', 'python tools/retrieval.py gallery.npz query.npz --out retrieval.json'),
+            (
+                'Retrieval',
+                'python tools/retrieval.py gallery.npz query.npz --out retrieval.json \\\n'
+                f'    --visualize retrieval.png --gallery-root {root} --query-root {root}',
+            ),
+            (
+                'Fine-tune with all labels of the gallery',
+                f'python tools/train.py {FINETUNE} --cfg-options load_from={shown(checkpoint)} \\\n'
+                f'    model.cls_head.num_classes={len(videos.class_names)} \\\n'
+                f'    train_dataloader.dataset.ann_file={shown(videos.gallery_list)} \\\n'
+                f'    train_dataloader.dataset.data_prefix.video={root} \\\n'
+                f'    val_dataloader.dataset.ann_file={shown(videos.query_list)} \\\n'
+                f'    val_dataloader.dataset.data_prefix.video={root}',
+            ),
         ]
+    commands += [
+        (
+            'See what the network looks at, and what it was fed',
+            f'python tools/grad_cam.py {config} {shown(checkpoint)} VIDEO --out grad_cam.png\n'
+            f'python tools/browse_dataset.py {config} --out views.png '
+            f'--cfg-options train_dataloader.dataset.data_prefix.video={root}',
+        ),
+        (
+            'The backbone alone',
+            f'python tools/export_backbone.py {shown(checkpoint)} backbone.pth',
+        ),
+    ]
     return commands
 
 
 @one_line_errors
 def main() -> None:
     args = parse_args()
+    if importlib.util.find_spec('captum') is None:
+        raise UserError("Grad-CAM needs captum: pip install 'mmssl_video[look]'")
     init_default_scope('mmaction')
     out = Path(args.out)
     if args.video_dir:
@@ -301,7 +458,34 @@ def main() -> None:
         work_dir = out / f'pretrain-seed{args.seed}'
         videos = generate_videos(out, args.seed)
     checkpoint = pretrain(videos, work_dir, args.seed, generated=not args.video_dir)
-    metrics, sheets = evaluate(videos, checkpoint, args.seed) if videos.class_names else ({}, [])
+    cfg = Config.fromfile(ROOT / CONFIG)
+    encoders = {
+        'pretrained': build_encoder(cfg, str(checkpoint)),
+        'random': build_encoder(cfg, None, args.seed),
+        'pixels': PixelEncoder(cfg.model.data_preprocessor),
+    }
+    metrics, results, sheets = {}, {}, []
+    if videos.class_names:
+        metrics, results = evaluate(videos, encoders)
+        best = results['pretrained']
+        sheets = retrieval_sheets(
+            best.gallery,
+            best.query,
+            best.found.indices,
+            best.found.similarities,
+            gallery_root=videos.root,
+            query_root=videos.root,
+            class_names=videos.class_names,
+        )
+        for name, top1 in finetune(videos, best, checkpoint, work_dir, args.seed).items():
+            metrics[name]['finetune_top1'] = top1
+        metrics['chance']['finetune_top1'] = metrics['chance']['probe_top1']
+    pictures = draw(videos, encoders['pretrained'], results, work_dir)
+    if not args.video_dir:
+        auc, picture = localize(out, encoders, work_dir, args.seed)
+        for name, area in auc.items():
+            metrics[name]['proposal_auc'] = area
+        pictures.append(picture)
     metrics |= {'seed': args.seed, 'seconds': round(time.time() - args.started)}
     write_json(out / 'metrics.json', metrics)
     write_report(
@@ -312,6 +496,7 @@ def main() -> None:
         metrics=metrics if videos.class_names else None,
         curves=loss_curves(work_dir),
         sheets=sheets,
+        pictures=pictures,
         commands=next_commands(videos, checkpoint),
         facts={
             'Videos': shown(videos.root),

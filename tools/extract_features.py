@@ -1,25 +1,44 @@
-"""Write one feature vector per video, for tools/linear_svm.py and tools/retrieval.py.
+r"""Write one feature vector per video, for tools/linear_svm.py and tools/retrieval.py.
 
     python tools/extract_features.py configs/vclr/vclr_r18_demo.py \
         work_dirs/vclr_r18_demo/epoch_20.pth train.npz --ann-file train.txt --data-root VIDEO_DIR
 
-The file holds `features` float32 [N, D], `labels` int64 [N] (-1 where the list has none) and
-`names` [N]. CHECKPOINT `none` stands for random weights, the baseline.
+The features of a video are the mean over its frames or clips; a 3D backbone is commonly judged by
+10 clips, evenly spaced over the video: --num-clips 10. CHECKPOINT `none` stands for random
+weights, the baseline.
+
+OUT with the ending .npz is one file. It holds `features` float32 [N, D], `labels` int64 [N] (-1
+where the list has none) and `names` [N]; with --per-clip also `clips` int64 [N]. Any other OUT is
+a folder with a .npy file for each, for collections that do not fit into the memory: `features.npy`
+is memory-mapped when it is read.
+
+Until all is done, features lie in the folder OUT.partial. Ctrl-C or a crash stops the run, and the
+same command goes on, also in another number of processes; with --skip-bad as well, where the run
+stopped at a video that cannot be read. Several processes, one per GPU:
+
+    bash tools/dist_extract_features.sh CONFIG CHECKPOINT OUT GPUS --ann-file ...
 """
 
 import argparse
+import os
 import os.path as osp
 import sys
 
+import torch.distributed
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 from mmssl_video.errors import UserError, one_line_errors
 from mmssl_video.evaluation.extract import (
+    BRANCHES,
     build_encoder,
+    build_video_loader,
     dataset_options,
-    extract_features,
+    extraction_settings,
     feature_pipeline,
+    remove_leftover,
+    start_processes,
+    write_features,
 )
 
 
@@ -29,7 +48,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config of the backbone, of pretraining or fine-tuning')
     parser.add_argument('checkpoint', help="checkpoint file, or 'none' for random weights")
-    parser.add_argument('out', help='feature file to write, .npz')
+    parser.add_argument('out', help='feature file to write, .npz, or folder')
     parser.add_argument(
         '--ann-file',
         default='',
@@ -38,17 +57,51 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data-root', default='', help='folder that the list is relative to')
     parser.add_argument(
         '--num-frames',
+        '--num-clips',
         type=int,
-        help="frames (2D) or clips (3D) per video, evenly spaced; default the config's, 30 in 2D",
+        metavar='N',
+        help="frames (2D) or clips (3D) per video, evenly spaced; default the config's, 30 in 2D "
+        'and 10 in 3D in most',
+    )
+    parser.add_argument(
+        '--per-clip', action='store_true', help='write a row for each frame or clip, not their mean'
+    )
+    parser.add_argument(
+        '--layer',
+        metavar='NAME',
+        help='layer of the backbone whose output is taken, e.g. layer3 or layer4.1.conv2, averaged '
+        'over space and time; its maps need to have the channels in front, which those of a '
+        "transformer's layers, as of Video Swin, have not; default the backbone's output",
+    )
+    parser.add_argument(
+        '--branch',
+        choices=BRANCHES,
+        default='online',
+        help='backbone of a pretraining checkpoint: trained (default online) or its momentum copy',
+    )
+    parser.add_argument(
+        '--l2', action='store_true', help='divide each row, after averaging, by its L2 norm'
     )
     parser.add_argument('--batch-size', type=int, default=4, help='videos at a time (default 4)')
     parser.add_argument(
-        '--workers', type=int, default=2, help='decoding processes, 0 for none (default 2)'
+        '--workers',
+        type=int,
+        default=2,
+        help='decoding processes of each process, 0 for none (default 2)',
     )
     parser.add_argument(
         '--skip-bad',
         action='store_true',
-        help='leave out videos that cannot be read, with a warning, instead of stopping',
+        help='leave out videos that cannot be read or give features that are not finite, and list '
+        'them, with the reason, in OUT.unreadable.txt, instead of stopping at the first',
+    )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace OUT if it is there, once all is done'
+    )
+    parser.add_argument(
+        '--trust',
+        action='store_true',
+        help='load a checkpoint that holds more than tensors; it can then run any code it likes',
     )
     parser.add_argument('--seed', type=int, default=0, help='seed of random weights (default 0)')
     parser.add_argument(
@@ -58,36 +111,79 @@ def parse_args() -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='override settings of the config',
     )
-    return parser.parse_args()
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='who started the processes (set by dist_extract_features.sh)',
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args()
+    args.out = osp.normpath(args.out)  # no / at the end: there is OUT.partial beside it
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def check_args(args: argparse.Namespace) -> None:
+    """Find what is wrong before anything is built."""
+    for path, kind in ((args.config, 'config file'), (args.checkpoint, 'checkpoint')):
+        if not osp.isfile(path) and (kind, path) != ('checkpoint', 'none'):
+            raise UserError(f'{path}: no such {kind}')
+    for name, least in (('num_frames', 1), ('batch_size', 1), ('workers', 0)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UserError(f'--{name.replace("_", "-")} is {value}; it must be {least} or more')
+    is_file = args.out.endswith('.npz')
+    if osp.exists(args.out) and osp.isfile(args.out) != is_file:
+        found = 'folder' if is_file else 'file'
+        raise UserError(
+            f'{args.out}: is a {found}; the name of a feature file ends in .npz, any other name '
+            'is a folder'
+        )
+    remove_leftover(args.out)
+    if not args.overwrite and osp.exists(args.out if is_file else f'{args.out}/features.npy'):
+        raise UserError(
+            f'{args.out}: is there already; give --overwrite to replace it, or another name'
+        )
 
 
 @one_line_errors
 def main() -> None:
     args = parse_args()
-    if not args.out.endswith('.npz'):
-        raise UserError(f'{args.out}: the feature file must end in .npz')
+    check_args(args)
     checkpoint = None if args.checkpoint == 'none' else args.checkpoint
-    for path, kind in ((args.config, 'config file'), (checkpoint, 'checkpoint')):
-        if path is not None and not osp.isfile(path):
-            raise UserError(f'{path}: no such {kind}')
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
+    start_processes(cfg, args.launcher)
     pipeline = feature_pipeline(cfg, args.num_frames)
-    model = build_encoder(cfg, checkpoint, args.seed)
-    features = extract_features(
-        model,
+    loader = build_video_loader(
         pipeline,
         args.ann_file,
         args.data_root,
         args.batch_size,
         args.workers,
-        skip_bad=args.skip_bad,
-        dataset=dataset_options(cfg),
+        args.skip_bad,
+        dataset_options(cfg),
     )
-    features.save(args.out)
-    print(f'{args.out}: {len(features.labels)} videos, {features.features.shape[1]} dimensions')
+    model = build_encoder(cfg, checkpoint, args.seed, args.branch, args.layer, args.trust)
+    options = dict(per_clip=args.per_clip, l2=args.l2)
+    settings = extraction_settings(
+        cfg, checkpoint, model, loader, pipeline, layer=args.layer, **options
+    )
+    result = write_features(args.out, model, loader, settings, **options)
+    if result is not None:  # in the first process
+        (num_videos, num_clips, dim), unreadable = result
+        clips = f'{num_videos * num_clips} frames or clips of ' if args.per_clip else ''
+        print(f'{args.out}: {clips}{num_videos} videos, {dim} dimensions')
+        if unreadable:
+            print(
+                f'{len(unreadable)} videos are left out; they are listed in '
+                f'{args.out}.unreadable.txt'
+            )
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == '__main__':

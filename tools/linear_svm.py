@@ -4,6 +4,7 @@ import argparse
 
 from mmssl_video.errors import one_line_errors
 from mmssl_video.evaluation import FeatureSet, linear_svm
+from mmssl_video.evaluation.classification import summary
 from mmssl_video.files import write_json
 
 DESCRIPTION = """\
@@ -11,7 +12,8 @@ Train a linear SVM on the features of one set of videos and measure its accuracy
 linear evaluation of VCLR and SeCo (LIBLINEAR -s 2 -c 1: L2-regularised squared hinge loss, primal,
 one class against the rest, raw features, no bias term).
 
-TRAIN and TEST are files of tools/extract_features.py, both labelled."""
+TRAIN and TEST are features of tools/extract_features.py, both labelled. If they are of clips, each
+clip of TRAIN is learned from, and the decision values of a video's clips in TEST are averaged."""
 EXAMPLE = """\
 example:
   python tools/linear_svm.py work_dirs/ucf101/train.npz work_dirs/ucf101/test.npz \\
@@ -25,8 +27,8 @@ def parse_args() -> argparse.Namespace:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('train', metavar='TRAIN.npz', help='features to train on')
-    parser.add_argument('test', metavar='TEST.npz', help='features to classify')
+    parser.add_argument('train', metavar='TRAIN', help='features to train on')
+    parser.add_argument('test', metavar='TEST', help='features to classify')
     parser.add_argument('--out', required=True, metavar='JSON', help='file for the result')
     parser.add_argument('--cost', type=float, default=1.0, help='C of the SVM (default: 1)')
     parser.add_argument(
@@ -40,19 +42,12 @@ def parse_args() -> argparse.Namespace:
 
 @one_line_errors
 def main() -> None:
-    """Load both files, evaluate, write and print."""
+    """Load both sets, evaluate, write and print."""
     args = parse_args()
     train, test = FeatureSet.load(args.train), FeatureSet.load(args.test)
     result = linear_svm(train, test, args.cost, l2_normalize=args.l2_normalize, bias=args.bias)
     write_json(args.out, result | {'arguments': vars(args)})
-    print(
-        f'linear SVM: {len(train)} training and {len(test)} test videos,'
-        f' {result["num_classes"]} classes, {train.dim} features'
-    )
-    for key, name in (('top1', 'top-1'), ('top5', 'top-5'), ('mean_class', 'mean class')):
-        if key in result:
-            print(f'  {name:<12}{result[key]:6.2f} %')
-    print(f'  {"chance":<12}{result["chance"]:6.2f} %\nwritten to {args.out}')
+    print(f'linear SVM: {summary(result)}\nwritten to {args.out}')
 
 
 if __name__ == '__main__':

@@ -1,23 +1,46 @@
-"""Video retrieval with extracted features: R@K of a frozen backbone."""
+"""Video retrieval with extracted features: R@K of a frozen backbone, and what it has found."""
 
 import argparse
+from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 
-from mmssl_video.errors import one_line_errors
-from mmssl_video.evaluation import FeatureSet, retrieval
+from mmssl_video.errors import UserError, one_line_errors
+from mmssl_video.evaluation import (
+    FeatureSet,
+    InvertedFile,
+    RetrievalResult,
+    nearest_neighbours,
+    neighbours_found,
+    retrieval,
+)
 from mmssl_video.files import write_json
+from mmssl_video.visualization import retrieval_sheets, save_sheet
+from mmssl_video.visualization.figures import class_name, picture_format, read_class_names
 
 DESCRIPTION = """\
 Search the gallery with every query video by cosine similarity. R@K is the percentage of queries
 with a video of their own class among the K nearest. Usual: the gallery is the training split, the
 queries are the test split.
 
-GALLERY and QUERY are files of tools/extract_features.py, both labelled."""
+GALLERY and QUERY are features of tools/extract_features.py, both labelled. Without labels nothing
+is measured, but --visualize still shows the neighbours.
+
+The search is exact, and needs little memory if GALLERY is a folder, which stays on disk. With very
+many queries in a gallery of a million, --index ivf is faster: it groups the gallery into lists and
+compares a query with the nearest lists only. It needs Faiss: pip install 'mmssl_video[faiss]'."""
 EXAMPLE = """\
-example:
+examples:
   python tools/retrieval.py work_dirs/ucf101/train.npz work_dirs/ucf101/test.npz \\
-      --topk 1 5 10 20 50 --out work_dirs/ucf101/retrieval.json"""
+      --topk 1 5 10 20 50 --out work_dirs/ucf101/retrieval.json
+
+  python tools/retrieval.py work_dirs/ucf101/train.npz work_dirs/ucf101/test.npz \\
+      --out work_dirs/ucf101/retrieval.json --visualize work_dirs/ucf101/retrieval.png \\
+      --gallery-root data/ucf101/videos --query-root data/ucf101/videos
+
+  python tools/retrieval.py work_dirs/k400/train work_dirs/k400/val --index ivf \\
+      --out work_dirs/k400/retrieval.json"""
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,8 +50,8 @@ def parse_args() -> argparse.Namespace:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('gallery', metavar='GALLERY.npz', help='features to search in')
-    parser.add_argument('query', metavar='QUERY.npz', help='features to search with')
+    parser.add_argument('gallery', metavar='GALLERY', help='features to search in')
+    parser.add_argument('query', metavar='QUERY', help='features to search with')
     parser.add_argument('--out', required=True, metavar='JSON', help='file for the result')
     parser.add_argument(
         '--topk',
@@ -42,30 +65,213 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='do not return a video that has the name of the query: for a set searched in itself',
     )
-    return parser.parse_args()
+    parser.add_argument(
+        '--per-class', action='store_true', help='print R@K of each class too; JSON has it always'
+    )
+    parser.add_argument(
+        '--class-names', metavar='FILE', help='names of the classes, one a line, from label 0 on'
+    )
+
+    sheet = parser.add_argument_group('picture of queries and their neighbours')
+    sheet.add_argument(
+        '--visualize',
+        metavar='PICTURE',
+        help='file to draw, .png, .pdf or .svg: right neighbours have a green frame, wrong ones a '
+        'red one',
+    )
+    sheet.add_argument(
+        '--gallery-root',
+        default='',
+        metavar='DIR',
+        help="folder that the gallery's names are relative to: videos, or folders of raw frames",
+    )
+    sheet.add_argument('--query-root', default='', metavar='DIR', help='the same of the queries')
+    sheet.add_argument(
+        '--num-sheets',
+        type=int,
+        default=6,
+        metavar='N',
+        help='queries to draw, spread over the classes (default 6)',
+    )
+    sheet.add_argument(
+        '--num-neighbours',
+        type=int,
+        default=5,
+        metavar='N',
+        help='neighbours to draw for each (default 5)',
+    )
+
+    index = parser.add_argument_group('large galleries')
+    index.add_argument(
+        '--index',
+        choices=('exact', 'ivf'),
+        default='exact',
+        help='compare with every video (exact, the default) or with some lists of them (ivf)',
+    )
+    index.add_argument(
+        '--nlist', type=int, help='lists (default the square root of the size of the gallery)'
+    )
+    index.add_argument(
+        '--code-size',
+        type=int,
+        metavar='BYTES',
+        help='memory for each video: that many principal components of 8 bits (default 256, or the '
+        'number of features if that is less)',
+    )
+    index.add_argument(
+        '--nprobe', type=int, help='lists to look into (default a 16th of them, at least 8)'
+    )
+    index.add_argument(
+        '--candidates',
+        type=int,
+        metavar='N',
+        help='videos that are compared again by their features (default 4 K, at least 200)',
+    )
+    index.add_argument(
+        '--check',
+        type=int,
+        default=100,
+        metavar='N',
+        help='queries that are searched exactly too, to tell how many of the true neighbours were '
+        'found (default 100, 0 for none)',
+    )
+    args = parser.parse_args()
+    if args.visualize:
+        picture_format(args.visualize)  # raises before the search
+    for option in ('num_sheets', 'num_neighbours'):
+        if getattr(args, option) < 1:
+            raise UserError(f'--{option.replace("_", "-")} {getattr(args, option)}: use 1 or more')
+    for option in ('nlist', 'code_size', 'nprobe', 'candidates'):
+        if args.index == 'exact' and getattr(args, option) is not None:
+            raise UserError(f'--{option.replace("_", "-")} is for --index ivf; add that')
+    return args
 
 
 @one_line_errors
 def main() -> None:
-    """Load both files, evaluate, write and print."""
+    """Load both sets, search, measure, write, draw and print."""
     args = parse_args()
     gallery, query = FeatureSet.load(args.gallery), FeatureSet.load(args.query)
-    result = retrieval(gallery, query, args.topk, leave_one_out=args.leave_one_out)
-    counts = {'num_gallery': len(gallery), 'num_query': len(query), 'dim': gallery.dim}
-    counts['num_query_without_match'] = result.num_without_match
-    write_json(
-        args.out, result.recall | {'chance': result.chance} | counts | {'arguments': vars(args)}
-    )
+    gallery.require_videos()
+    query.require_videos()
+    class_names = None
+    if args.class_names:
+        class_names = read_class_names(
+            args.class_names, max(gallery.labels.max(), query.labels.max())
+        )
+
+    index = None
+    search = partial(nearest_neighbours, gallery, description='Search')
+    if args.index == 'ivf':
+        index = InvertedFile(gallery, args.nlist, args.code_size, description='Index')
+        numbers = dict(num_probes=args.nprobe, num_candidates=args.candidates)
+        search = partial(index.nearest_neighbours, **numbers, description='Search')
+
+    content = {'num_gallery': len(gallery), 'num_query': len(query), 'dim': gallery.dim}
+    shown = args.num_neighbours if args.visualize else 0
+    if shown and min(gallery.labels.min(), query.labels.min()) < 0:
+        result = None
+        shown = min(shown, len(gallery) - args.leave_one_out)
+        indices, similarities = search(query, shown, leave_one_out=args.leave_one_out)
+    else:
+        result = retrieval(
+            gallery,
+            query,
+            args.topk,
+            leave_one_out=args.leave_one_out,
+            num_neighbours=shown,
+            search=search,
+        )
+        indices, similarities = result.indices, result.similarities
+        content |= result.recall | {'chance': result.chance}
+        content['num_query_without_match'] = result.num_without_match
+        content['per_class'] = {
+            label: ({'name': class_names[label]} if class_names else {}) | row
+            for label, row in result.per_class.items()
+        }
+    content['index'] = {'type': args.index}
+    if index:
+        num_probes, num_candidates = index.search_numbers(indices.shape[1], **numbers)
+        content['index'] |= asdict(index.plan)
+        content['index'] |= {'num_probes': num_probes, 'num_candidates': num_candidates}
+        if args.check > 0:
+            content['index']['neighbours_found'] = neighbours_found(
+                gallery,
+                query,
+                indices,
+                args.check,
+                leave_one_out=args.leave_one_out,
+                description='Check',
+            )
+    write_json(args.out, content | {'arguments': vars(args)})
+
     print(f'retrieval: {len(query)} queries in {len(gallery)} videos, {gallery.dim} features')
+    if index:
+        print_index(content['index'])
+    if result:
+        print_recall(result, class_names, args.per_class)
+    else:
+        print('note: no R@K, for not every video has a label')
+    shared = 0 if args.leave_one_out else np.isin(query.names, gallery.names).sum()
+    if shared:
+        print(f'note: {shared} queries are in the gallery by name; see --leave-one-out')
+    print(f'written to {args.out}')
+    if args.visualize:
+        draw(args, gallery, query, indices, similarities, class_names)
+
+
+def print_index(facts: dict) -> None:
+    code = f'{facts["code_size"]} bytes for a video, {facts["index_bytes"] / 2**20:.0f} MiB in all'
+    print(f'  looked into {facts["num_probes"]} of {facts["num_lists"]} lists; {code}')
+    found = facts.get('neighbours_found', {})
+    if found:
+        shares = ', '.join(f'{share:.1f} % of the first {k[1:]}' for k, share in found.items())
+        print(f'  true nearest neighbours found: {shares}')
+
+
+def print_recall(result: RetrievalResult, class_names: list[str] | None, per_class: bool) -> None:
     print(f'  {"":<8}{"found":>8}{"chance":>10}')
     for key, percent in result.recall.items():
         print(f'  {key:<8}{percent:6.2f} %{result.chance[key]:8.2f} %')
     if result.num_without_match:
         print(f'note: {result.num_without_match} queries have no video of their class to find')
-    shared = 0 if args.leave_one_out else np.isin(query.names, gallery.names).sum()
-    if shared:
-        print(f'note: {shared} queries are in the gallery by name; see --leave-one-out')
-    print(f'written to {args.out}')
+    if per_class:
+        names = [class_name(label, class_names) for label in result.per_class]
+        width = max(map(len, names))
+        print(f'  {"":<{width}} queries' + ''.join(f'{key:>8}' for key in result.recall))
+        for name, row in zip(names, result.per_class.values(), strict=True):
+            shares = ''.join(f'{row[key]:8.2f}' for key in result.recall)
+            print(f'  {name:<{width}}{row["num_query"]:8}{shares}')
+
+
+def draw(
+    args: argparse.Namespace,
+    gallery: FeatureSet,
+    query: FeatureSet,
+    indices: np.ndarray,
+    similarities: np.ndarray,
+    class_names: list[str] | None,
+) -> None:
+    sheets = retrieval_sheets(
+        gallery,
+        query,
+        indices,
+        similarities,
+        gallery_root=args.gallery_root,
+        query_root=args.query_root,
+        num_sheets=args.num_sheets,
+        num_neighbours=args.num_neighbours,
+        class_names=class_names,
+    )
+    save_sheet(args.visualize, sheets)
+    tiles = [tile for sheet in sheets for tile in (sheet.query, *sheet.neighbours)]
+    empty = [tile.name for tile in tiles if tile.image is None]
+    if empty:
+        print(
+            f'note: {len(empty)} of {len(tiles)} pictures are empty, {empty[0]} cannot be read; '
+            'see --gallery-root and --query-root'
+        )
+    print(f'{len(sheets)} queries are drawn in {args.visualize}')
 
 
 if __name__ == '__main__':

@@ -27,7 +27,7 @@ if [[ -n ${MMSSL_PYTHON:-} ]]; then
     if [[ ${1:-} != --which ]] &&
         ! problem=$(cd "$root" && "$MMSSL_PYTHON" -c 'import mmssl_video' 2>&1 >/dev/null); then
         fail "MMSSL_PYTHON=$MMSSL_PYTHON: ${problem##*$'\n'}" \
-            "(or all at once: $MMSSL_PYTHON -m pip install -e '${root}[lite]')"
+            "(or all at once: $MMSSL_PYTHON -m pip install -e '${root}[lite,look]')"
     fi
     command -v "$MMSSL_PYTHON"
     exit

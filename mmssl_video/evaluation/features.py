@@ -1,31 +1,36 @@
-"""Features on disk: one ``.npz`` per list of videos, the common ground of all evaluations."""
+"""Features on disk: a file or a folder per list of videos, the common ground of all evaluations."""
 
 import os
 import zipfile
 import zlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mmssl_video.errors import UserError
-from mmssl_video.files import atomic_path
+from mmssl_video.files import atomic_path, write_json
 
 KEYS = ('features', 'labels', 'names')
+CHUNK_VALUES = 2**22  # values of `features` that are held in memory at a time
 EXTRACT_AGAIN = 'write the file again with tools/extract_features.py'
 
 
 @dataclass
 class FeatureSet:
-    """One feature vector for each of N videos.
+    """One feature vector for each of N videos, or for each of N frames or clips of videos.
 
-    The arrays are checked and cast when the object is made, so every instance is sound.
+    The arrays are checked and cast when the object is made, so every instance is sound. Features
+    that are memory-mapped stay so: they are checked a part at a time and never cast.
 
     Args:
-        features (np.ndarray): float32 [N, D], finite, N and D at least 1. Not normalised.
+        features (np.ndarray): float32 [N, D], finite, N and D at least 1.
         labels (np.ndarray): int64 [N], class numbers from 0; -1 where unknown.
         names (np.ndarray): unicode [N], the video's path as its list has it.
-        source (str): What error messages call this set; the path for a loaded file. Not saved.
+        source (str): What error messages call this set; the path for a loaded one. Not saved.
+        clips (np.ndarray, optional): int64 [N], number of the frame or clip in its video, from 0;
+            ``None`` where a row is a whole video.
 
     Raises:
         UserError: If an array has the wrong kind, shape or length, or a feature is not finite.
@@ -35,14 +40,18 @@ class FeatureSet:
     labels: np.ndarray
     names: np.ndarray
     source: str = 'feature set'
+    clips: np.ndarray | None = None
 
     def __post_init__(self) -> None:  # noqa: D105
         for key, kinds, wanted, dtype in (
             ('features', 'fiu', 'floating-point numbers', np.float32),
             ('labels', 'iu', 'integers (-1 for unknown)', np.int64),
             ('names', 'U', 'unicode strings', np.str_),
+            ('clips', 'iu', 'integers', np.int64),
         ):
-            array = np.asarray(getattr(self, key))
+            if key == 'clips' and self.clips is None:
+                continue
+            array = np.asanyarray(getattr(self, key))  # which leaves a memory map one
             ndim = 2 if key == 'features' else 1
             if array.ndim != ndim:
                 shape = '[N, D]' if ndim == 2 else '[N]'
@@ -51,50 +60,79 @@ class FeatureSet:
                 self._fail(f"'{key}' is empty, shape {list(array.shape)}")
             if array.dtype.kind not in kinds:
                 self._fail(f"'{key}' holds {array.dtype} instead of {wanted}")
+            if key == 'features' and isinstance(array, np.memmap) and array.dtype != dtype:
+                self._fail(f"'{key}' holds {array.dtype} instead of float32")
             with np.errstate(over='ignore'):  # an overflow to infinity is reported below
                 setattr(self, key, array.astype(dtype, copy=False))
 
-        lengths = {key: len(getattr(self, key)) for key in KEYS}
+        lengths = {key: len(array) for key, array in self._arrays().items()}
         if len(set(lengths.values())) > 1:
             counts = ', '.join(f"'{key}' {length}" for key, length in lengths.items())
             self._fail(f'arrays differ in length: {counts}')
-        finite = np.isfinite(self.features).all(axis=1)
-        if not finite.all():
+        rows = max(1, CHUNK_VALUES // self.dim)
+        bad = [
+            start + np.flatnonzero(~np.isfinite(self.features[start : start + rows]).all(axis=1))
+            for start in range(0, len(self), rows)
+        ]
+        if num_bad := sum(map(len, bad)):
             self._fail(
-                f"'features' has {np.sum(~finite)} of {len(finite)} rows with values that are not"
-                f' finite, the first is {self.names[np.argmin(finite)]}',
+                f"'features' has {num_bad} of {len(self)} rows with values that are not finite,"
+                f' the first is {self.names[np.concatenate(bad)[0]]}',
                 'check that video and the checkpoint, then extract again',
             )
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        keys = KEYS if self.clips is None else (*KEYS, 'clips')
+        return {key: getattr(self, key) for key in keys}
 
     def _fail(self, problem: str, remedy: str = EXTRACT_AGAIN) -> None:
         raise UserError(f'{self.source}: {problem}; {remedy}')
 
     def __len__(self) -> int:
-        """Return the number of videos N."""
+        """Return the number of rows N."""
         return len(self.features)
 
     @property
     def dim(self) -> int:
-        """The number of features D of one video."""
+        """The number of features D in a row."""
         return self.features.shape[1]
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Write ``features``, ``labels`` and ``names`` to an ``.npz`` file, atomically.
+    def save(self, path: str | os.PathLike, settings: dict | None = None) -> None:
+        """Write the arrays to one ``.npz`` file, or each to a ``.npy`` file in a folder.
+
+        A file is written atomically. ``features.npy`` of a folder comes last: where it is, all is.
 
         Args:
-            path: The file, written under exactly this name.
+            path: A name that ends in ``.npz``, or any other name for a folder, which may exist.
+            settings: What the features are of; goes to ``settings.json`` in the folder.
+
+        Raises:
+            UserError: If ``path`` cannot be written.
         """
-        with atomic_path(path) as temporary, open(temporary, 'wb') as file:
-            np.savez(file, features=self.features, labels=self.labels, names=self.names)
+        path = Path(path)
+        arrays = self._arrays()
+        if path.suffix == '.npz':
+            with atomic_path(path) as temporary, open(temporary, 'wb') as file:
+                np.savez(file, **arrays)
+            return
+        if path.is_dir():
+            for name in ('features.npy', 'clips.npy', 'settings.json'):
+                (path / name).unlink(missing_ok=True)
+        if settings is not None:
+            write_json(path / 'settings.json', settings)
+        for key in reversed(arrays):
+            with atomic_path(path / f'{key}.npy') as temporary, open(temporary, 'wb') as file:
+                np.save(file, arrays[key])
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> 'FeatureSet':
-        """Read a file that :meth:`save` wrote, or one made elsewhere with the same three arrays.
+        """Read what :meth:`save` wrote, or what was made elsewhere with the same arrays.
 
-        Pickled objects are never loaded, so a file from an untrusted source runs no code.
+        ``features`` of a folder are memory-mapped, read-only. Pickled objects are never loaded, so
+        a file from an untrusted source runs no code.
 
         Args:
-            path: The ``.npz`` file.
+            path: The ``.npz`` file or the folder.
 
         Returns:
             FeatureSet: Its content, with ``source`` set to the path.
@@ -104,20 +142,28 @@ class FeatureSet:
                 one that :class:`FeatureSet` refuses.
         """
         path = Path(path)
-        if not path.is_file():
-            raise UserError(f'{path}: no such file; make it with tools/extract_features.py')
-        if not zipfile.is_zipfile(path):
-            raise UserError(f'{path}: not an .npz file, or cut short; {EXTRACT_AGAIN}')
         arrays = {}
         try:
-            with np.load(path, allow_pickle=False) as file:
-                for key in KEYS:
-                    if key not in file:
-                        found = ', '.join(file.files) or 'nothing'
+            if path.is_dir():
+                opened = nullcontext({file.stem: file for file in sorted(path.glob('*.npy'))})
+            elif not path.is_file():
+                raise UserError(f'{path}: no such file; make it with tools/extract_features.py')
+            elif not zipfile.is_zipfile(path):
+                raise UserError(f'{path}: not an .npz file, or cut short; {EXTRACT_AGAIN}')
+            else:
+                opened = np.load(path, allow_pickle=False)
+            with opened as stored:
+                for key in (*KEYS, 'clips'):
+                    if key in stored:
+                        arrays[key] = stored[key]
+                        if isinstance(arrays[key], Path):
+                            mode = 'r' if key == 'features' else None
+                            arrays[key] = np.load(arrays[key], mmap_mode=mode, allow_pickle=False)
+                    elif key in KEYS:
+                        found = ', '.join(stored) or 'nothing'
                         raise UserError(
                             f"{path}: lacks the array '{key}' (it holds {found}); {EXTRACT_AGAIN}"
                         )
-                    arrays[key] = file[key]
         except UserError:
             raise
         except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -138,6 +184,22 @@ class FeatureSet:
                 f"'labels' of {unknown.sum()} of {len(self)} videos are unknown (-1), the first"
                 f' is {self.names[np.argmax(unknown)]}',
                 'give every line of the annotation list a label and extract again',
+            )
+
+    def require_videos(self) -> None:
+        """Check that a row is a whole video.
+
+        A search would find other clips of the query's own video and count them as videos. A
+        classifier may learn from clips, and averages its scores over those of a test video.
+
+        Raises:
+            UserError: If a row is a frame or clip.
+        """
+        if self.clips is not None:
+            self._fail(
+                "a row is a frame or clip (it has the array 'clips'), but neighbours are searched"
+                ' among whole videos',
+                'extract again without --per-clip',
             )
 
     def require_same_dim(self, other: 'FeatureSet') -> None:

@@ -23,8 +23,9 @@ def knn_accuracy(
     than five classes count for ``top5``.
 
     Args:
-        gallery: Videos that vote, all labelled.
-        query: Videos to classify, all labelled. A class that the gallery lacks is never hit.
+        gallery: Videos that vote, a row for each, all labelled.
+        query: Videos to classify, a row for each, all labelled. A class that the gallery lacks is
+            never hit.
         k: Neighbours per query, from 1 to the size of the gallery; Wu et al. take 200 of ImageNet.
         temperature: :math:`\tau`, above 0; theirs is 0.07.
         leave_one_out: No gallery video that has the query's name votes, so that a set can be
@@ -36,8 +37,8 @@ def knn_accuracy(
         ``temperature`` and the numbers ``num_gallery``, ``num_query``, ``num_classes``, ``dim``.
 
     Raises:
-        UserError: If labels are missing, D differs, ``k`` is out of range for some query, or the
-            temperature is not positive.
+        UserError: If labels are missing, rows are clips, D differs, ``k`` is out of range for some
+            query, or the temperature is not positive.
     """
     if not (np.isfinite(temperature) and temperature > 0):
         raise UserError(

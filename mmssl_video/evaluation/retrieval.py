@@ -5,12 +5,14 @@ videos of the gallery. Usual: queries from the test split, gallery from the trai
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 from scipy.stats import hypergeom
-from sklearn.preprocessing import normalize
 
 from mmssl_video.errors import UserError
 
@@ -19,6 +21,7 @@ from .features import FeatureSet
 TOPKS = (1, 5, 10, 20, 50)
 STEPS = 2**30  # finer than float32 features carry, far coarser than float64 rounding
 ROW_BITS = 0xFFFFFFFF
+NO_KEY = np.iinfo(np.int64).min  # sorts after every key; its similarity would be -2
 
 
 @dataclass
@@ -28,6 +31,8 @@ class RetrievalResult:
     Attributes:
         recall (dict[str, float]): ``R@K`` in percent for each K, rounded to 2 decimals.
         chance (dict[str, float]): The expected ``R@K`` of a random order of the same gallery.
+        per_class (dict[int, dict[str, float]]): For each label of the queries, in ascending
+            order, its ``R@K`` and ``num_query``.
         indices (np.ndarray): int64 [num_query, K_max], gallery rows, nearest first.
         similarities (np.ndarray): float32 [num_query, K_max], their cosines in [-1, 1].
         num_without_match (int): Queries whose class the gallery lacks; they count as misses.
@@ -35,6 +40,7 @@ class RetrievalResult:
 
     recall: dict[str, float]
     chance: dict[str, float]
+    per_class: dict[int, dict[str, float]]
     indices: np.ndarray
     similarities: np.ndarray
     num_without_match: int
@@ -46,21 +52,28 @@ def retrieval(
     topks: Sequence[int] | None = None,
     *,
     leave_one_out: bool = False,
+    num_neighbours: int = 0,
+    search: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> RetrievalResult:
     """Measure R@K of ``query`` in ``gallery``.
 
     Args:
-        gallery: Videos to find, all labelled.
-        query: Videos to search with, all labelled.
+        gallery: Videos to find, a row for each, all labelled.
+        query: Videos to search with, a row for each, all labelled.
         topks: The K to measure. None takes those of 1, 5, 10, 20, 50 that the gallery can fill.
         leave_one_out: Never return a gallery video that has the query's name, so that a set can
             be searched in itself.
+        num_neighbours: Neighbours to return if more than the largest K, as far as there are any.
+        search: What finds the neighbours, called as ``search(query, k, leave_one_out=...)``, e.g.
+            that of an :class:`~mmssl_video.evaluation.InvertedFile` of ``gallery``; None for
+            :func:`nearest_neighbours`.
 
     Returns:
         RetrievalResult: Percentages and the neighbours themselves.
 
     Raises:
-        UserError: If labels are missing, D differs, or a K is not in [1, size of the gallery].
+        UserError: If labels are missing, rows are clips, D differs, or a K is not in [1, size of
+            the gallery].
     """
     gallery.require_labels()
     query.require_labels()
@@ -80,21 +93,34 @@ def retrieval(
     topks = sorted(set(topks))
     if not topks or topks[0] < 1:
         raise UserError(f'R@K is asked for K = {topks}; name one K or more, each at least 1')
-    indices, similarities = nearest_neighbours(
-        gallery, query, topks[-1], leave_one_out=leave_one_out
-    )
+    k = max(topks[-1], min(num_neighbours, num_candidates.min()))
+    search = search or partial(nearest_neighbours, gallery)
+    indices, similarities = search(query, k, leave_one_out=leave_one_out)
 
     class_sizes = Counter(gallery.labels.tolist())
     num_matches = np.array([class_sizes[label] for label in query.labels.tolist()])
     num_matches -= withheld_match
+    # Few pairs differ, and SciPy takes them one by one.
+    pairs, counts = np.unique([num_candidates, num_matches], axis=1, return_counts=True)
     hits = gallery.labels[indices] == query.labels[:, None]
-    recall, chance = {}, {}
+    found = {f'R@{k}': hits[:, :k].any(axis=1) for k in topks}
+    chance = {}
     for k in topks:
-        recall[f'R@{k}'] = round(100 * float(hits[:, :k].any(axis=1).mean()), 2)
         # K draws without replacement: P(at least one match) = 1 - C(N - n, K) / C(N, K).
-        found = hypergeom.sf(0, num_candidates, num_matches, k)
-        chance[f'R@{k}'] = round(100 * float(found.mean()), 2)
-    return RetrievalResult(recall, chance, indices, similarities, int(np.sum(num_matches == 0)))
+        guessed = hypergeom.sf(0, *pairs, k)
+        chance[f'R@{k}'] = round(100 * float(np.average(guessed, weights=counts)), 2)
+    per_class = {}
+    for label in np.unique(query.labels).tolist():
+        of_class = query.labels == label
+        shares = _percent({key: hit[of_class] for key, hit in found.items()})
+        per_class[label] = shares | {'num_query': int(of_class.sum())}
+    return RetrievalResult(
+        _percent(found), chance, per_class, indices, similarities, int(np.sum(num_matches == 0))
+    )
+
+
+def _percent(hits: dict[str, np.ndarray]) -> dict[str, float]:
+    return {key: round(100 * float(hit.mean()), 2) for key, hit in hits.items()}
 
 
 def nearest_neighbours(
@@ -103,72 +129,122 @@ def nearest_neighbours(
     k: int,
     *,
     leave_one_out: bool = False,
-    query_chunk: int = 1024,
-    gallery_chunk: int = 8192,
+    query_chunk: int = 512,
+    gallery_chunk: int = 2048,
+    description: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find each query's ``k`` nearest gallery videos by cosine similarity; labels are not read.
 
     Exact, and the same on every run: similarities are summed in float64 and compared in steps of
     1e-9, so that equal ones tie, and of a tie the earlier gallery row comes first. A feature that
-    is all zero has similarity 0 to everything. Memory is that of one
-    ``[query_chunk, gallery_chunk]`` block and its two slices of the features.
+    is all zero has similarity 0 to everything.
+
+    The gallery is read once, from front to back. Memory beyond the result is that of a block
+    float64 [query_chunk, gallery_chunk] and its two slices of the features, whatever N is, so
+    that both sets may lie on disk.
 
     Args:
-        gallery: Videos to find.
-        query: Videos to search with.
+        gallery: Videos to find, a row for each.
+        query: Videos to search with, a row for each.
         k: Neighbours per query, from 1 to the size of the gallery.
         leave_one_out: Never return a gallery video that has the query's name.
         query_chunk: Queries compared at once.
         gallery_chunk: Gallery videos compared at once.
+        description: Label of a progress bar, shown on a terminal only; None for no bar.
 
     Returns:
         tuple: ``indices`` int64 [num_query, k], gallery rows, nearest first, and
         ``similarities`` float32 [num_query, k] in [-1, 1].
 
     Raises:
-        UserError: If D differs or the gallery has fewer than ``k`` videos for some query.
+        UserError: If rows are clips, D differs, or the gallery has fewer than ``k`` videos for some
+            query.
     """
-    gallery.require_same_dim(query)
-    _, name_ids = np.unique(np.concatenate([gallery.names, query.names]), return_inverse=True)
-    gallery_ids, query_ids = np.split(name_ids, [len(gallery)])
-    num_candidates = len(gallery)
-    if leave_one_out:
-        num_candidates -= np.bincount(gallery_ids, minlength=name_ids.max() + 1)[query_ids].max()
-    if not 1 <= k <= num_candidates:
-        aside = ' besides the query itself' if leave_one_out else ''
-        raise UserError(
-            f'cannot find {k} neighbours in {gallery.source}, it has {num_candidates}'
-            f' videos{aside}; use a smaller K or a larger gallery'
-        )
-
-    keys = np.empty((len(query), k), dtype=np.int64)
-    for top in range(0, len(query), query_chunk):
-        rows = slice(top, top + query_chunk)
-        queries = normalize(query.features[rows].astype(np.float64))
-        best = np.empty((len(queries), 0), dtype=np.int64)
-        for left in range(0, len(gallery), gallery_chunk):
-            columns = slice(left, left + gallery_chunk)
-            block = queries @ normalize(gallery.features[columns].astype(np.float64)).T
+    gallery_ids, query_ids, _ = check_search(gallery, query, k, leave_one_out)
+    best = np.full((len(query), k), NO_KEY)
+    for left in show_progress(range(0, len(gallery), gallery_chunk), description):
+        columns = slice(left, left + gallery_chunk)
+        candidates = unit_rows(gallery.features[columns])
+        for top in range(0, len(query), query_chunk):
+            rows = slice(top, top + query_chunk)
+            block = unit_rows(query.features[rows]) @ candidates.T
             if leave_one_out:
                 block[query_ids[rows, None] == gallery_ids[columns]] = -2  # below any
-            best = np.concatenate([best, _sort_keys(block, left)], axis=1)
-            kth = max(0, best.shape[1] - k)
-            best = np.partition(best, kth, axis=1)[:, kth:]
-        keys[rows] = -np.sort(-best, axis=1)
-    return _unpack(keys)
+            best[rows] = _merge(best[rows], block, left)
+    return unpack(-np.sort(-best, axis=1))
 
 
-def _sort_keys(similarities: np.ndarray, first_row: int) -> np.ndarray:
-    """Pack similarity and gallery row into one integer that sorts by both.
+def check_search(
+    gallery: FeatureSet, query: FeatureSet, k: int, leave_one_out: bool
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Check that rows are videos and that ``k`` neighbours exist.
+
+    Returns:
+        tuple: Integers int64 [num_gallery] and [num_query] that are equal where the names are,
+        and the largest number of gallery videos that have one query's name. Without
+        ``leave_one_out`` they are empty and 0.
+
+    Raises:
+        UserError: If rows are clips, D differs, or the gallery has fewer than ``k`` videos for some
+            query.
+    """
+    gallery.require_videos()
+    query.require_videos()
+    gallery.require_same_dim(query)
+    gallery_ids = query_ids = np.empty(0, np.int64)
+    num_own = 0
+    if leave_one_out:
+        _, name_ids = np.unique(np.concatenate([gallery.names, query.names]), return_inverse=True)
+        gallery_ids, query_ids = np.split(name_ids, [len(gallery)])
+        num_own = np.bincount(gallery_ids, minlength=name_ids.max() + 1)[query_ids].max()
+    if not 1 <= k <= len(gallery) - num_own:
+        aside = ' besides the query itself' if leave_one_out else ''
+        raise UserError(
+            f'cannot find {k} neighbours in {gallery.source}, it has {len(gallery) - num_own}'
+            f' videos{aside}; use a smaller K or a larger gallery'
+        )
+    return gallery_ids, query_ids, int(num_own)
+
+
+def unit_rows(features: np.ndarray) -> np.ndarray:
+    """Scale rows to length 1, in float64 [N, D]; rows of zeros stay."""
+    rows = features.astype(np.float64)
+    length = np.sqrt(np.einsum('nd,nd->n', rows, rows))
+    rows /= np.where(length > 0, length, 1)[:, None]
+    return rows
+
+
+def show_progress(steps: Sequence, description: str | None) -> Iterable:
+    """Go through ``steps`` under a progress bar on a terminal; none if it has no label."""
+    console = Console(stderr=True)
+    hidden = description is None or not console.is_terminal
+    return track(steps, description or '', console=console, disable=hidden)
+
+
+def _merge(best: np.ndarray, block: np.ndarray, first_row: int) -> np.ndarray:
+    """Keep the k largest of ``best`` [n, k], keys of earlier rows, and of a block [n, m]."""
+    k = best.shape[1]
+    # Only what beats the k-th so far is sorted; a tie with it does not, its row comes later.
+    kth = (best.min(axis=1) >> 32) / STEPS
+    rows, columns = np.nonzero(block > kth[:, None])
+    counts = np.bincount(rows, minlength=len(best))
+    keys = np.full((len(best), k + counts.max()), NO_KEY)
+    keys[:, :k] = best
+    place = k + np.arange(len(rows)) - (np.cumsum(counts) - counts)[rows]
+    keys[rows, place] = sort_keys(block[rows, columns], first_row + columns)
+    return np.partition(keys, counts.max(), axis=1)[:, counts.max() :]
+
+
+def sort_keys(similarities: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Pack similarity and gallery row into one integer int64 that sorts by both.
 
     The upper 32 bits hold the similarity in steps of 1 / STEPS, the lower ones the row, counted
     downwards. All keys of a query differ, hence any partial sort of them has one result only.
     """
     steps = np.rint(similarities * STEPS).astype(np.int64)
-    row = first_row + np.arange(similarities.shape[1], dtype=np.int64)
-    return (steps << 32) | (ROW_BITS - row)
+    return (steps << 32) | (ROW_BITS - rows)
 
 
-def _unpack(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Take gallery rows and similarities out of the keys of :func:`_sort_keys`."""
+def unpack(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Take gallery rows and similarities out of the keys of :func:`sort_keys`."""
     return ROW_BITS - (keys & ROW_BITS), ((keys >> 32) / STEPS).astype(np.float32)

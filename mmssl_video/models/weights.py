@@ -1,29 +1,158 @@
-"""Weights of other projects in the key layout of ours, mapped by name.
+"""Weights of other projects in the key layout of ours, and ours in theirs, mapped by name.
 
-Every ResNet below has torchvision's names inside (``layer1.0.conv1.weight``, ``layer1.0.bn1.bias``,
-``layer1.0.downsample.0.weight``); MMAction2 calls these ``layer1.0.conv1.conv.weight``,
-``layer1.0.conv1.bn.bias`` and ``layer1.0.downsample.conv.weight``.
+MMAction2, and so we, call the parts of a ResNet ``layer1.0.conv1.conv.weight``,
+``layer1.0.conv1.bn.bias`` and ``layer1.0.downsample.conv.weight``. The others:
 
-=========== =============================================== ==================================
-format      told by                                         becomes
-=========== =============================================== ==================================
-torchvision ``conv1.weight``; ``fc`` is the classifier      ``backbone``
-mocov2      ``module.encoder_q.conv1.weight``               ``backbone``; its MLP every head
-vclr        ``fc_inter.0.weight`` (the authors' release)    ``backbone`` and each head its own
-=========== =============================================== ==================================
+=========== ========================================== ===================================== ======
+layout      a name                                     becomes                               back
+=========== ========================================== ===================================== ======
+torchvision ``layer1.0.bn1.bias``; ``fc`` classifies   ``backbone``                          yes
+mocov2      ``module.encoder_q.layer1.0.bn1.bias``     ``backbone``; its MLP every head      yes
+slowfast    ``s2.pathway0_res0.branch2.a_bn.bias``     ``backbone``: a ``ResNet3dSlowOnly``, yes
+                                                       or a ``ResNet3dSlowFast``
+vclr        ``fc_inter.0.weight`` (the authors' code)  ``backbone`` and each head its own    no
+=========== ========================================== ===================================== ======
+
+SlowFast (https://github.com/facebookresearch/SlowFast) saves its self-supervised models, the ρ
+family, under ``backbone.``. Its Slow networks have the stride in the 3×3 convolution as ours have
+(``RESNET.STRIDE_1X1`` is false). For its two pathways set ``lateral_norm=True`` and
+``fusion_kernel``, 7 for 8×8 models and 5 for 4×16, of ``ResNet3dSlowFast.slow_pathway``.
+
+Its networks were trained on frames of mean 0.45 and standard deviation 0.225 (``DATA.MEAN``,
+``DATA.STD``, pixels in [0, 1]), where MMAction2's configs and ours have ImageNet's: a run that
+starts from one of them needs :data:`SLOWFAST_PIXELS`.
 """
 
 import re
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
+from functools import cache
 
-from torch import Tensor
+import torch
+from mmaction.models import ResNet, ResNet3dSlowFast
+from torch import Tensor, nn
 
 from mmssl_video.errors import UserError
 
+# The backbones that a checkpoint of ours holds.
+BRANCHES = {'online': 'backbone.', 'target': 'target_backbone.module.'}
+MLP = ('0.weight', '0.bias', '2.weight', '2.bias')
 VCLR_HEADS = {'fc_inter': 'inter', 'fc_intra': 'intra', 'fc_tsn': 'video', 'fc_order': 'order'}
-# What a checkpoint holds beside the network that is trained: MoCo's target network and queue, and
-# torchvision's classifier.
-NOT_NEEDED = re.compile(r'encoder_k\..*|queue(_ptr)?|fc\.(weight|bias)')
+SLOWFAST_PIXELS = (
+    '--cfg-options model.data_preprocessor.mean="[114.75,114.75,114.75]" '
+    'model.data_preprocessor.std="[57.375,57.375,57.375]"'
+)
+"""Options of a run that starts from SlowFast's weights: 0.45 · 255 and 0.225 · 255."""
+
+# By format, what a checkpoint holds beside the network that is trained: classifiers, target
+# networks, queues.
+NOT_NEEDED = {
+    'torchvision': r'fc\.(weight|bias)',
+    'mocov2': r'encoder_k\..*|queue(_ptr)?',
+    'vclr': r'fc\.(weight|bias)',
+    'slowfast': (
+        r'((backbone\.)?head|backbone_hist|knn_mem|memory|swav_prototypes)\..*'
+        r'|queue_(x|swav)|ptr|iter'
+    ),
+}
+
+
+def plain_name(key: str) -> str:
+    """The name in a backbone without the ``net`` of what MMAction2's TSM and its pooling wrap.
+
+    They wrap a stage (``layer2.net.0``), a block (``layer1.0.net``) or a block's convolution
+    (``layer1.0.conv1.conv.net``). Any other ``net`` is a part of the name.
+    """
+    if not re.match(r'(layer|stage)\d\.', key):
+        return key
+    return re.sub(r'\b((?:layer|stage)\d|\d+|conv)\.net(?=\.)', r'\1', key)
+
+
+def is_needed(key: str) -> bool:
+    """Whether a tensor has to be there: all but the counters of batch normalisation."""
+    return not key.endswith('.num_batches_tracked')
+
+
+def tensors_of(checkpoint: dict) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, without the ``module.`` of data parallelism."""
+    containers = ('state_dict', 'model', 'model_state')
+    state = next((checkpoint[key] for key in containers if key in checkpoint), checkpoint)
+    return {
+        key.removeprefix('module.'): value
+        for key, value in state.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def select_backbone(checkpoint: dict, branch: str = 'online') -> dict[str, Tensor]:
+    """Take the backbone out of a checkpoint of ours or of an MMAction2 recognizer.
+
+    Args:
+        checkpoint: As MMEngine's Runner writes it, or a state dict.
+        branch: ``'online'`` or ``'target'``, the momentum copy.
+
+    Returns:
+        Its tensors, named as in the backbone itself; TSM's as without the shift.
+
+    Raises:
+        UserError: If there is no such branch.
+    """
+    remedy = 'take another branch, or a checkpoint of tools/train.py'
+    return _select(tensors_of(checkpoint), BRANCHES[branch], remedy)
+
+
+def fit_tensors(
+    checkpoint: dict, module: nn.Module, prefix: str, path: str, remedy: str
+) -> dict[str, Tensor]:
+    """Give the tensors of one module of a checkpoint the names that they have in the module.
+
+    Names are compared as :func:`plain_name` gives them, so weights go from plain networks into TSM
+    and back.
+
+    Args:
+        checkpoint: As MMEngine's Runner writes it, or a state dict.
+        module: The module that the tensors are for.
+        prefix: What its names begin with in the checkpoint, ``'backbone.'``.
+        path: The checkpoint's file, for messages.
+        remedy: What to do where it does not fit, for messages.
+
+    Returns:
+        For every tensor of the module's state dict; of the counters of batch normalisation, which
+        no result depends on, those that the checkpoint has.
+
+    Raises:
+        UserError: If one is missing, has another shape, or has no place in the module.
+    """
+    try:
+        given = _select(tensors_of(checkpoint), prefix, remedy)
+    except UserError as error:
+        raise UserError(f'{path}: {error}') from None
+    wanted = module.state_dict()
+    plain = {key: plain_name(key) for key in wanted}
+    fitted = {key: given[plain[key]] for key in wanted if plain[key] in given}
+    missing = [key for key in wanted if key not in fitted and is_needed(key)]
+    misshapen = [
+        f'{key} {list(value.shape)} instead of {list(wanted[key].shape)}'
+        for key, value in fitted.items()
+        if value.shape != wanted[key].shape
+    ]
+    unknown = sorted(given.keys() - plain.values())
+    problems = [
+        f'{len(keys)} {what} ({prefix}{f", {prefix}".join(keys[:2])}'
+        f'{", …" if len(keys) > 2 else ""})'
+        for what, keys in (
+            ('missing', missing),
+            ('of another shape', misshapen),
+            ('unknown', unknown),
+        )
+        if keys
+    ]
+    if problems:
+        raise UserError(
+            f'{path}: its {prefix[:-1]} does not fit the {type(module).__name__} of the config, '
+            f'of the tensors are {"; ".join(problems)}: {remedy}'
+        )
+    return fitted
 
 
 def detect_format(state: dict[str, Tensor]) -> str:
@@ -35,67 +164,209 @@ def detect_format(state: dict[str, Tensor]) -> str:
     Raises:
         UserError: If it is none of the known formats.
     """
-    if 'encoder_q.conv1.weight' in state:
+    if any(key.startswith('encoder_q.') for key in state):
         return 'mocov2'
-    if 'conv1.weight' in state:
-        return 'vclr' if 'fc_inter.0.weight' in state else 'torchvision'
+    if any(re.match(r'(backbone\.)?s1\.pathway0_stem\.', key) for key in state):
+        return 'slowfast'
+    if not state.keys().isdisjoint(_their_names('torchvision', two_pathways=False)):
+        return 'vclr' if any(key.split('.')[0] in VCLR_HEADS for key in state) else 'torchvision'
     raise UserError(
-        'no ResNet of torchvision, MoCo v2 or VCLR is in it (looked for conv1.weight and '
-        f'encoder_q.conv1.weight, found {", ".join(list(state)[:3])}, …)'
+        'no ResNet of torchvision, MoCo v2, VCLR or SlowFast is in it (looked for names such as '
+        f'conv1.weight and s1.pathway0_stem.conv.weight, found {", ".join(list(state)[:3])}, …)'
     )
 
 
-def rename_resnet_key(key: str) -> str | None:
-    """Turn torchvision's name of a ResNet parameter into MMAction2's; ``None`` if it is none."""
-    if match := re.fullmatch(r'(layer\d+\.\d+\.)?(conv|bn)(\d)\.(\w+)', key):
-        block, kind, number, name = match.groups(default='')
-        return f'{block}conv{number}.{kind}.{name}'
-    if match := re.fullmatch(r'(layer\d+\.\d+)\.downsample\.([01])\.(\w+)', key):
-        block, index, name = match.groups()
-        return f'{block}.downsample.{("conv", "bn")[int(index)]}.{name}'
-    return None
-
-
 def convert_weights(
-    checkpoint: dict, heads: Iterable[str] = ('inter', 'intra', 'video', 'order')
+    checkpoint: dict,
+    heads: Iterable[str] = ('inter', 'intra', 'video', 'order'),
+    allow_missing: bool = False,
+    allow_unknown: bool = False,
 ) -> dict[str, Tensor]:
-    """Convert a checkpoint to the keys of :class:`SSLRecognizer`.
+    """Convert a checkpoint of another project to the keys of :class:`SSLRecognizer`.
 
     The target network needs no keys: it starts from what the online network is given.
 
+    The names that are there tell the depth: it is that of the smallest ResNet that has them all.
+    What this ResNet has besides is missing, all but ``num_batches_tracked``, which old files lack
+    and no result depends on.
+
     Args:
-        checkpoint: A state dict, or one under ``state_dict`` (MoCo) or ``model`` (VCLR).
+        checkpoint: A state dict, or one under ``state_dict`` (MoCo), ``model`` (VCLR) or
+            ``model_state`` (SlowFast).
         heads: Names of the heads that a MoCo v2 MLP initialises; all have its shape
             (VCLR, App. A.1).
+        allow_missing: Whether to warn, and not raise, where keys are missing.
+        allow_unknown: Whether to warn, and leave them out, where keys are unknown.
 
     Returns:
         Tensors under ``backbone.…`` and ``heads.<name>.projector.…``.
 
     Raises:
-        UserError: If the format or a key is unknown.
+        UserError: If the format or a key is unknown, or one is missing.
     """
-    state = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
-    state = {key.removeprefix('module.'): value for key, value in state.items()}
+    state = tensors_of(checkpoint)
     source = detect_format(state)
-    converted, unknown = {}, []
+    layout = 'slowfast' if source == 'slowfast' else 'torchvision'
+    of_backbone = _their_names(layout, any('.pathway1_' in key for key in state))
+    of_heads: dict[str, list[str]] = {}
+    if source == 'mocov2':
+        of_heads = {
+            f'fc.{key}': [f'{name}.projector.layers.{key}' for name in heads] for key in MLP
+        }
+    if source == 'vclr':
+        for module, name in VCLR_HEADS.items():
+            of_heads |= {f'{module}.{key}': [f'{name}.projector.layers.{key}'] for key in MLP}
+        for key in ('weight', 'bias'):
+            of_heads[f'fc_order_classifier.{key}'] = [f'order.classifier.{key}']
+
+    prefix = {'mocov2': 'encoder_q.', 'slowfast': 'backbone.'}.get(source, '')
+    if not any(key.startswith(prefix) for key in state):
+        prefix = ''  # a supervised network of SlowFast
+    converted: dict[str, Tensor] = {}
+    found, unknown = set(), []
     for full_key, value in state.items():
-        key = full_key.removeprefix('encoder_q.')
-        renamed = rename_resnet_key(key)
-        module, _, rest = key.partition('.')
-        if renamed is not None:
-            converted[f'backbone.{renamed}'] = value
-        elif source == 'mocov2' and re.fullmatch(r'fc\.[02]\.(weight|bias)', key):
-            for head in heads:
-                converted[f'heads.{head}.projector.layers.{rest}'] = value
-        elif source == 'vclr' and module in VCLR_HEADS:
-            converted[f'heads.{VCLR_HEADS[module]}.projector.layers.{rest}'] = value
-        elif source == 'vclr' and module == 'fc_order_classifier':
-            converted[f'heads.order.classifier.{rest}'] = value
-        elif not NOT_NEEDED.fullmatch(key):
+        key = full_key.removeprefix(prefix)
+        if full_key.startswith(prefix) and key in of_backbone:
+            converted[f'backbone.{of_backbone[key]}'] = value
+            found.add(key)
+        elif full_key.startswith(prefix) and key in of_heads:
+            converted.update({f'heads.{name}': value for name in of_heads[key]})
+            found.add(key)
+        elif not re.fullmatch(NOT_NEEDED[source], full_key):
             unknown.append(full_key)
-    if unknown:
-        raise UserError(
-            f'{len(unknown)} keys of this {source} checkpoint are unknown: '
-            f'{", ".join(unknown[:5])}; remove them from the file if they are not needed'
-        )
+
+    wanted = {
+        NAMES[layout](key)
+        for key in _complete({of_backbone[key] for key in found & of_backbone.keys()})
+    }
+    # Of the heads that are there, every layer; VCLR's ablations have only some of them.
+    modules = {key.split('.')[0] for key in found & of_heads.keys()}
+    wanted |= {key for key in of_heads if key.split('.')[0] in modules}
+    what = f'of this {source} checkpoint are'
+    _report(unknown, f'{what} unknown', allow_unknown, '--allow-unknown')
+    missing = [f'{prefix}{key}' for key in sorted(wanted - found) if is_needed(key)]
+    _report(missing, f'{what} missing', allow_missing, '--allow-missing')
     return converted
+
+
+def to_layout(
+    backbone: dict[str, Tensor],
+    layout: str,
+    allow_missing: bool = False,
+    allow_unknown: bool = False,
+) -> dict:
+    """Give a ResNet of ours the names of another project; :func:`convert_weights` takes it back.
+
+    Args:
+        backbone: As from :func:`select_backbone`.
+        layout: ``'torchvision'`` or ``'mocov2'`` for a 2D ResNet, ``'slowfast'`` for a 3D one.
+        allow_missing: Whether to warn, and not raise, where keys are missing.
+        allow_unknown: Whether to warn, and leave them out, where keys are unknown.
+
+    Returns:
+        A checkpoint as that project's code loads it: torchvision's is a state dict, MoCo's has it
+        under ``state_dict``, SlowFast's under ``model_state``.
+
+    Raises:
+        UserError: If it is no ResNet or one of the wrong kind, or a key is unknown or missing.
+    """
+    kernels = {key: value.ndim - 2 for key, value in backbone.items() if value.ndim > 2}
+    dimensions = 3 if layout == 'slowfast' else 2
+    odd = [key for key, value in kernels.items() if value != dimensions]
+    two_pathways = any(key.startswith('fast_path.') for key in backbone)
+    theirs = {ours: key for key, ours in _their_names(layout, two_pathways).items()}
+    known = backbone.keys() & theirs.keys()
+    if odd or not known:
+        raise UserError(
+            f'{layout} has names for {dimensions}D ResNets only, and this backbone has '
+            f"{(odd or list(backbone))[0]}; choose another layout, MMAction2's fits every backbone"
+        )
+    what = 'of this backbone are'
+    unknown = [key for key in backbone if key not in theirs]
+    _report(unknown, f'{what} unknown', allow_unknown, '--allow-unknown')
+    missing = [key for key in sorted(_complete(known) - known) if is_needed(key)]
+    _report(missing, f'{what} missing', allow_missing, '--allow-missing')
+    state = {theirs[key]: value for key, value in backbone.items() if key in known}
+    if layout == 'mocov2':
+        return {'state_dict': {f'module.encoder_q.{key}': value for key, value in state.items()}}
+    return {'model_state': state} if layout == 'slowfast' else state
+
+
+def _select(state: dict[str, Tensor], prefix: str, remedy: str) -> dict[str, Tensor]:
+    """The tensors under a prefix, without it, by their plain names."""
+    selected = {
+        plain_name(key.removeprefix(prefix)): value
+        for key, value in state.items()
+        if key.startswith(prefix)
+    }
+    if not selected:
+        names = sorted({key.split('.')[0] for key in state})
+        found = ', '.join(names[:5] + ['…'] * (len(names) > 5)) or 'nothing'
+        raise UserError(f'has no {prefix}… (found {found}); {remedy}')
+    return selected
+
+
+def _torchvision_name(key: str) -> str:
+    key = re.sub(r'conv(\d)\.(conv|bn)', r'\2\1', key)
+    return key.replace('downsample.conv', 'downsample.0').replace('downsample.bn', 'downsample.1')
+
+
+def _slowfast_name(key: str) -> str:
+    pathway = int(key.startswith('fast_path.'))
+    module, rest = key.removeprefix('slow_path.').removeprefix('fast_path.').split('.', 1)
+    stage = int(module[5]) + 1 if module.startswith('layer') else 1
+    if module.endswith('_lateral'):
+        return f's{stage}_fuse.{rest.replace("conv.", "conv_f2s.")}'
+    if stage == 1:
+        return f's1.pathway{pathway}_stem.{rest}'
+    block, part, kind, name = rest.split('.')
+    part = 'branch1' if part == 'downsample' else f'branch2.{"_abc"[int(part[4])]}'
+    return f's{stage}.pathway{pathway}_res{block}.{part}{"_bn" if kind == "bn" else ""}.{name}'
+
+
+# By layout, what turns a name of ours into one of theirs.
+NAMES: dict[str, Callable[[str], str]] = {
+    'torchvision': _torchvision_name,
+    'mocov2': _torchvision_name,
+    'slowfast': _slowfast_name,
+}
+
+
+@cache
+def _our_names(depth: int, two_pathways: bool) -> frozenset[str]:
+    """All that a ResNet has, 2D or 3D, or a SlowFast network of two of them."""
+    with torch.device('meta'):
+        if not two_pathways:
+            return frozenset(ResNet(depth).state_dict())
+        pathway = dict(type='resnet3d', depth=depth, pretrained=None)
+        network = ResNet3dSlowFast(
+            slow_pathway=dict(pathway, lateral=True, lateral_norm=True),
+            fast_pathway=dict(pathway, lateral=False, base_channels=8),
+        )
+        return frozenset(network.state_dict())
+
+
+@cache
+def _their_names(layout: str, two_pathways: bool) -> dict[str, str]:
+    """Theirs, with ours, of all that any depth may have: the deepest has the names of the rest."""
+    return {NAMES[layout](key): key for key in _our_names(152, two_pathways)}
+
+
+def _complete(found: set[str]) -> frozenset[str]:
+    """All names of the smallest network that has those found; ours."""
+    # Of two pathways the fast one tells the depth; lateral connections change the slow one.
+    plain = {key.removeprefix('fast_path.') for key in found if not key.startswith('slow_path.')}
+    depth = next(depth for depth in ResNet.arch_settings if plain <= _our_names(depth, False))
+    return _our_names(depth, any(key.startswith('fast_path.') for key in found))
+
+
+def _report(keys: list[str], what: str, allowed: bool, option: str) -> None:
+    """Raise where there are such keys, or warn if that is allowed."""
+    if keys and allowed:
+        warnings.warn(f'{len(keys)} keys {what}: {", ".join(keys)}', stacklevel=3)
+    elif keys:
+        more = ', …' if len(keys) > 5 else ''
+        raise UserError(
+            f'{len(keys)} keys {what}: {", ".join(keys[:5])}{more}; take the whole file of a '
+            f'ResNet, or {option} to convert the rest'
+        )

@@ -5,16 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
 from mmssl_video.errors import UserError
 from mmssl_video.evaluation import FeatureSet
-from mmssl_video.files import atomic_path
+
+from .figures import class_name, save_figure
+from .frames import frames_at
 
 RIGHT, WRONG, UNKNOWN = '#2f8f5b', '#c2513f', '#8a8f96'
+TEXT, EMPTY = '#24282d', '#f1f2f4'
+TILE, GAP, ABOVE, BELOW = 1.3, 0.1, 0.22, 0.3  # inches: a tile, beside it, above and below it
+ASIDE = 0.2  # between the query and its neighbours
 
 
 @dataclass
@@ -47,11 +50,8 @@ class Sheet:
 def middle_frame(path: str | os.PathLike, max_size: int = 240) -> np.ndarray:
     """Read the frame in the middle of a video, or of a folder of raw frames.
 
-    Read with PyAV, since a thumbnail needs no exact frame number and PyAV takes frames of any
-    width and files without a frame count.
-
     Args:
-        path: A video file, or a folder with ``img_*`` files (MMAction2's raw frames) or images.
+        path: As for :func:`~mmssl_video.visualization.frames.frames_at`.
         max_size: Longest side of the result in pixels; larger frames are scaled down.
 
     Returns:
@@ -60,41 +60,9 @@ def middle_frame(path: str | os.PathLike, max_size: int = 240) -> np.ndarray:
     Raises:
         UserError: If there is no readable frame.
     """
-    path = Path(path)
-    try:
-        if path.is_dir():
-            frames = sorted(path.glob('img_*')) or sorted(
-                file for file in path.iterdir() if file.suffix.lower() in ('.jpg', '.jpeg', '.png')
-            )
-            if not frames:
-                raise OSError('the folder holds no image')
-            image = Image.open(frames[len(frames) // 2]).convert('RGB')
-        else:
-            image = _decode_middle(path)
-    except (OSError, av.FFmpegError) as error:
-        reason = error.strerror or error
-        raise UserError(f'{path}: no frame can be read ({reason}); check the file') from error
+    (image,) = frames_at(path, [0.5])
     image.thumbnail((max_size, max_size))
     return np.asarray(image)
-
-
-def _decode_middle(path: Path) -> Image.Image:
-    """Decode the first frame at or after half the duration, or the last one before it."""
-    with av.open(str(path)) as container:
-        if not container.streams.video:
-            raise OSError('it has no video stream')
-        middle = None
-        if container.duration:
-            middle = (container.start_time or 0) + container.duration // 2  # microseconds
-            container.seek(middle)
-        frame = None
-        for frame in container.decode(video=0):
-            # XviD packets may carry no time; the key frame found by the seek will do.
-            if middle is None or frame.time is None or frame.time * av.time_base >= middle:
-                break
-        if frame is None:
-            raise OSError('it holds no frame')
-        return frame.to_image()
 
 
 def retrieval_sheets(
@@ -132,10 +100,7 @@ def retrieval_sheets(
 
     def tile(features: FeatureSet, root: str | os.PathLike, row: int, **marks: object) -> Tile:
         name, label = str(features.names[row]), int(features.labels[row])
-        if label < 0:
-            caption = Path(name).name
-        else:
-            caption = class_names[label] if class_names is not None else f'class {label}'
+        caption = Path(name).name if label < 0 else class_name(label, class_names)
         try:
             image = middle_frame(Path(root, name))
         except UserError:
@@ -172,33 +137,42 @@ def _choose_rows(labels: np.ndarray, count: int) -> list[int]:
 def save_sheet(path: str | os.PathLike, sheets: Sequence[Sheet], dpi: int = 150) -> None:
     """Write sheets as one picture: a row per query, the query first, then its neighbours.
 
-    A right neighbour has a green frame and a check mark, a wrong one a red frame and a cross.
+    A right neighbour has a green frame and a check mark, a wrong one a red frame and a cross;
+    the number above it is the cosine similarity.
 
     Args:
         path: The file; its suffix names the format (``.png``, ``.pdf``, ``.svg``).
         sheets: One or more.
-        dpi: Pixels per inch; a tile is 1.4 inches wide.
+        dpi: Pixels per inch; a tile is 1.3 inches wide.
+
+    Raises:
+        UserError: If the file cannot be written.
     """
     columns = 1 + max(len(sheet.neighbours) for sheet in sheets)
-    figure = Figure(figsize=(1.4 * columns, 1.65 * len(sheets)), layout='constrained')
+    width = GAP + columns * (TILE + GAP) + ASIDE
+    height = len(sheets) * (ABOVE + TILE + BELOW)
+    figure = Figure(figsize=(width, height))
     for row, sheet in enumerate(sheets):
+        bottom = height - ABOVE - TILE - row * (ABOVE + TILE + BELOW)
         for column, tile in enumerate([sheet.query, *sheet.neighbours]):
-            axes = figure.add_subplot(len(sheets), columns, row * columns + column + 1)
-            axes.set(xticks=[], yticks=[], aspect='equal', xlim=(0, 1), ylim=(0, 1))
+            left = GAP + column * (TILE + GAP) + (ASIDE if column else 0)
+            axes = figure.add_axes((left / width, bottom / height, TILE / width, TILE / height))
+            axes.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1), facecolor=EMPTY)
             if tile.image is None:
                 axes.text(0.5, 0.5, 'no picture', ha='center', va='center', color=UNKNOWN, size=7)
             else:
                 axes.imshow(_square(tile.image), extent=(0, 1, 0, 1), interpolation='bilinear')
             color = {True: RIGHT, False: WRONG, None: UNKNOWN}[tile.correct]
-            axes.spines[:].set(color=color, linewidth=1 if tile.correct is None else 2.5)
+            axes.spines[:].set(color=color, linewidth=1 if tile.correct is None else 3)
             mark = {True: '✓ ', False: '✗ ', None: ''}[tile.correct]
-            number = '' if tile.similarity is None else f'{tile.similarity:.2f}'
-            title = 'query' if column == 0 else f'{mark}{number}'
-            axes.set_title(title, size=8, color='black' if column == 0 else color, pad=3)
-            axes.set_xlabel(tile.caption[:24], size=7, labelpad=2, parse_math=False)
-    path = Path(path)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=path.suffix.lstrip('.') or 'png', dpi=dpi)
+            # Three digits: features that were not trained have cosines of 0.99 and more.
+            number = '' if tile.similarity is None else f'{tile.similarity:.3f}'
+            if column == 0:
+                axes.set_title('query', size=8, color=TEXT, weight='bold', pad=4)
+            else:
+                axes.set_title(f'{mark}{number}', size=8, color=color, pad=4)
+            axes.set_xlabel(tile.caption[:24], size=7.5, color=TEXT, labelpad=4, parse_math=False)
+    save_figure(path, figure, dpi)
 
 
 def _square(image: np.ndarray) -> np.ndarray:

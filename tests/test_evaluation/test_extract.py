@@ -1,14 +1,31 @@
 """Features of whole videos against the same frames, decoded and encoded one by one."""
 
+from collections import Counter
+
 import decord
 import numpy as np
 import pytest
 import torch
+from mmaction.registry import MODELS
 from mmengine.config import Config
+from processes import run_in_processes
 from tiny_vclr import CHANNELS, build_tiny, tiny_config, tiny_model, write_videos
+from torch import nn
 
 from mmssl_video.errors import UserError
-from mmssl_video.evaluation.extract import build_encoder, extract_features, feature_pipeline
+from mmssl_video.evaluation import FeatureSet
+from mmssl_video.evaluation import extract as extract_module
+from mmssl_video.evaluation.extract import (
+    LayerOutput,
+    build_encoder,
+    build_video_loader,
+    encode_videos,
+    extract_features,
+    extraction_settings,
+    feature_pipeline,
+    remove_leftover,
+    write_features,
+)
 
 NUM_VIDEOS = 5
 
@@ -107,14 +124,222 @@ def test_backbone_of_a_checkpoint(cfg, tmp_path, form):
         assert torch.equal(model.backbone.state_dict()[key], value)
 
 
-def test_it_takes_the_online_backbone(cfg, tmp_path):
+def test_the_online_backbone_and_its_momentum_copy(cfg, tmp_path):
     source = build_tiny(5)
     with torch.no_grad():
         for parameter in source.target_backbone.parameters():
             parameter.fill_(7.0)
-    torch.save(source.state_dict(), tmp_path / 'c.pth')
+    torch.save({f'module.{key}': v for key, v in source.state_dict().items()}, tmp_path / 'c.pth')
     model = build_encoder(cfg, str(tmp_path / 'c.pth'))
     assert torch.equal(next(model.backbone.parameters()), next(source.backbone.parameters()))
+    model = build_encoder(cfg, str(tmp_path / 'c.pth'), branch='target')
+    assert all((parameter == 7).all() for parameter in model.backbone.parameters())
+    torch.save(build_tiny(5).backbone.state_dict(prefix='backbone.'), tmp_path / 'c.pth')
+    match = r'has no target_backbone.module.… \(found backbone\); .* leave out --branch target$'
+    with pytest.raises(UserError, match=match):
+        build_encoder(cfg, str(tmp_path / 'c.pth'), branch='target')
+
+
+RESNETS = {
+    'ResNet': dict(type='ResNet', depth=18, pretrained=None),
+    'blockres': dict(
+        type='ResNetTSM', depth=18, pretrained='r18.pth', pretrained2d=False, num_segments=4
+    ),
+    'block': dict(
+        type='ResNetTSM', depth=18, pretrained2d=False, num_segments=4, shift_place='block'
+    ),
+}
+
+
+@pytest.mark.parametrize('kind', RESNETS)
+def test_plain_and_shifted_weights_are_the_same_weights(kind, tmp_path):
+    """A checkpoint of a plain ResNet or of either TSM, in a config of each."""
+    cfg = Config(dict(model=tiny_model(heads=('video',), backbone=RESNETS[kind])))
+    torch.manual_seed(3)
+    plain = MODELS.build(RESNETS['ResNet'])
+    plain.eval()
+    states = {name: MODELS.build(backbone).state_dict() for name, backbone in RESNETS.items()}
+    frames = torch.randn(4, 3, 32, 32)
+    features = {}
+    for name, state in states.items():
+        assert any('.net.' in key for key in state) == (name != 'ResNet')
+        # In the order of the layers, whatever their names.
+        values = plain.state_dict().values()
+        state = {f'backbone.{key}': v for key, v in zip(state, values, strict=True)}
+        torch.save(dict(state_dict=state), tmp_path / f'{name}.pth')
+        with torch.no_grad():
+            features[name] = build_encoder(cfg, str(tmp_path / f'{name}.pth')).backbone(frames)
+            expected = plain(frames)
+    assert torch.equal(features['blockres'], features['ResNet'])
+    assert torch.equal(features['block'], features['ResNet'])
+    same = torch.allclose(features['ResNet'], expected)
+    assert same == (kind == 'ResNet')  # the shift counts
+
+
+def test_a_file_with_other_objects_must_be_trusted(cfg, tmp_path):
+    source = build_tiny(5)
+    torch.save(dict(state_dict=source.state_dict(), other=print), tmp_path / 'c.pth')
+    with pytest.raises(UserError, match='could run code on loading'):
+        build_encoder(cfg, str(tmp_path / 'c.pth'))
+    model = build_encoder(cfg, str(tmp_path / 'c.pth'), trusted=True)
+    assert torch.equal(next(model.backbone.parameters()), next(source.backbone.parameters()))
+
+
+# Layers -------------------------------------------------------------------------------------
+
+
+def test_features_of_a_layer(cfg, videos):
+    """The first convolution of two, for which the rest of the backbone counts nothing."""
+    model = build_encoder(cfg, None, layer='layers.0')
+    features = extract_features(model, feature_pipeline(cfg), '', str(videos), num_workers=0)
+    whole = build_encoder(cfg, None)
+    whole.backbone = whole.backbone.layers[0]
+    expected = slow_feature(whole, videos / 'video_3.mp4', range(1, 12, 2))
+    assert features.features.shape == (NUM_VIDEOS, 8)
+    np.testing.assert_allclose(features.features[3], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('layer', ['layer1.0.conv1.bn', 'layer3', 'layer4.1.conv2'])
+def test_layers_of_a_resnet(layer):
+    """Against a hook that copies: batch norm is followed by an activation in place."""
+    backbone = MODELS.build(dict(type='ResNet', depth=18))
+    backbone.eval()
+    images, copies = torch.randn(2, 3, 32, 32), []
+    handle = backbone.get_submodule(layer).register_forward_hook(
+        lambda module, inputs, output: copies.append(output.clone())
+    )
+    with torch.no_grad():
+        backbone(images)
+        handle.remove()
+        found = LayerOutput(backbone, layer)(images)
+    torch.testing.assert_close(found, copies[0].mean(dim=(2, 3)))
+
+
+def test_layers_that_give_no_features():
+    backbone = MODELS.build(dict(type='ResNet', depth=18))
+    near = r"ResNet has no layer 'layer4.1.conv3'; near are layer4\.\d\.conv\d, (\S+, ){3}\S+$"
+    with pytest.raises(UserError, match=near):
+        LayerOutput(backbone, 'layer4.1.conv3')
+
+    class Odd(nn.Module):
+        """A layer that is left out, and one that gives one vector for the whole batch."""
+
+        def __init__(self):
+            super().__init__()
+            self.unused, self.summed = nn.Identity(), nn.Linear(2, 3)
+
+        def forward(self, inputs):
+            return inputs + self.summed(inputs.sum(dim=0, keepdim=True)).sum()
+
+    for layer in ('unused', 'summed'):
+        with pytest.raises(UserError, match=f"--layer: '{layer}' gives neither vectors"):
+            LayerOutput(Odd(), layer)(torch.ones(4, 2))
+
+
+class Shaped(nn.Module):
+    """A layer whose output has the shape asked for; parts of it tell where its channels are."""
+
+    def __init__(self, *shape, part=None):
+        super().__init__()
+        self.layer = nn.Sequential(nn.Identity(), *([part] if part else []))
+        self.layer.forward = lambda inputs: torch.arange(float(np.prod(shape))).reshape(shape)
+
+    def forward(self, inputs):
+        return self.layer(inputs)
+
+
+def test_shapes_of_layers():
+    """Vectors and maps are averaged but for the channel, tokens are refused."""
+    inputs = torch.ones(2, 3, 8, 8)
+    for shape in ((2, 7), (2, 7, 3, 3), (2, 7, 4, 3, 3)):
+        expected = torch.arange(float(np.prod(shape))).reshape(2, 7, -1).mean(-1)
+        torch.testing.assert_close(LayerOutput(Shaped(*shape), 'layer')(inputs), expected)
+    for shape in ((2, 9, 7), (2,), (2, 1, 1, 1, 1, 7)):
+        with pytest.raises(UserError, match='gives neither vectors .* nor maps'):
+            LayerOutput(Shaped(*shape), 'layer')(inputs)
+    for part in (nn.LayerNorm(7), nn.Linear(5, 7)):
+        LayerOutput(Shaped(2, 7, 4, 4, part=part), 'layer')(inputs)
+        with pytest.raises(UserError, match='channels at the end, cannot be taken'):
+            LayerOutput(Shaped(2, 4, 4, 7, part=part), 'layer')(inputs)
+
+
+def test_layers_of_a_video_swin():
+    """Its stages and blocks have the channels at the end, its patches in front."""
+    backbone = MODELS.build(
+        dict(type='SwinTransformer3D', arch=dict(
+            embed_dims=12, depths=[1, 1], num_heads=[1, 2]), window_size=(2, 2, 2),
+            patch_size=(2, 4, 4), out_indices=(1,))
+    )  # fmt: skip
+    backbone.eval()
+    clips = torch.randn(2, 3, 4, 16, 16)
+    with torch.no_grad():
+        patches = backbone.patch_embed(clips)
+        found = LayerOutput(backbone, 'patch_embed')(clips)
+        torch.testing.assert_close(found, patches.mean(dim=(2, 3, 4)))
+        for layer in ('layers.0', 'layers.1', 'layers.0.blocks.0', 'norm1'):
+            with pytest.raises(UserError, match=f"{layer}' gives .*channels at the end"):
+                LayerOutput(backbone, layer)(clips)
+
+
+# Rows ---------------------------------------------------------------------------------------
+
+
+def build_loader(pipeline, videos, ann_file='', skip_bad=False):
+    """Two videos at a time. Serialising a list is of no use here and takes half a second."""
+    options = dict(serialize_data=False)
+    return build_video_loader(pipeline, str(ann_file), str(videos), 2, 0, skip_bad, options)
+
+
+def encode_all(cfg, videos, model=None, ann_file='', **options):
+    loader = build_loader(feature_pipeline(cfg), videos, ann_file)
+    return encode_videos(model or build_encoder(cfg, None), loader, '', **options)
+
+
+def test_a_row_for_each_frame(cfg, videos):
+    whole, single = encode_all(cfg, videos), encode_all(cfg, videos, per_clip=True)
+    assert whole.clips is None
+    assert single.clips.tolist() == list(range(6)) * NUM_VIDEOS
+    assert single.names.tolist() == [name for name in whole.names for _ in range(6)]
+    rows = single.features.reshape(NUM_VIDEOS, 6, CHANNELS)
+    np.testing.assert_allclose(rows.mean(axis=1), whole.features, rtol=1e-5, atol=1e-6)
+    expected = slow_feature(build_encoder(cfg, None), videos / 'video_2.mp4', [7])
+    np.testing.assert_allclose(rows[2, 3], expected, rtol=1e-4, atol=1e-5)
+    listed = encode_all(cfg, videos, ann_file=str(videos / 'list.txt'), per_clip=True)
+    assert listed.labels.tolist() == [7] * 6 + [1] * 6 + [-1] * 6
+
+
+@pytest.mark.parametrize('per_clip', [False, True])
+def test_rows_of_norm_one(cfg, videos, per_clip):
+    plain = encode_all(cfg, videos, per_clip=per_clip).features
+    found = encode_all(cfg, videos, per_clip=per_clip, l2=True).features
+    expected = plain / np.sqrt((plain.astype(np.float64) ** 2).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_rows_of_zeros_stay_so(cfg, videos):
+    model = build_encoder(cfg, None)
+    for parameter in model.backbone.layers[2].parameters():
+        nn.init.zeros_(parameter)
+    assert not encode_all(cfg, videos, model, l2=True).features.any()
+
+
+def test_features_that_are_not_finite(cfg, videos):
+    model = build_encoder(cfg, None)
+    nn.init.constant_(model.backbone.layers[2].bias, float('nan'))
+    words = '^video_0.mp4: its features are not finite; check .* or leave .* out with --skip-bad'
+    with pytest.raises(UserError, match=words):
+        encode_all(cfg, videos, model)
+
+
+def test_half_precision_is_averaged_in_float32(cfg, videos):
+    """Frames near 1000 in bfloat16, whose steps there are 4."""
+    model = build_encoder(cfg, None)
+    model.backbone = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 1, 1))
+    model.backbone.register_forward_hook(lambda m, i, output: (output * 50 + 1000).bfloat16())
+    rows = encode_all(cfg, videos, model, per_clip=True).features.reshape(NUM_VIDEOS, 6)
+    means = encode_all(cfg, videos, model).features[:, 0]
+    np.testing.assert_allclose(means, rows.astype(np.float64).mean(axis=1), rtol=1e-6)
+    assert (means % 4 != 0).any()
 
 
 @pytest.mark.parametrize(
@@ -122,17 +347,17 @@ def test_it_takes_the_online_backbone(cfg, tmp_path):
     [
         (
             lambda s: s.pop('backbone.layers.2.bias'),
-            '(1 keys, first: backbone.layers.2.bias is mis',
+            '1 missing (backbone.layers.2.bias)',
         ),
         (
             lambda s: s.update({'backbone.extra': torch.zeros(1)}),
-            '(1 keys, first: backbone.extra is not in the config)',
+            '1 unknown (backbone.extra)',
         ),
         (
             lambda s: s.update({'backbone.layers.0.bias': torch.zeros(3)}),
-            '(1 keys, first: backbone.layers.0.bias is (3,), not (8,))',
+            '1 of another shape (backbone.layers.0.bias [3] instead of [8])',
         ),
-        (lambda s: s.clear(), '(4 keys, first: backbone.layers.0.weight is missing)'),
+        (lambda s: s.clear(), 'has no backbone.… (found nothing)'),
     ],
 )
 def test_backbone_that_does_not_fit(cfg, tmp_path, change, words):
@@ -142,9 +367,10 @@ def test_backbone_that_does_not_fit(cfg, tmp_path, change, words):
     with pytest.raises(UserError) as error:
         build_encoder(cfg, str(tmp_path / 'c.pth'))
     message = str(error.value)
-    assert message.startswith(f'{tmp_path / "c.pth"}: its backbone does not fit')
+    assert message.startswith(f'{tmp_path / "c.pth"}: ')
+    assert ('its backbone does not fit the TinyBackbone of the config' in message) == bool(state)
     assert words in message
-    assert 'tools/convert_weights.py' in message
+    assert message.endswith('or convert it with tools/convert_weights.py')
     assert '\n' not in message
 
 
@@ -163,6 +389,24 @@ def test_clips_of_a_3d_backbone(cfg, videos):
             expected.append(model.backbone(clip[None])[0].flatten(1).mean(1))
     np.testing.assert_allclose(
         features.features[1], torch.stack(expected).mean(0), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_ten_clips_of_a_3d_backbone(cfg, videos):
+    """From the first frame to the last, evenly, to the nearest frame."""
+    cfg.model = tiny_model(backbone=dict(type='TinyBackbone', ndim=3), format_shape='NCTHW')
+    cfg.feature_pipeline[1].update(clip_len=4, num_clips=2)
+    cfg.feature_pipeline[4].input_format = 'NCTHW'
+    loader = build_loader(feature_pipeline(cfg, 10), videos)
+    starts = loader.dataset.pipeline.transforms[1]._get_test_clips(12, 4)
+    np.testing.assert_array_equal(starts, np.round(np.arange(10) * 8 / 9))
+    rows = encode_videos(build_encoder(cfg, None), loader, '', per_clip=True)
+    assert len(rows) == 10 * NUM_VIDEOS
+    ends = extract_features(
+        build_encoder(cfg, None), feature_pipeline(cfg), '', str(videos), num_workers=0
+    )
+    np.testing.assert_allclose(
+        rows.features[[0, 9]].mean(axis=0), ends.features[0], rtol=1e-4, atol=1e-5
     )
 
 
@@ -218,3 +462,319 @@ def test_weights_without_batch_counters_fit(tmp_path):
     loaded = build_encoder(cfg, str(tmp_path / 'c.pth'), seed=4)
     for one, other in zip(loaded.backbone.parameters(), source.backbone.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+# On disk ------------------------------------------------------------------------------------
+
+
+class Decoded:
+    """Stands for a loader's pipeline and counts the videos that go through it."""
+
+    def __init__(self, loader):
+        self.pipeline, self.names = loader.dataset.pipeline, Counter()
+        loader.dataset.pipeline = self
+
+    def __call__(self, info):
+        sample = self.pipeline(info)
+        self.names[info['filename'].split('/')[-1]] += 1
+        return sample
+
+
+def write(cfg, videos, out, *, stop_after=None, ann_file='', skip_bad=False, spoil=None, **options):
+    """Extract to disk, three batches of two videos; what was decoded, and what is returned.
+
+    ``stop_after``: number of batches after which it is interrupted. ``spoil``: hook of the
+    backbone.
+    """
+    pipeline = feature_pipeline(cfg)
+    loader = build_loader(pipeline, videos, ann_file, skip_bad)
+    decoded = Decoded(loader)
+    model = build_encoder(cfg, None)
+    settings = extraction_settings(cfg, None, model, loader, pipeline, **options)
+    calls = iter(range(100))
+
+    def interrupt(module, inputs):
+        if next(calls) == stop_after:
+            raise KeyboardInterrupt
+
+    model.backbone.register_forward_pre_hook(interrupt)
+    if spoil is not None:
+        model.backbone.register_forward_hook(spoil)
+    if stop_after is not None:
+        with pytest.raises(KeyboardInterrupt):
+            write_features(out, model, loader, settings, **options)
+        return decoded.names, None
+    return decoded.names, write_features(out, model, loader, settings, **options)
+
+
+def assert_same(found, expected):
+    """To the bit."""
+    for key in ('features', 'labels', 'names', 'clips'):
+        np.testing.assert_array_equal(getattr(found, key), getattr(expected, key))
+
+
+@pytest.mark.parametrize('per_clip', [False, True])
+def test_file_and_folder_hold_what_is_made_in_memory(cfg, videos, tmp_path, per_clip):
+    source = str(videos / 'list.txt')
+    expected = encode_all(cfg, videos, ann_file=source, per_clip=per_clip)
+    for name in ('x.npz', 'x'):
+        _, result = write(cfg, videos, tmp_path / name, ann_file=source, per_clip=per_clip)
+        assert result == ((3, 6 if per_clip else 1, CHANNELS), {})
+        assert_same(FeatureSet.load(tmp_path / name), expected)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['x', 'x.npz']
+    assert isinstance(FeatureSet.load(tmp_path / 'x').features, np.memmap)
+
+
+def test_an_interrupted_run_goes_on(cfg, videos, tmp_path):
+    write(cfg, videos, tmp_path / 'whole.npz')
+    first, _ = write(cfg, videos, tmp_path / 'x.npz', stop_after=1)
+    assert first == Counter(f'video_{n}.mp4' for n in range(4))  # of the second batch, in vain
+    assert not (tmp_path / 'x.npz').exists()
+    second, _ = write(cfg, videos, tmp_path / 'x.npz', stop_after=1)
+    assert second == Counter(f'video_{n}.mp4' for n in (2, 3, 4))
+    third, _ = write(cfg, videos, tmp_path / 'x.npz')
+    assert third == Counter(['video_4.mp4'])
+    assert_same(FeatureSet.load(tmp_path / 'x.npz'), FeatureSet.load(tmp_path / 'whole.npz'))
+    assert not (tmp_path / 'x.npz.partial').exists()
+
+
+@pytest.mark.parametrize('change', ['weights', 'config', 'videos', 'per_clip'])
+def test_unfinished_features_of_other_settings(cfg, videos, tmp_path, change):
+    write(cfg, videos, tmp_path / 'x.npz', stop_after=1)
+    model, pipeline = build_encoder(cfg, None, seed=change == 'weights'), feature_pipeline(cfg)
+    ann_file = str(videos / 'list.txt') if change == 'videos' else ''
+    if change == 'config':
+        pipeline = feature_pipeline(cfg, 5)
+    loader = build_loader(pipeline, videos, ann_file)
+    options = dict(per_clip=True) if change == 'per_clip' else {}
+    settings = extraction_settings(cfg, None, model, loader, pipeline, **options)
+    with pytest.raises(
+        UserError, match='x.npz.partial holds unfinished features of other set'
+    ) as e:
+        write_features(tmp_path / 'x.npz', model, loader, settings, **options)
+    assert change in str(e.value) and '\n' not in str(e.value)
+    assert sum(write(cfg, videos, tmp_path / 'x.npz')[0].values()) == 3  # nothing was lost
+
+
+def finish(rank, cfg, videos, folder):
+    """The body of each process: a whole run, and the end of one that was interrupted."""
+    found = [write(cfg, videos, f'{folder}/{name}')[1] for name in ('two.npz', 'x.npz')]
+    return dict(found=found, features=torch.from_numpy(encode_all(cfg, videos).features))
+
+
+def test_two_processes_write_what_one_does_to_the_bit(cfg, videos, tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in each of the two
+    write(cfg, videos, tmp_path / 'one.npz')
+    torch.set_num_threads(threads)
+    expected = FeatureSet.load(tmp_path / 'one.npz')
+    write(cfg, videos, tmp_path / 'x.npz', stop_after=1)
+    ranks = run_in_processes(finish, tmp_path, cfg, videos, tmp_path)
+    for name in ('two.npz', 'x.npz'):
+        assert_same(FeatureSet.load(tmp_path / name), expected)
+    assert ranks[0]['found'] == [((NUM_VIDEOS, 1, CHANNELS), {})] * 2
+    assert ranks[1]['found'] == [None] * 2
+    for rank in ranks:
+        np.testing.assert_array_equal(rank['features'], expected.features)
+
+
+@pytest.fixture
+def spoilt(videos, tmp_path):
+    """Seven videos of which four cannot be read, each for another reason; and the list."""
+    folder = tmp_path / 'spoilt'
+    folder.mkdir()
+    whole = (videos / 'video_0.mp4').read_bytes()
+    for name, content in (
+        ('a', whole),
+        ('b', b''),
+        ('c', b'no video'),
+        ('d', whole),
+        ('e', whole[:300]),
+        ('g', whole),
+    ):
+        (folder / f'{name}.mp4').write_bytes(content)
+    (folder / 'list.txt').write_text(''.join(f'{n}.mp4 {i}\n' for i, n in enumerate('abcdefg')))
+    return folder
+
+
+@pytest.mark.parametrize('name', ['x.npz', 'x'])
+def test_videos_that_cannot_be_read_are_listed(cfg, spoilt, tmp_path, name, left_out):
+    source = dict(ann_file=spoilt / 'list.txt', skip_bad=True)
+    write(cfg, spoilt, tmp_path / name, stop_after=1, **source)
+    left_out.clear()
+    decoded, (shape, unreadable) = write(cfg, spoilt, tmp_path / name, **source)
+    assert decoded == Counter(['d.mp4', 'g.mp4'])
+    kept = FeatureSet.load(tmp_path / name)
+    assert kept.names.tolist() == ['a.mp4', 'd.mp4', 'g.mp4'] and kept.labels.tolist() == [0, 3, 6]
+    np.testing.assert_allclose(kept.features[1:], kept.features[:1].repeat(2, 0), rtol=1e-5)
+    assert shape == (3, 1, CHANNELS)
+    report = (tmp_path / f'{name}.unreadable.txt').read_text().splitlines()
+    assert dict(line.split('\t') for line in report) == unreadable
+    assert list(unreadable) == ['b.mp4', 'c.mp4', 'e.mp4', 'f.mp4']
+    assert unreadable['f.mp4'].startswith('FileNotFoundError: ')
+    assert len(left_out) == 4
+    assert left_out[0] == f'b.mp4 cannot be read ({unreadable["b.mp4"]})'
+
+    for bad in 'bcef':
+        (spoilt / f'{bad}.mp4').write_bytes((spoilt / 'a.mp4').read_bytes())
+    write(cfg, spoilt, tmp_path / name, **source)
+    assert len(FeatureSet.load(tmp_path / name)) == 7
+    assert not (tmp_path / f'{name}.unreadable.txt').exists()
+
+
+def test_a_run_that_has_stopped_at_a_video_goes_on(cfg, videos, tmp_path):
+    """Once it is mended, or with leave to skip it."""
+    for number in range(NUM_VIDEOS):
+        content = (videos / f'video_{number}.mp4').read_bytes()
+        (tmp_path / f'video_{number}.mp4').write_bytes(content[:300] if number == 3 else content)
+    for out in ('mended.npz', 'skipped.npz'):
+        with pytest.raises(UserError, match='video_3.mp4 cannot be read .* with --skip-bad of'):
+            write(cfg, tmp_path, tmp_path / out)
+    decoded, (_, unreadable) = write(cfg, tmp_path, tmp_path / 'skipped.npz', skip_bad=True)
+    assert decoded == Counter(['video_2.mp4', 'video_4.mp4'])
+    assert list(unreadable) == ['video_3.mp4']
+    (tmp_path / 'video_3.mp4').write_bytes((videos / 'video_3.mp4').read_bytes())
+    decoded, _ = write(cfg, tmp_path, tmp_path / 'mended.npz')
+    assert decoded == Counter(f'video_{n}.mp4' for n in (2, 3, 4))
+    assert_same(FeatureSet.load(tmp_path / 'mended.npz'), encode_all(cfg, videos))
+
+
+def test_videos_whose_features_are_not_finite(cfg, videos, tmp_path, left_out):
+    """One of the second batch; the other one of the batch is kept."""
+    calls = []
+
+    def spoil(module, inputs, output):
+        calls.append(1)
+        if len(calls) == 2:
+            output[5] = float('inf')  # the last frame of the first video
+
+    with pytest.raises(UserError, match='^video_2.mp4: .*not finite; .* out with --skip-bad$'):
+        write(cfg, videos, tmp_path / 'x.npz', spoil=spoil)
+    calls.clear(), calls.append(1)  # the first batch is done
+    decoded, (shape, unreadable) = write(
+        cfg, videos, tmp_path / 'x.npz', spoil=spoil, skip_bad=True
+    )
+    assert decoded == Counter(f'video_{n}.mp4' for n in (2, 3, 4)) and shape[0] == 4
+    assert unreadable == {'video_2.mp4': 'its features are not finite'}
+    assert left_out == ['video_2.mp4: its features are not finite']
+    report = (tmp_path / 'x.npz.unreadable.txt').read_text()
+    assert report == 'video_2.mp4\tits features are not finite\n'
+    expected = encode_all(cfg, videos)
+    kept = FeatureSet.load(tmp_path / 'x.npz')
+    np.testing.assert_array_equal(kept.names, expected.names[[0, 1, 3, 4]])
+    np.testing.assert_array_equal(kept.features, expected.features[[0, 1, 3, 4]])
+
+
+def stop_in_one(rank, cfg, folder):
+    """The body of each process; of three batches the first process has 0 and 2, the second 1."""
+    said = []
+    cases = [(f'{folder}/bad', 'x.npz', 0), (f'{folder}/good', 'y.npz', 0)]
+    for source, out, seed in [*cases, (f'{folder}/good', 'y.npz', 1)]:
+        pipeline = feature_pipeline(cfg)
+        loader = build_loader(pipeline, source)
+        model = build_encoder(cfg, None, seed)
+        settings = extraction_settings(cfg, None, model, loader, pipeline)
+        if source.endswith('good') and rank == 0:
+            model.backbone.forward = None  # a mistake in the code
+        try:
+            write_features(f'{folder}/{out}', model, loader, settings)
+        except Exception as error:
+            said.append((type(error).__name__, str(error)))
+    return said
+
+
+def test_what_stops_one_process_stops_all(cfg, videos, tmp_path):
+    """A video, an error of any kind, and unfinished features of other settings."""
+    for folder in ('good', 'bad'):
+        (tmp_path / folder).mkdir()
+        for number in range(NUM_VIDEOS):
+            content = (videos / f'video_{number}.mp4').read_bytes()
+            is_bad = folder == 'bad' and number == 3
+            name = f'video_{number}.mp4'
+            (tmp_path / folder / name).write_bytes(content[:300] if is_bad else content)
+    one, other = run_in_processes(stop_in_one, tmp_path, cfg, tmp_path)
+    assert one[0] == other[0] and one[0][0] == 'UserError'
+    assert 'bad/video_3.mp4 cannot be read (' in one[0][1] and '--skip-bad' in one[0][1]
+    assert one[1][0] == 'TypeError' and other[1] == ('UserError', f'TypeError: {one[1][1]}')
+    assert one[2] == other[2] and 'holds unfinished features of other settings' in one[2][1]
+    # What the others have done meanwhile is kept.
+    done = [np.load(tmp_path / f'{name}.npz.partial/done/array.npy').tolist() for name in 'xy']
+    assert done == [[True, True, False, False, True], [False, False, True, True, False]]
+
+
+def test_a_file_system_that_refuses(cfg, videos, tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError(28, 'No space left on device')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np.lib.format, 'open_memmap', refuse)
+        with pytest.raises(UserError, match=r'cannot be written \(No space left .* goes on$'):
+            write(cfg, videos, tmp_path / 'x.npz')
+    with monkeypatch.context() as patch:
+        patch.setattr('pathlib.Path.rename', refuse)
+        with pytest.raises(UserError, match=r'cannot be written \(No space left'):
+            write(cfg, videos, tmp_path / 'x.npz')
+    monkeypatch.setattr('os.link', refuse)  # never needed
+    write(cfg, videos, tmp_path / 'x.npz')
+    assert_same(FeatureSet.load(tmp_path / 'x.npz'), encode_all(cfg, videos))
+
+
+def test_another_process_makes_the_array_first(cfg, videos, tmp_path, monkeypatch):
+    """What it has written by then stays."""
+    partial = extract_module._Partial(tmp_path / 'p', {}, 3)
+    open_memmap = np.lib.format.open_memmap
+
+    def overtaken(path, mode, *args, **kwargs):
+        if mode != 'w+':
+            return open_memmap(path, mode, *args, **kwargs)
+        dtype, shape = args
+        (tmp_path / 'p' / 'features').mkdir()
+        np.save(tmp_path / 'p' / 'features' / 'array.npy', np.full(shape, 7, dtype))
+        return open_memmap(path, mode, dtype, shape)
+
+    monkeypatch.setattr(np.lib.format, 'open_memmap', overtaken)
+    partial.write([1], np.full((1, 2, 4), 3, np.float32))
+    found = np.load(tmp_path / 'p' / 'features' / 'array.npy')
+    np.testing.assert_array_equal(found[:, 0, 0], [7, 3, 7])
+    assert sorted(path.name for path in (tmp_path / 'p').iterdir()) == [
+        'done',
+        'features',
+        'settings.json',
+    ]
+
+
+@pytest.mark.parametrize('name', ['x.npz', 'x'])
+def test_leftover_of_a_finished_run(cfg, videos, tmp_path, monkeypatch, name):
+    """It goes; what an unfinished run that is to replace the features has made stays."""
+    out, partial = tmp_path / name, tmp_path / f'{name}.partial'
+    with monkeypatch.context() as patch:
+        patch.setattr('shutil.rmtree', lambda *args, **kwargs: None)
+        write(cfg, videos, out)
+    assert partial.is_dir()
+    remove_leftover(out)
+    assert not partial.exists() and len(FeatureSet.load(out)) == NUM_VIDEOS
+    write(cfg, videos, out, stop_after=1)
+    remove_leftover(out)
+    assert partial.is_dir()
+    remove_leftover(tmp_path / 'other')
+
+
+def test_none_can_be_read(cfg, spoilt, tmp_path):
+    (spoilt / 'list.txt').write_text('b.mp4\nf.mp4\n')
+    with pytest.raises(UserError, match='x.npz.unreadable.txt: none of the videos can be read'):
+        write(cfg, spoilt, tmp_path / 'x.npz', ann_file=spoilt / 'list.txt', skip_bad=True)
+    assert (tmp_path / 'x.npz.unreadable.txt').read_text().startswith('b.mp4\t')
+
+
+def test_videos_of_different_numbers_of_clips(cfg, videos, tmp_path, write_numbered_video):
+    cfg.feature_pipeline[1] = dict(type='UntrimmedSampleFrames', clip_len=1, clip_interval=4)
+    for name, num_frames in (('a', 8), ('b', 8), ('c', 16)):
+        write_numbered_video(tmp_path / f'{name}.mp4', num_frames)
+    write(cfg, tmp_path, tmp_path / 'x.npz')
+    with pytest.raises(UserError, match=r'has room for \[2, 12\] .*, not for \[4, 12\]'):
+        write(cfg, tmp_path, tmp_path / 'y.npz', per_clip=True)
+    with pytest.raises(UserError, match=r'has room for \[2, 12\] .*, not for \[4, 12\]'):
+        encode_all(cfg, tmp_path, per_clip=True)
+    (tmp_path / 'list.txt').write_text('a.mp4\nc.mp4\n')
+    with pytest.raises(UserError, match=r'a.mp4 and others .*\(\[2, .*\[4, .*; set --batch-size 1'):
+        encode_all(cfg, tmp_path, ann_file=tmp_path / 'list.txt')

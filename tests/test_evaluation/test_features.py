@@ -1,6 +1,8 @@
 """Features on disk: what is written is read, and a bad file is named in one line."""
 
+import json
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -19,15 +21,70 @@ def arrays(**changes):
     return content | changes
 
 
-def test_save_and_load_keep_every_value(tmp_path):
-    path = tmp_path / 'new folder' / 'features'  # no .npz suffix is appended
-    FeatureSet(**arrays()).save(path)
+@pytest.mark.parametrize('clips', [None, np.array([0, 1, 0])])
+@pytest.mark.parametrize('name', ['set.npz', 'set', 'r18.v2'])
+def test_save_and_load_keep_every_value(tmp_path, name, clips):
+    """A name that ends in .npz is a file, any other one a folder."""
+    path = tmp_path / 'new folder' / name
+    FeatureSet(**arrays(), clips=clips).save(path)
+    assert os.listdir(path.parent) == [name]
     loaded = FeatureSet.load(path)
-    assert os.listdir(path.parent) == ['features']
     assert (len(loaded), loaded.dim, loaded.source) == (3, 2, str(path))
     assert [getattr(loaded, key).dtype.kind for key in arrays()] == ['f', 'i', 'U']
-    for key, value in arrays().items():
+    for key, value in arrays(clips=clips).items():
         np.testing.assert_array_equal(getattr(loaded, key), value)
+    assert (loaded.clips is None) == (clips is None)
+    assert isinstance(loaded.features, np.memmap) == path.is_dir()
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path, monkeypatch):
+    folder = tmp_path / 'set'
+    FeatureSet(**arrays(), clips=np.arange(3)).save(folder, {'layer': 'layer3'})
+    assert json.loads((folder / 'settings.json').read_text()) == {'layer': 'layer3'}
+    (folder / 'notes.txt').write_text('mine')
+    FeatureSet(**arrays(features=np.ones((3, 5)))).save(folder)
+    assert sorted(os.listdir(folder)) == ['features.npy', 'labels.npy', 'names.npy', 'notes.txt']
+    assert FeatureSet.load(folder).dim == 5
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, 'save', stop)
+    with pytest.raises(KeyboardInterrupt):
+        FeatureSet(**arrays()).save(folder)
+    with pytest.raises(UserError, match=r"lacks the array 'features' \(it holds labels, names\)"):
+        FeatureSet.load(folder)
+
+
+def memory_mapped(path, values):
+    """The values in a file of their own, mapped."""
+    np.save(path, values)
+    return np.load(path, mmap_mode='r')
+
+
+def test_memory_mapped_features_are_neither_loaded_nor_cast(tmp_path):
+    num_videos, dim = 40_000, 256  # 41 MB
+    features = np.lib.format.open_memmap(tmp_path / 'x.npy', 'w+', np.float32, (num_videos, dim))
+    labels, names = np.zeros(num_videos, int), np.full(num_videos, 'a')
+    tracemalloc.start()
+    mapped = FeatureSet(features, labels, names)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert mapped.features is features
+    assert peak < 10e6
+    half = memory_mapped(tmp_path / 'half.npy', np.ones((3, 2), np.float16))
+    with pytest.raises(UserError, match="'features' holds float16 instead of float32"):
+        FeatureSet(**arrays(features=half))
+
+
+def test_rows_that_are_not_finite_are_found_in_any_part(tmp_path, monkeypatch):
+    monkeypatch.setattr('mmssl_video.evaluation.features.CHUNK_VALUES', 6)  # three rows
+    values = np.zeros((8, 2), np.float32)
+    names = np.array([f'{number}.mp4' for number in range(8)])
+    values[[4, 7], [0, 1]] = np.nan, -np.inf
+    for features in (values, memory_mapped(tmp_path / 'x.npy', values)):
+        with pytest.raises(UserError, match='2 of 8 rows .*, the first is 4.mp4'):
+            FeatureSet(features, np.zeros(8, int), names)
 
 
 def test_arrays_are_cast():
@@ -50,6 +107,8 @@ def test_arrays_are_cast():
         ({'labels': np.zeros((3, 1), int)}, "'labels' has shape [3, 1] instead of [N]"),
         ({'labels': np.zeros(3)}, "'labels' holds float64 instead of integers"),
         ({'names': np.arange(3)}, "'names' holds int64 instead of unicode strings"),
+        ({'clips': np.zeros(2, int)}, "'names' 3, 'clips' 2"),
+        ({'clips': np.zeros(3)}, "'clips' holds float64 instead of integers"),
     ],
 )
 def test_unsound_arrays_are_refused_in_memory_and_on_disk(tmp_path, changes, words):
@@ -69,7 +128,7 @@ def test_unsound_arrays_are_refused_in_memory_and_on_disk(tmp_path, changes, wor
 def test_files_that_are_no_feature_files(tmp_path):
     with pytest.raises(UserError, match='no such file'):
         FeatureSet.load(tmp_path / 'absent.npz')
-    with pytest.raises(UserError, match='no such file'):
+    with pytest.raises(UserError, match=r"lacks the array 'features' \(it holds nothing\)"):
         FeatureSet.load(tmp_path)
 
     np.save(tmp_path / 'one.npy', np.zeros(3))
@@ -89,6 +148,11 @@ def test_files_that_are_no_feature_files(tmp_path):
     with pytest.raises(UserError, match="flipped.npz: the array 'features' cannot be read"):
         FeatureSet.load(tmp_path / 'flipped.npz')
 
+    FeatureSet(**arrays()).save(tmp_path / 'folder')
+    os.truncate(tmp_path / 'folder' / 'features.npy', 140)
+    with pytest.raises(UserError, match="folder: the array 'features' cannot be read"):
+        FeatureSet.load(tmp_path / 'folder')
+
 
 def test_missing_array_is_named_with_what_is_there(tmp_path):
     np.savez(tmp_path / 'x.npz', features=np.zeros((3, 2)), ids=np.arange(3))
@@ -104,7 +168,19 @@ def test_pickled_code_is_not_run(tmp_path):
     np.savez(tmp_path / 'bomb.npz', **arrays(names=np.array([Bomb()] * 3, dtype=object)))
     with pytest.raises(UserError, match="the array 'names' cannot be read"):
         FeatureSet.load(tmp_path / 'bomb.npz')
+    FeatureSet(**arrays()).save(tmp_path / 'folder')
+    for key, value in (('names', [Bomb()] * 3), ('features', [[Bomb()]] * 3)):
+        np.save(tmp_path / 'folder' / f'{key}.npy', np.array(value, dtype=object))
+        with pytest.raises(UserError, match=f"the array '{key}' cannot be read"):
+            FeatureSet.load(tmp_path / 'folder')
     assert not (tmp_path / 'exploded').exists()
+
+
+def test_rows_that_are_clips_are_no_videos():
+    FeatureSet(**arrays()).require_videos()
+    clips = FeatureSet(**arrays(), source='clips.npz', clips=np.zeros(3, int))
+    with pytest.raises(UserError, match='^clips.npz: a row is .* without --per-clip'):
+        clips.require_videos()
 
 
 def test_interrupted_write_keeps_the_old_file(tmp_path):

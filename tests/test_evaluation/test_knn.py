@@ -151,3 +151,7 @@ def test_wrong_sets_are_refused(blobs):
             knn_accuracy(*pair)
     with pytest.raises(UserError, match='have 6 columns, those of .* 5'):
         knn_accuracy(gallery, feature_set(query.features[:, :5], query.labels))
+    clips = FeatureSet(query.features, query.labels, query.names, 'clips.npz', np.zeros(80, int))
+    for pair in ((clips, query), (gallery, clips)):
+        with pytest.raises(UserError, match='clips.npz: a row is a frame or clip'):
+            knn_accuracy(*pair)

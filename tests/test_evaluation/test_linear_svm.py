@@ -1,9 +1,12 @@
 """The linear SVM: LIBLINEAR's objective at its minimum, and accuracies that can be counted."""
 
 import importlib
+from pathlib import Path
 
 import numpy as np
 import pytest
+from mmaction.registry import TRANSFORMS
+from mmengine.config import Config
 from scipy.optimize import minimize
 from sklearn.svm import LinearSVC
 
@@ -35,10 +38,9 @@ def objective(w, inputs, signs, C):
     return 0.5 * w @ w + C * np.sum(slack**2), w - 2 * C * inputs.T @ (signs * slack)
 
 
-@pytest.mark.parametrize('C', [0.01, 1.0])
-@pytest.mark.parametrize('bias', [False, True])
-def test_weights_minimise_the_primal_squared_hinge(monkeypatch, blobs, C, bias):
-    train, test = blobs
+@pytest.fixture
+def fitted(monkeypatch):
+    """The models that ``linear_svm`` has fitted, as it goes."""
     models = []
 
     class Spy(LinearSVC):
@@ -49,13 +51,20 @@ def test_weights_minimise_the_primal_squared_hinge(monkeypatch, blobs, C, bias):
     # The package's name for the module is the function's.
     module = importlib.import_module('mmssl_video.evaluation.linear_svm')
     monkeypatch.setattr(module, 'LinearSVC', Spy)
+    return models
+
+
+@pytest.mark.parametrize('C', [0.01, 1.0])
+@pytest.mark.parametrize('bias', [False, True])
+def test_weights_minimise_the_primal_squared_hinge(fitted, blobs, C, bias):
+    train, test = blobs
     result = linear_svm(train, test, C, bias=bias)
 
     def augmented(features):
         features = features.astype(np.float64)
         return np.column_stack([features, np.ones(len(features))]) if bias else features
 
-    (model,) = models
+    (model,) = fitted
     weights = np.column_stack([model.coef_, model.intercept_]) if bias else model.coef_
     optimum = []
     for label, w in zip(model.classes_, weights, strict=True):
@@ -82,17 +91,77 @@ def test_weights_minimise_the_primal_squared_hinge(monkeypatch, blobs, C, bias):
         assert result['per_class'][str(label)] == expected
 
 
-def test_equals_sklearn_on_normalised_features(blobs):
+@pytest.mark.parametrize('l2_normalize', [False, True])
+def test_equals_sklearn(fitted, blobs, l2_normalize):
+    """Weights, and predictions video by video, are those of LinearSVC."""
     train, test = blobs
 
-    def unit(features):
-        return features / np.linalg.norm(features, axis=1, keepdims=True)
+    def prepare(features):
+        norms = np.linalg.norm(features, axis=1, keepdims=True)
+        return features / norms if l2_normalize else features
 
-    model = LinearSVC(dual=False, fit_intercept=False).fit(unit(train.features), train.labels)
-    accuracy = model.score(unit(test.features), test.labels)
-    result = linear_svm(train, test, l2_normalize=True)
-    assert result['top1'] == round(100 * accuracy, 2)
-    assert result['per_class'] != linear_svm(train, test)['per_class']
+    model = LinearSVC(dual=False, fit_intercept=False)
+    model.fit(prepare(train.features), train.labels)
+    predicted = model.predict(prepare(test.features))
+    result = linear_svm(train, test, l2_normalize=l2_normalize)
+    tolerance = dict(rtol=1e-5, atol=1e-6) if l2_normalize else dict(rtol=0)  # two ways to divide
+    np.testing.assert_allclose(fitted[0].coef_, model.coef_, **tolerance)
+    hits = predicted == test.labels
+    assert result['top1'] == round(100 * hits.mean(), 2)
+    for label, of_class in result['per_class'].items():
+        assert of_class['top1'] == round(100 * hits[test.labels == int(label)].mean(), 2)
+    # One at a time, each video is found or not as there.
+    for row in range(0, 70, 7):
+        one = feature_set(test.features[row : row + 1], test.labels[row : row + 1])
+        assert linear_svm(train, one, l2_normalize=l2_normalize)['top1'] == 100 * hits[row]
+    other = linear_svm(train, test, l2_normalize=not l2_normalize)
+    assert result['per_class'] != other['per_class']
+
+
+@pytest.mark.parametrize('num_classes', [2, 7])
+def test_decision_values_of_clips_are_averaged(num_classes):
+    """In any order, and with any number of clips a video."""
+    rng = np.random.default_rng(1)
+    centres = rng.normal(size=(num_classes, 4))
+    labels = np.arange(60) % num_classes
+    train = feature_set(centres[labels] + rng.normal(size=(60, 4)), labels)
+    rows = [(video, clip) for video in range(20) for clip in range(1 + video % 4)]
+    rows = [rows[i] for i in rng.permutation(len(rows))]
+    videos = np.array([video for video, _ in rows])
+    clips = FeatureSet(
+        centres[videos % num_classes] + 1.5 * rng.normal(size=(len(rows), 4)),
+        videos % num_classes,
+        np.array([f'{video}.mp4' for video in videos]),
+        clips=np.array([clip for _, clip in rows]),
+    )
+    model = LinearSVC(dual=False, fit_intercept=False).fit(train.features, train.labels)
+    hits = []
+    for video in range(20):
+        weights = np.concatenate([-model.coef_, model.coef_]) if num_classes == 2 else model.coef_
+        total = np.zeros(num_classes)
+        for feature, name in zip(clips.features, clips.names, strict=True):
+            if name == f'{video}.mp4':
+                total += weights @ feature
+        hits.append(total.argmax() == video % num_classes)
+    result = linear_svm(train, clips)
+    assert result['top1'] == round(100 * np.mean(hits), 2)
+    assert (result['num_train'], result['num_test']) == (60, 20)
+    assert sum(of_class['num_test'] for of_class in result['per_class'].values()) == 20
+    # Clips that count one by one would give another accuracy.
+    single = FeatureSet(clips.features, clips.labels, clips.names)
+    assert linear_svm(train, single)['top1'] != result['top1']
+
+
+def test_memory_mapped_features(blobs, tmp_path):
+    train, test = blobs
+    mapped = []
+    for i, features in enumerate(blobs):
+        np.save(tmp_path / f'{i}.npy', features.features)
+        array = np.load(tmp_path / f'{i}.npy', mmap_mode='r')
+        mapped.append(FeatureSet(array, features.labels, features.names))
+        assert isinstance(mapped[-1].features, np.memmap)
+    for options in (dict(), dict(l2_normalize=True)):
+        assert linear_svm(*mapped, **options) == linear_svm(train, test, **options)
 
 
 def test_two_classes_unequal_counts():
@@ -115,7 +184,7 @@ def test_two_classes_unequal_counts():
     [
         ([0, 1, -1], [0, 1], 'tr.npz: .* 1 of 3 videos are unknown .* tr.npz/2.mp4'),
         ([0, 1], [-1, -1], 'te.npz: .* 2 of 2 videos are unknown .* te.npz/0.mp4'),
-        ([3, 3], [3, 3], 'tr.npz: all labels are 3; an SVM needs videos of two classes'),
+        ([3, 3], [3, 3], 'tr.npz: all labels are 3; a classifier needs videos of two classes'),
         ([0, 1], [0, 7, 5], r'te.npz: class 5, 7 \(such as te.npz/1.mp4\) is absent from tr.npz'),
     ],
 )
@@ -132,5 +201,34 @@ def test_other_bad_input(blobs):
     with pytest.raises(UserError, match='of train have 10 columns, those of wide.npz 11'):
         linear_svm(train, wide)
     for C in (0, -1.0, float('nan')):
-        with pytest.raises(UserError, match='the SVM cost is'):
+        with pytest.raises(UserError, match='the cost C is'):
             linear_svm(train, test, C)
+
+
+def test_clips_of_a_video_with_two_labels(blobs):
+    clips = FeatureSet(
+        np.ones((3, 10)), np.array([0, 2, 0]), np.array(['a', 'b', 'b']), 'te', clips=np.arange(3)
+    )
+    with pytest.raises(UserError, match='te: the clips of b have different labels'):
+        linear_svm(blobs[0], clips)
+
+
+@pytest.mark.parametrize('name', ['kinetics400', 'kinetics400-rawframes', 'ucf101'])
+def test_features_of_the_protocol(name):
+    """VCLR, Sec. 4.3: 30 frames evenly spaced, short side 256, centre crop 224."""
+    folder = Path(__file__).resolve().parents[2] / 'configs/vclr'
+    cfg = Config.fromfile(folder / f'vclr_r50_8x64-3seg-400e_{name}-rgb.py')
+    steps = {step.type: step for step in cfg.feature_pipeline}
+    sampled = TRANSFORMS.build(steps['SampleFrames']).transform(
+        dict(total_frames=300, start_index=0)
+    )
+    # One frame from the middle of each thirtieth.
+    np.testing.assert_array_equal(sampled['frame_inds'].ravel(), np.arange(5, 300, 10))
+    frame = dict(imgs=[np.zeros((480, 640, 3), np.uint8)], img_shape=(480, 640))
+    resized = TRANSFORMS.build(steps['Resize']).transform(frame)
+    assert resized['imgs'][0].shape[:2] == (256, 341)
+    cropped = TRANSFORMS.build(steps['CenterCrop']).transform(resized)
+    assert cropped['imgs'][0].shape[:2] == (224, 224)
+    np.testing.assert_array_equal(cropped['crop_bbox'], [58, 16, 282, 240])
+    random = [step for step in cfg.feature_pipeline if 'Random' in step.type or step.type == 'Flip']
+    assert not random

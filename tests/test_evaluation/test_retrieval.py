@@ -36,6 +36,10 @@ def test_recall_and_chance_by_hand():
     # Two of four videos match for two of three queries: 1/2, 1 - 1/6 and 1 of 2/3.
     assert result.chance == {'R@1': 33.33, 'R@2': 55.56, 'R@4': 66.67}
     assert result.num_without_match == 1
+    assert result.per_class == {
+        1: {'R@1': 50.0, 'R@2': 100.0, 'R@4': 100.0, 'num_query': 2},
+        5: {'R@1': 0.0, 'R@2': 0.0, 'R@4': 0.0, 'num_query': 1},
+    }
 
 
 @pytest.mark.parametrize('chunks', [(1, 1), (7, 13), (1024, 8192)])
@@ -61,6 +65,57 @@ def test_equals_sklearn(chunks):
             for label, row in zip(query.labels, expected, strict=True)
         ]
         assert recall[f'R@{k}'] == round(100 * sum(hits) / 50, 2)
+
+
+def test_per_class_and_chance_as_a_slow_loop_has_them():
+    rng = np.random.default_rng(1)
+    names = np.array([f'{i}' for i in rng.integers(0, 25, 40)])  # some videos have several rows
+    both = feature_set(rng.normal(size=(40, 5)), rng.integers(0, 6, 40), names)
+    result = retrieval(both, both, [1, 3, 8], leave_one_out=True)
+    unit = both.features.astype(float)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    hits, guesses = {}, []
+    for i in range(40):
+        others = [j for j in range(40) if names[j] != names[i]]
+        others.sort(key=lambda j: -unit[i] @ unit[j])  # noqa: B023
+        same = [both.labels[j] == both.labels[i] for j in others]
+        hits.setdefault(both.labels[i], []).append([any(same[:k]) for k in (1, 3, 8)])
+        # Without replacement: the chance that k draws miss every video of the class.
+        miss = [
+            np.prod([(len(same) - sum(same) - d) / (len(same) - d) for d in range(k)])
+            for k in (1, 3, 8)
+        ]
+        guesses.append(1 - np.array(miss))
+    for label, rows in hits.items():
+        percent = 100 * np.mean(rows, axis=0)
+        found = result.per_class[label]
+        np.testing.assert_allclose([found[f'R@{k}'] for k in (1, 3, 8)], percent, atol=0.005)
+        assert found['num_query'] == len(rows)
+    assert list(result.per_class) == sorted(hits)
+    np.testing.assert_allclose(
+        list(result.chance.values()), 100 * np.mean(guesses, axis=0), atol=0.005
+    )
+
+
+def test_features_on_disk_are_read_by_chunks(tmp_path):
+    rng = np.random.default_rng(2)
+    gallery = feature_set(rng.normal(size=(90, 7)), rng.integers(0, 4, 90))
+    query = feature_set(rng.normal(size=(20, 7)), rng.integers(0, 4, 20))
+    expected = nearest_neighbours(gallery, query, 9)
+    for name, features in (('gallery', gallery), ('query', query)):
+        np.save(tmp_path / f'{name}.npy', features.features)
+        features.features = np.load(tmp_path / f'{name}.npy', mmap_mode='r')
+    found = nearest_neighbours(gallery, query, 9, query_chunk=6, gallery_chunk=16)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
+def test_more_neighbours_than_the_largest_k():
+    gallery = feature_set(np.eye(6), [0] * 6, [str(i) for i in range(6)])
+    result = retrieval(gallery, gallery, [1], num_neighbours=4)
+    assert (list(result.recall), result.indices.shape) == (['R@1'], (6, 4))
+    result = retrieval(gallery, gallery, [1], num_neighbours=99, leave_one_out=True)
+    assert result.indices.shape == (6, 5)
 
 
 @settings(max_examples=60, deadline=None)
@@ -153,3 +208,8 @@ def test_bad_input():
     assert nearest_neighbours(gallery, unlabelled, 1)[0].tolist() == [[0], [1], [2]]
     with pytest.raises(UserError, match='gallery.npz have 3 columns, those of wide.npz 4'):
         retrieval(gallery, feature_set(np.eye(4), [0] * 4, source='wide.npz'))
+    clips = FeatureSet(gallery.features, gallery.labels, gallery.names, 'clips.npz', np.arange(3))
+    for search, k in ((retrieval, [1]), (nearest_neighbours, 1)):
+        for pair in ((clips, gallery), (gallery, clips)):
+            with pytest.raises(UserError, match='clips.npz: a row is a frame or clip'):
+                search(*pair, k)

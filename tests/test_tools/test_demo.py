@@ -3,12 +3,10 @@
 import json
 import re
 
-import numpy as np
 import pytest
 from tiny_vclr import load_tool
 
 from mmssl_video.errors import UserError
-from mmssl_video.evaluation import FeatureSet, retrieval
 
 demo = load_tool('demo')
 
@@ -64,32 +62,41 @@ def test_from_videos_to_report(tmp_path, monkeypatch):
     """A few videos and epochs; the second call finds everything done, another seed does not."""
     monkeypatch.setenv('PYTHONPATH', str(demo.ROOT))
     monkeypatch.setattr(demo, 'CLASSES', demo.CLASSES[:3])
-    for name, value in (('NUM_PRETRAIN', 11), ('NUM_GALLERY', 2), ('NUM_QUERY', 2)):
+    for name, value in (('NUM_PRETRAIN', 11), ('NUM_GALLERY', 5), ('NUM_QUERY', 2)):
         monkeypatch.setattr(demo, name, value)
-    config = tmp_path / 'vclr_r18_demo.py'
-    config.write_text(
-        f"_base_ = r'{demo.ROOT / demo.CONFIG}'\n"
-        'train_cfg = dict(max_epochs=3)\n'
-        'param_scheduler = [dict(type="ConstantLR", factor=1.0)]\n'
-    )
-    monkeypatch.setattr(demo, 'CONFIG', config)
+    monkeypatch.setattr(demo, 'NUM_UNTRIMMED', dict(train=4, val=2))
+    bmn = 'model = dict(hidden_dim_1d=8, hidden_dim_2d=4, hidden_dim_3d=8)\n'
+    for name, more in (('CONFIG', ''), ('FINETUNE', ''), ('BMN', bmn)):
+        config = tmp_path / getattr(demo, name).name
+        config.write_text(
+            f"_base_ = r'{demo.ROOT / getattr(demo, name)}'\n"
+            'train_cfg = dict(max_epochs=3)\n'
+            'default_hooks = dict(checkpoint=dict(interval=3))\n'
+            f'param_scheduler = [dict(type="ConstantLR", factor=1.0)]\n{more}'
+        )
+        monkeypatch.setattr(demo, name, config)
     monkeypatch.setattr('sys.argv', ['demo.py', '--seed', '5', '--out', str(tmp_path / 'out')])
     demo.main()
     metrics = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
     assert metrics['seed'] == 5 and metrics['seconds'] > 0
-    for features in ('pretrained', 'random', 'pixels'):
-        assert set(metrics[features]) == {'R@1', 'R@5', 'svm_top1'}
+    frozen = {'R@1', 'R@5', 'svm_top1', 'probe_top1'}
+    trained = {'finetune_top1', 'proposal_auc'}
+    for features in ('pretrained', 'random', 'pixels', 'chance'):
+        assert set(metrics[features]) == frozen | (trained if features != 'pixels' else set())
         assert all(0 <= value <= 100 for value in metrics[features].values())
     assert metrics['pretrained'] != metrics['random']
     page = (tmp_path / 'out' / 'report.html').read_text()
     assert all(f'>{name}<' in page for name in ('inter', 'intra', 'video', 'order'))
+    for title in ('Nearest neighbours', 'What it looks at', 'Map of the features'):
+        assert f'>{title}</h2>' in page
+    assert page.count('data:image/png;base64,') == 3 and '>Actions in long videos</h2>' in page
     assert not re.search(r'(src|href)="https?:', page)
 
     work_dir = tmp_path / 'out' / 'pretrain-seed5'
-    checkpoint = work_dir / 'epoch_3.pth'
-    written = checkpoint.stat().st_mtime_ns, len(list(work_dir.glob('*/vis_data')))
+    checkpoints = {path: path.stat().st_mtime_ns for path in work_dir.rglob('epoch_3.pth')}
+    assert len(checkpoints) == 5  # pretraining; fine-tuning and BMN, each from two starts
     demo.main()
-    assert written == (checkpoint.stat().st_mtime_ns, len(list(work_dir.glob('*/vis_data'))))
+    assert checkpoints == {path: path.stat().st_mtime_ns for path in work_dir.rglob('epoch_*.pth')}
     again = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
     assert {k: v for k, v in again.items() if k != 'seconds'} == {
         k: v for k, v in metrics.items() if k != 'seconds'
@@ -102,15 +109,3 @@ def test_commands_of_the_report_name_files_that_exist(tmp_path):
     commands = ' '.join(command for _, command in demo.next_commands(videos, tmp_path / 'x.pth'))
     for path in re.findall(r'--ann-file (\S+)|--data-root (\S+)|(tools/\w+\.\w+)', commands):
         assert (demo.ROOT / next(filter(None, path))).exists()
-
-
-def test_sheets_show_what_was_found(tmp_path):
-    touch(tmp_path / 'v', 'run/0.mp4', 'sit/0.mp4')
-    videos = demo.Videos(tmp_path / 'v', tmp_path / 'out')
-    videos.class_names = ['run', 'sit']
-    names, labels = ['run/0.mp4', 'sit/0.mp4'], [0, 1]
-    features = FeatureSet(np.eye(2), labels, names)
-    found = retrieval(features, features, [1])
-    sheets = demo.make_sheets(videos, features, features, found)
-    assert [sheet.query.caption for sheet in sheets] == ['run', 'sit']
-    assert all(sheet.neighbours[0].correct for sheet in sheets)

@@ -10,7 +10,7 @@ from PIL import Image, ImageColor
 from mmssl_video.errors import UserError
 from mmssl_video.evaluation import FeatureSet, retrieval
 from mmssl_video.visualization import Sheet, Tile, middle_frame, retrieval_sheets, save_sheet
-from mmssl_video.visualization.sheets import RIGHT, WRONG
+from mmssl_video.visualization.sheets import RIGHT, UNKNOWN, WRONG
 
 CLIPS = Path(__file__).parents[2].parent / 'shared' / 'data' / 'clips'
 
@@ -33,8 +33,8 @@ def test_middle_frame_of_a_video(tmp_path, gop):
     write_video(tmp_path / 'v.mp4', [20 * i for i in range(11)], gop=gop)
     image = middle_frame(tmp_path / 'v.mp4')
     assert (image.shape, image.dtype) == ((32, 48, 3), np.uint8)
-    # Half of 1.1 s lies within frame 5; the first one that starts after it is frame 6.
-    assert abs(image.mean() - 120) < 4
+    # Half of 1.1 s lies within frame 5.
+    assert abs(image.mean() - 100) < 4
 
 
 def test_middle_frame_of_one_frame_and_scaled_down(tmp_path):
@@ -107,6 +107,10 @@ def test_sheets_follow_the_retrieval(tmp_path):
     for tile, gray in ((sheets[0].query, 120), (first[0], 10), (first[1], 60)):
         assert abs(tile.image.mean() - gray) < 4
     assert sheets[1].query.image is None and second[0].image is None
+    few_names = retrieval_sheets(
+        gallery, query, result.indices, result.similarities, class_names=['walk']
+    )
+    assert [tile.caption for tile in few_names[0].neighbours] == ['walk', 'class 1']
 
 
 def test_queries_are_spread_over_the_classes_not_chosen_by_result():
@@ -140,18 +144,25 @@ def test_picture_has_green_and_red_frames(tmp_path):
         Sheet(Tile(None, 'q'), [Tile(None, 'c', correct=True)]),
     ]
     save_sheet(tmp_path / 'sheet.png', sheets, dpi=100)
-    picture = np.asarray(Image.open(tmp_path / 'sheet.png').convert('RGB'))
-    assert picture.shape == (330, 560, 3)
+    picture = np.asarray(Image.open(tmp_path / 'sheet.png').convert('RGB')).astype(int)
+    assert picture.shape == (364, 590, 3)  # rows of 182; columns of 140 and two gaps
 
-    def columns(color):
-        """Quarters of the upper row in which a vertical line of this colour stands."""
-        same = (picture[:165] == ImageColor.getrgb(color)).all(axis=-1)
-        return set((np.flatnonzero(same.sum(axis=0) > 80) // 140).tolist())
+    # The middles of the four tiles' left, right, upper and lower edges, and what is within.
+    frames = {1: RIGHT, 2: WRONG, 3: UNKNOWN}
+    for column, color in frames.items():
+        left, top = 30 + 140 * column, 22
+        for x, y in ((0, 65), (129, 65), (65, 0), (65, 129)):
+            near = picture[top + y - 1 : top + y + 3, left + x - 1 : left + x + 3].reshape(-1, 3)
+            distances = np.abs(near - ImageColor.getrgb(color)).max(axis=1)
+            assert distances.min() < 40, (column, x, y)
+        np.testing.assert_array_equal(picture[top + 65, left + 65], [128] * 3)
+    # Green and red are in these two tiles, in the lower row and in no other place.
+    for color, tiles in ((RIGHT, {(0, 1), (1, 1)}), (WRONG, {(0, 2)})):
+        ys, xs = np.nonzero((picture == ImageColor.getrgb(color)).all(axis=-1))
+        assert set(zip(ys // 182, (xs - 25) // 140, strict=True)) == tiles
 
-    assert columns(RIGHT) == {1}
-    assert columns(WRONG) == {2}
-    middle = picture[85, [70, 210, 350, 490]]
-    np.testing.assert_array_equal(middle, np.full((4, 3), 128))
-
-    save_sheet(tmp_path / 'sheet.pdf', sheets)
-    assert (tmp_path / 'sheet.pdf').read_bytes().startswith(b'%PDF')
+    save_sheet(tmp_path / 'sheet.PDF', sheets)
+    assert (tmp_path / 'sheet.PDF').read_bytes().startswith(b'%PDF')
+    for name in ('sheet.xyz', 'sheet'):
+        with pytest.raises(UserError, match=f'{name}: pictures end in .png, .jpg, .pdf, .svg'):
+            save_sheet(tmp_path / name, sheets)

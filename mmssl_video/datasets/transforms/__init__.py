@@ -7,6 +7,7 @@ from .augment import (
     ClipGrayscale,
     SharedAugment,
 )
+from .checked_feature import LoadCheckedFeature
 from .clip_pair import SampleClipPair, draw_gap
 from .clips import SampleClips
 from .consecutive import SampleConsecutiveClips
@@ -18,6 +19,7 @@ from .odd_one_out import SampleOddOneOut, SumOfDifferences
 from .pace import SamplePace
 from .rotation import ClipRotation
 from .segment_tuples import SampleSegmentTuples
+from .sliding_clips import SampleSlidingClips
 
 __all__ = [
     'ChannelSplit',
@@ -26,6 +28,7 @@ __all__ = [
     'ClipGrayscale',
     'ClipRotation',
     'FormatViews',
+    'LoadCheckedFeature',
     'LoadMotion',
     'MotionCrop',
     'SampleClipPair',
@@ -37,6 +40,7 @@ __all__ = [
     'SampleOddOneOut',
     'SamplePace',
     'SampleSegmentTuples',
+    'SampleSlidingClips',
     'SharedAugment',
     'SumOfDifferences',
     'draw_gap',

@@ -1,5 +1,6 @@
-"""Hooks of pretraining."""
+"""Hooks of pretraining, and of starting from what it gave."""
 
+from .backbone_load import BackboneLoadHook
 from .collapse_monitor import CollapseMonitorHook
 from .finite_loss import FiniteLossHook
 from .head_epoch import HeadEpochHook
@@ -8,8 +9,10 @@ from .objective_report import ObjectiveReportHook
 from .online_knn import OnlineKNNHook
 from .progress_bar import ProgressBarHook
 from .reproducible import ReproducibleHook
+from .results_in_work_dir import ResultsInWorkDirHook
 
 __all__ = [
+    'BackboneLoadHook',
     'CollapseMonitorHook',
     'FiniteLossHook',
     'HeadEpochHook',
@@ -18,4 +21,5 @@ __all__ = [
     'OnlineKNNHook',
     'ProgressBarHook',
     'ReproducibleHook',
+    'ResultsInWorkDirHook',
 ]

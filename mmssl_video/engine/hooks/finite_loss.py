@@ -80,7 +80,10 @@ def _stop(runner: Runner, problem: str) -> None:
         start = 'no checkpoint has been written; start again with'
     else:
         # A resumed run takes its learning rate from the checkpoint.
-        start = f'the last checkpoint is {latest}; set load_from to it instead of resuming, with'
+        start = (
+            f'the last checkpoint is {latest}; set load_from to it instead of resuming, or start '
+            'again, with'
+        )
     raise UserError(
         f'iteration {runner.message_hub.get_info("iter") + 1}: {problem}; {start} a lower '
         'optim_wrapper.optimizer.lr, optim_wrapper.clip_grad or without --amp'

@@ -89,7 +89,7 @@ class OnlineKNNHook(Hook):
                 f'{type(runner.train_loop).__name__}'
             )
         pipeline = feature_pipeline(runner.cfg, self.num_frames)
-        with _random_states_kept():  # the sampler draws, and so do some transforms
+        with _random_states_kept():  # some transforms draw when they are built
             self.loaders = [
                 build_video_loader(
                     pipeline,

@@ -1,10 +1,14 @@
-"""Objectives: projection, memory, loss and the labels it makes, one per file."""
+"""Objectives: projection, memory, loss and the labels it makes, one per file.
+
+``LinearProbeHead`` is none of them, but the classifier of a frozen recognizer.
+"""
 
 from .base import SSLHead
 from .byol import BYOLHead
 from .dpc import DPCHead, MemDPCHead
 from .inter_frame import InterFrameHead
 from .intra_frame import IntraFrameHead
+from .linear_probe import LinearProbeHead
 from .moco import MoCoHead
 from .neighbour import NeighbourHead
 from .nnclr import NNCLRHead
@@ -24,6 +28,7 @@ __all__ = [
     'DPCHead',
     'InterFrameHead',
     'IntraFrameHead',
+    'LinearProbeHead',
     'MemDPCHead',
     'MoCoHead',
     'NNCLRHead',

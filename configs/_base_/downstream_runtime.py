@@ -1,0 +1,3 @@
+# What downstream configs add to MMAction2's own runtime.
+custom_imports = dict(imports=['mmssl_video'], allow_failed_imports=False)
+custom_hooks = [dict(type='BackboneLoadHook'), dict(type='FiniteLossHook')]

@@ -1,0 +1,42 @@
+# R3D-50 on Kinetics-400, as CVRL is probed: clips of 32 frames, 10 clips and three crops to test.
+# Rate and epochs are the text's ("Linear evaluation"); batch, crop, warm-up and decay the code's.
+_base_ = 'linear_slowonly-r50_8x8-8x8x1-60e_kinetics400-rgb.py'
+
+# The stem of configs/_base_/models/r3d50_cvrl.py.
+model = dict(
+    backbone=dict(conv1_kernel=(5, 7, 7), conv1_stride_t=2), cls_head=dict(l2_normalize=True)
+)
+
+train_pipeline = [
+    dict(type='DecordInit'),
+    dict(type='SampleFrames', clip_len=32, frame_interval=2, num_clips=1),
+    dict(type='DecordDecode'),
+    dict(type='RandomResizedCrop', area_range=(0.3, 1.0), aspect_ratio_range=(0.5, 2.0)),
+    dict(type='Resize', scale=(224, 224), keep_ratio=False),
+    *_base_.train_pipeline[5:],
+]
+clip = dict(type='SampleFrames', clip_len=32, frame_interval=2, num_clips=1, test_mode=True)
+val_pipeline = [_base_.val_pipeline[0], clip, *_base_.val_pipeline[2:]]
+test_pipeline = [
+    _base_.test_pipeline[0],
+    {**clip, 'num_clips': 10},
+    *_base_.test_pipeline[2:],
+]
+train_dataloader = dict(batch_size=16, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+
+train_cfg = dict(max_epochs=100)
+optim_wrapper = dict(optimizer=dict(lr=32.0, nesterov=False))
+param_scheduler = [
+    dict(
+        type='WarmupCosineLR',
+        warmup=5,
+        cosine_from='start',
+        begin=0,
+        end=100,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    )
+]
+auto_scale_lr = dict(base_batch_size=1024)

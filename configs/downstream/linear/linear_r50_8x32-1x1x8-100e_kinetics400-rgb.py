@@ -1,0 +1,47 @@
+# ResNet-50 on frames of Kinetics-400, beside VCLR's linear SVM, which is the paper's protocol: a
+# layer that is learned on 8 augmented frames of a video and tested on the SVM's 30. No paper has
+# its recipe; crop, rate (32 per 1024 videos) and schedule are CVRL's.
+_base_ = [
+    'mmaction::recognition/tsn/tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb.py',
+    '../../_base_/linear_runtime.py',
+]
+
+model = dict(
+    type='FrozenRecognizer2D',
+    backbone=dict(pretrained=None),
+    cls_head=dict(
+        _delete_=True,
+        type='LinearProbeHead',
+        num_classes=400,
+        in_channels=2048,
+        average_clips='prob',
+    ),
+)
+default_hooks = dict(_delete_=True, **_base_.linear_hooks)
+
+train_pipeline = [
+    *_base_.train_pipeline[:3],
+    dict(type='RandomResizedCrop', area_range=(0.3, 1.0), aspect_ratio_range=(0.5, 2.0)),
+    *_base_.train_pipeline[5:],
+]
+test_pipeline = [
+    _base_.val_pipeline[0],
+    dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=30, test_mode=True),
+    *_base_.val_pipeline[2:],
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+
+train_cfg = dict(val_interval=10)
+optim_wrapper = dict(optimizer=dict(lr=8.0, weight_decay=0.0), clip_grad=None)
+param_scheduler = [
+    dict(
+        type='WarmupCosineLR',
+        warmup=5,
+        cosine_from='start',
+        begin=0,
+        end=100,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    )
+]

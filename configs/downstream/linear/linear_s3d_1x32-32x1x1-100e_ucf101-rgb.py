@@ -1,0 +1,58 @@
+# S3D on UCF101 (VCLR, Table 8), as CoCLR is probed: 32 frames at 128 pixels, and batch
+# normalisation of the L2-normalised feature. CoCLR tests ten crops of windows that slide over the
+# video; here it is 10 clips and one crop. SPLIT=2 in the environment takes split 2.
+_base_ = [
+    '../../_base_/models/s3d.py',
+    '../../_base_/datasets/ucf101_labelled_clips.py',
+    'mmaction::_base_/default_runtime.py',
+    '../../_base_/linear_runtime.py',
+]
+
+model = dict(
+    type='FrozenRecognizer3D',
+    cls_head=dict(
+        type='LinearProbeHead',
+        num_classes=101,
+        in_channels=1024,
+        norm_cfg=dict(type='BN1d'),
+        average_clips='prob',
+    ),
+)
+default_hooks = dict(_delete_=True, **_base_.linear_hooks)
+# The statistics of the head's normalisation are made of the whole batch.
+sync_bn = 'torch'
+
+train_pipeline = [
+    dict(type='DecordInit'),
+    dict(type='SampleFrames', clip_len=32, frame_interval=1, num_clips=1),
+    dict(type='DecordDecode'),
+    dict(type='RandomResizedCrop', area_range=(0.2, 1.0)),
+    dict(type='Resize', scale=(128, 128), keep_ratio=False),
+    dict(type='Flip', flip_ratio=0.5),
+    dict(type='ClipColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, prob=0.3),
+    *_base_.train_pipeline[6:],
+]
+clip = dict(type='SampleFrames', clip_len=32, frame_interval=1, num_clips=1, test_mode=True)
+view = [
+    dict(type='DecordDecode'),
+    dict(type='Resize', scale=(-1, 146)),
+    dict(type='CenterCrop', crop_size=128),
+    *_base_.val_pipeline[5:],
+]
+val_pipeline = [dict(type='DecordInit'), clip, *view]
+test_pipeline = [dict(type='DecordInit'), {**clip, 'num_clips': 10}, *view]
+train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(batch_size=32, dataset=dict(pipeline=val_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=10)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+# The code takes rates from 0.1 to 1.
+optim_wrapper = dict(
+    type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=0.001)
+)
+param_scheduler = [
+    dict(type='MultiStepLR', begin=0, end=100, by_epoch=True, milestones=[60, 80], gamma=0.1)
+]
+auto_scale_lr = dict(enable=False, base_batch_size=32)

@@ -1,0 +1,44 @@
+# SlowOnly-50 on Kinetics-400, as the ρ family is probed (SlowFast's configs/contrastive_ssl,
+# linear_k400_Slow_8x8_R50_syn8): features as they are, the rate is for 64 videos; 10 clips and
+# three crops to test.
+_base_ = [
+    'mmaction::recognition/slowonly/slowonly_r50_8xb16-8x8x1-256e_kinetics400-rgb.py',
+    '../../_base_/linear_runtime.py',
+]
+
+model = dict(
+    type='FrozenRecognizer3D',
+    backbone=dict(pretrained=None),
+    cls_head=dict(
+        _delete_=True,
+        type='LinearProbeHead',
+        num_classes=400,
+        in_channels=2048,
+        l2_normalize=False,
+        average_clips='prob',
+    ),
+)
+default_hooks = dict(_delete_=True, **_base_.linear_hooks)
+
+train_pipeline = [
+    *_base_.train_pipeline[:3],
+    dict(type='RandomRescale', scale_range=(256, 320)),
+    dict(type='RandomCrop', size=224),
+    *_base_.train_pipeline[6:],
+]
+train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
+
+train_cfg = dict(max_epochs=60, val_interval=10)
+optim_wrapper = dict(optimizer=dict(lr=0.5, nesterov=True, weight_decay=0.0), clip_grad=None)
+param_scheduler = [
+    dict(
+        type='WarmupCosineLR',
+        warmup=8,
+        cosine_from='start',
+        begin=0,
+        end=60,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    )
+]
+auto_scale_lr = dict(base_batch_size=64)

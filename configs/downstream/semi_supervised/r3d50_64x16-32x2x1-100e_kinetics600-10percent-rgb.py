@@ -1,0 +1,6 @@
+# The same on 10 % of Kinetics-600.
+_base_ = 'r3d50_64x16-32x2x1-100e_kinetics600-1percent-rgb.py'
+
+train_dataloader = dict(
+    dataset=dict(ann_file='data/kinetics600/kinetics600_train_list_videos_10percent-seed0.txt')
+)

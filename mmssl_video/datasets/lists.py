@@ -1,0 +1,422 @@
+"""Lists of the public data sets, from the files and folders in which they are distributed.
+
+A maker reads a data set's own annotation, looks for each video that it names, and gives its splits:
+what was found, what is missing, and how many there should be. Labels of UCF101, HMDB51,
+Something-Something V2 and Kinetics are numbered as MMAction2 numbers them, so its checkpoints fit.
+Those of ActivityNet and HACS are alphabetical, ``<data set>_classes.txt`` has the order: MMAction2
+has an order of its own for ActivityNet, and none for HACS. Where a set comes in several layouts,
+all are known: a flat folder, a folder per class, any container.
+"""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+from rich.console import Console
+from rich.progress import track
+
+from mmssl_video.errors import UserError
+from mmssl_video.files import atomic_path, write_json
+
+from .synthetic import write_list
+from .unlabeled_videos import VIDEO_SUFFIXES
+
+
+@dataclass
+class Split:
+    """One list of a data set.
+
+    Attributes:
+        name (str): File name of the list without its suffix, e.g. ``ucf101_train_split_1_videos``.
+        folder (Path): What the paths in it are relative to.
+        official (tuple[int, ...]): Number of videos by the publishers, one for each release.
+        entries (list[tuple[str, int]]): (path, label) of the videos found.
+        missing (list[str]): Names of the annotated videos that are not there.
+        localization (str): Name of the ActivityNet-style annotation to write, if any.
+        intervals (dict): Its content, by ``v_<id>``.
+    """
+
+    name: str
+    folder: Path
+    official: tuple[int, ...]
+    entries: list[tuple[str, int]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    localization: str = ''
+    intervals: dict[str, dict] = field(default_factory=dict)
+
+    @property
+    def annotated(self) -> int:
+        """The number of videos that the annotation names."""
+        return len(self.entries) + len(self.missing)
+
+
+@dataclass
+class Place:
+    """Where a data set lies.
+
+    Args:
+        root (Path): Its folder.
+        videos (Path | None): Folder of the videos; None looks for the usual ones in ``root``.
+        annotations (Path | None): Folder of the annotation; None looks for the usual ones.
+    """
+
+    root: Path
+    videos: Path | None = None
+    annotations: Path | None = None
+
+    def find(self, *names: str, among: Sequence[str] = ()) -> Path:
+        """Find an annotation file of one of these names.
+
+        Raises:
+            UserError: If there is none.
+        """
+        folders = [self.annotations] if self.annotations else [self.root / 'annotations', self.root]
+        folders += [] if self.annotations else [self.root / folder for folder in among]
+        for folder in folders:
+            for name in names:
+                if (folder / name).is_file():
+                    return folder / name
+        raise UserError(
+            f'none of {", ".join(names)} is in {", ".join(map(str, folders))}; download the '
+            "data set's annotation (docs/data.md says where), or name its folder by --annotations"
+        )
+
+    def video_folder(self, *among: str) -> Path:
+        """The first of the folders that exists.
+
+        Raises:
+            UserError: If there is none.
+        """
+        folders = [self.videos] if self.videos else [self.root / folder for folder in among]
+        for folder in folders:
+            if folder.is_dir():
+                return folder
+        raise UserError(
+            f'no folder of videos at {", ".join(map(str, folders))}; name it by --videos'
+        )
+
+
+def index_videos(folder: Path) -> dict[str, str]:
+    """Every video below a folder: its name without suffix → its path relative to the folder.
+
+    Of two with one name, the first in the order of paths counts.
+    """
+    index = {}
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()
+        for name in sorted(files):
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() in VIDEO_SUFFIXES:
+                index.setdefault(stem, os.path.relpath(os.path.join(parent, name), folder))
+    return index
+
+
+def find_video(index: dict[str, str], name: str) -> str | None:
+    """Path of a video of ActivityNet's kind, whose file may lack ``v_`` or have it in addition.
+
+    Args:
+        index: Of :func:`index_videos`.
+        name: As the annotation has it.
+
+    Returns:
+        As in ``index``; ``None`` where there is no such video.
+    """
+    stems = name, name.removeprefix('v_'), f'v_{name}'
+    return next((index[stem] for stem in stems if stem in index), None)
+
+
+def fill(split: Split, annotated: Iterable[tuple[str, int]], index: dict[str, str]) -> Split:
+    """Sort what is annotated, (name of the video, label), into what is there and what is not.
+
+    Raises:
+        UserError: If a path has a space, for MMAction2's ``VideoDataset`` splits lines at spaces.
+    """
+    for name, label in annotated:
+        if name in index:
+            if ' ' in index[name]:
+                raise UserError(
+                    f'{split.folder / index[name]}: a list cannot hold a path with spaces; rename '
+                    'the folder or file with underscores (docs/data.md has a command)'
+                )
+            split.entries.append((index[name], label))
+        else:
+            split.missing.append(name)
+    return split
+
+
+def make_ucf101(place: Place) -> tuple[list[Split], list[str]]:
+    """UCF101: ``UCF-101/<class>/v_*.avi`` and ``ucfTrainTestlist/``, three splits."""
+    folder = place.video_folder('videos', 'UCF-101')
+    index = index_videos(folder)
+    usual = ('ucfTrainTestlist',)
+    rows = place.find('classInd.txt', among=usual).read_text().split('\n')
+    classes = [row.split()[1] for row in rows if row.strip()]
+    splits = []
+    for number, counts in ((1, (9537, 3783)), (2, (9586, 3734)), (3, (9624, 3696))):
+        for part, source, count in zip(('train', 'val'), ('train', 'test'), counts, strict=True):
+            text = place.find(f'{source}list{number:02d}.txt', among=usual).read_text()
+            paths = [Path(line.split()[0]) for line in text.splitlines() if line.strip()]
+            split = Split(f'ucf101_{part}_split_{number}_videos', folder, (count,))
+            annotated = [(path.stem, classes.index(path.parts[0])) for path in paths]
+            splits.append(fill(split, annotated, index))
+    return splits, classes
+
+
+def make_hmdb51(place: Place) -> tuple[list[Split], list[str]]:
+    """HMDB51: ``<class>/*.avi`` and ``<class>_test_split<n>.txt`` (1 train, 2 test, 0 neither)."""
+    folder = place.video_folder('videos', 'hmdb51_org')
+    index = index_videos(folder)
+    usual = 'testTrainMulti_7030_splits'
+    where = place.find('brush_hair_test_split1.txt', among=(usual,)).parent
+    classes = sorted(path.name[: -len('_test_split1.txt')] for path in where.glob('*_split1.txt'))
+    splits = []
+    for number in (1, 2, 3):
+        annotated = {'1': [], '2': [], '0': []}
+        for label, name in enumerate(classes):
+            for line in place.find(f'{name}_test_split{number}.txt', among=(usual,)).open():
+                if line.strip():
+                    video, part = line.split()
+                    annotated[part].append((Path(video).stem, label))
+        for part, key, count in (('train', '1', 3570), ('val', '2', 1530)):
+            split = Split(f'hmdb51_{part}_split_{number}_videos', folder, (count,))
+            splits.append(fill(split, annotated[key], index))
+    return splits, classes
+
+
+def make_sthv2(place: Place) -> tuple[list[Split], list[str]]:
+    """Something-Something V2: ``<id>.webm`` and the JSON files of either release."""
+    folder = place.video_folder('videos', '20bn-something-something-v2')
+    index = index_videos(folder)
+
+    def read(part: str):
+        name = f'something-something-v2-{part}.json'
+        return json.loads(place.find(name, f'{part}.json', among=('labels',)).read_text())
+
+    labels = {template: int(number) for template, number in read('labels').items()}
+    splits = []
+    for part, source, count in (('train', 'train', 168913), ('val', 'validation', 24777)):
+        annotated = [
+            (str(row['id']), labels[row['template'].replace('[', '').replace(']', '')])
+            for row in read(source)
+        ]
+        splits.append(fill(Split(f'sthv2_{part}_list_videos', folder, (count,)), annotated, index))
+    return splits, sorted(labels, key=labels.get)
+
+
+def make_kinetics(place: Place, version: int) -> tuple[list[Split], list[str]]:
+    """Kinetics: ``<id>_<start>_<end>.mp4``, flat or by class, and a CSV for each split.
+
+    CVDF's replacements of broken videos, in ``replacement/``, go before the originals.
+    """
+    name = f'kinetics{version}'
+    # Rows of the original annotation: of 400 as of CVDF's copy, of 600 as of the first release.
+    official = {400: (246534, 19906), 600: (392622, 30001)}[version]
+    replaced = {
+        name[:11]: path for name, path in index_videos(place.root / 'replacement').items()
+    }  # by the id; a YouTube id has 11 characters
+    splits, labels = [], {}
+    for part, others, count in zip(
+        ('train', 'val'), (('train',), ('val', 'validate')), official, strict=True
+    ):
+        if place.videos:
+            folder = place.video_folder()
+        else:
+            folder = place.video_folder(f'videos_{part}', *others)
+        table = place.find(
+            *(f'{before}{word}.csv' for before in ('', 'kinetics_', f'{name}_') for word in others)
+        )
+        with table.open(newline='') as file:
+            rows = list(csv.DictReader(file))
+        if rows and not {'label', 'youtube_id', 'time_start', 'time_end'} <= rows[0].keys():
+            raise UserError(
+                f'{table}: its columns are {", ".join(rows[0])}; needed are label, youtube_id, '
+                'time_start, time_end'
+            )
+        # As MMAction2 numbers them: sorted with underscores for spaces, which sort otherwise.
+        named = [(row['label'].strip('"').replace(' ', '_'), row) for row in rows]
+        if part == 'train':
+            labels = {label: i for i, label in enumerate(sorted({label for label, _ in named}))}
+        annotated = []
+        for label, row in named:
+            if label not in labels:
+                raise UserError(
+                    f'{table}: no video of the training CSV has the class {label}; '
+                    'take both files of one release'
+                )
+            start, end = int(float(row['time_start'])), int(float(row['time_end']))
+            annotated.append((f'{row["youtube_id"]}_{start:06d}_{end:06d}', labels[label]))
+        # Without links: `..` leads out of the folder that a link stands for.
+        prefix = os.path.relpath(
+            os.path.realpath(place.root / 'replacement'), os.path.realpath(folder)
+        )
+        index = index_videos(folder)
+        index |= {
+            key: os.path.join(prefix, replaced[key[:11]])
+            for key, _ in annotated
+            if key[:11] in replaced
+        }
+        splits.append(fill(Split(f'{name}_{part}_list_videos', folder, (count,)), annotated, index))
+    return splits, list(labels)
+
+
+def make_activitynet(place: Place) -> tuple[list[Split], list[str]]:
+    """ActivityNet 1.3: ``v_<id>.*`` or ``<id>.*``, and ``activity_net.v1-3.min.json``."""
+    annotation = place.find('activity_net.v1-3.min.json', 'activity_net.v1-3.json')
+    names = ('anet_{}_video', 'anet_anno_{}')
+    return _make_untrimmed(place, annotation, *names, {'train': (10024,), 'val': (4926,)})
+
+
+def make_hacs(place: Place) -> tuple[list[Split], list[str]]:
+    """HACS: as ActivityNet, by class; Segments from its JSON, Clips too where its CSV is there.
+
+    Clips is a set to pretrain on (VCLR, Table 10): its list names every training video once, with
+    the class it was collected for.
+    """
+    usual = [f'HACS_v1.1{minor}' for minor in ('.1', '')]
+    releases = [f'v1.1{minor}' for minor in ('.1', '')]
+    annotation = place.find(*(f'HACS_segments_{name}.json' for name in releases), among=usual)
+    counts = {'train': (37613, 37618), 'val': (5981, 5982)}
+    names = ('hacs_{}_video', 'hacs_anno_{}')
+    splits, classes = _make_untrimmed(place, annotation, *names, counts)
+    try:
+        table = place.find(*(f'HACS_clips_{name}.csv' for name in releases), among=usual)
+    except UserError:
+        return splits, classes
+    videos = {}
+    with table.open(newline='') as file:
+        for row in csv.DictReader(file):
+            if row['subset'] == 'training':
+                label = classes.index(row['classname'].replace('_', ' '))
+                videos.setdefault(f'v_{row["youtube_id"]}', label)
+    split = Split('hacs_clips_train_video', splits[0].folder, (492753,))
+    return [*splits, fill(split, videos.items(), _index_untrimmed(split.folder))], classes
+
+
+def _index_untrimmed(folder: Path) -> dict[str, str]:
+    """As :func:`index_videos`, with ``<id>.*`` under ``v_<id>`` too where there is no such file."""
+    index = index_videos(folder)
+    return {f'v_{stem}': path for stem, path in index.items()} | index
+
+
+def _make_untrimmed(
+    place: Place, annotation: Path, list_name: str, anno_name: str, official: dict
+) -> tuple[list[Split], list[str]]:
+    """Lists of videos by their first label, and annotations for localization."""
+    folder = place.video_folder('videos', 'data', '.')
+    index = _index_untrimmed(folder)
+    database = json.loads(annotation.read_text())['database']
+    classes = sorted({row['label'] for video in database.values() for row in video['annotations']})
+    splits = []
+    for part, subset in (('train', 'training'), ('val', 'validation')):
+        videos = {f'v_{key}': v for key, v in database.items() if v['subset'] == subset}
+        split = Split(list_name.format(part), folder, official[part])
+        annotated = [
+            (key, classes.index(video['annotations'][0]['label'])) for key, video in videos.items()
+        ]
+        fill(split, annotated, index)
+        split.localization = anno_name.format(part)
+        found = {key: video for key, video in videos.items() if key in index}
+        for key, video in track(
+            found.items(),
+            f'Lengths of {part}',
+            total=len(found),
+            console=Console(stderr=True),
+            transient=True,
+        ):
+            seconds = float(video['duration'])
+            if seconds <= 0:
+                raise UserError(
+                    f'{annotation}: the duration of {key} is {seconds:g}; write its length in '
+                    'seconds there, or take the video out'
+                )
+            frames = _count_frames(folder / index[key], seconds)
+            split.intervals[key] = dict(
+                duration_second=seconds,
+                duration_frame=frames,
+                annotations=video['annotations'],
+                # What features of all frames cover; tools/extract_bmn_features.py writes its own.
+                feature_frame=frames,
+                fps=frames / seconds,
+                rfps=frames / seconds,
+            )
+        splits.append(split)
+    return splits, classes
+
+
+def _count_frames(path: Path, seconds: float) -> int:
+    """The number of frames by the file's header; 30 a second where it says nothing."""
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            return stream.frames or round(float(stream.average_rate or 30) * seconds)
+    except (av.FFmpegError, IndexError):
+        return round(30 * seconds)
+
+
+MAKERS: dict[str, Callable[[Place], tuple[list[Split], list[str]]]] = {
+    'ucf101': make_ucf101,
+    'hmdb51': make_hmdb51,
+    'sthv2': make_sthv2,
+    'kinetics400': lambda place: make_kinetics(place, 400),
+    'kinetics600': lambda place: make_kinetics(place, 600),
+    'activitynet': make_activitynet,
+    'hacs': make_hacs,
+}
+
+
+def write_lists(name: str, place: Place, out: Path) -> list[Split]:
+    """Write the lists of a data set, each complete or not at all.
+
+    ``<out>/<list>.txt`` (``path label`` a line), ``<out>/<list>.missing.txt`` where videos are
+    missing, ``<out>/<name>_classes.txt`` (a class a line, in the order of labels), and for
+    localization ``<out>/<annotation>.json`` in the form of MMAction2's ``ActivityNetDataset``.
+
+    Args:
+        name: A key of :data:`MAKERS`.
+        place: Where the data set lies.
+        out: Folder to write to.
+
+    Returns:
+        list[Split]: What was written.
+
+    Raises:
+        UserError: If the annotation cannot be found or read, no video of it is there, or a path
+            has a space.
+    """
+    try:
+        splits, classes = MAKERS[name](place)
+    except UserError:  # a ValueError too
+        raise
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise UserError(
+            f'the annotation of {name} in {place.annotations or place.root} cannot be read '
+            f'({type(error).__name__}: {error}); download it again'
+        ) from error
+    if not any(split.annotated for split in splits):
+        raise UserError(
+            f'the annotation of {name} in {place.annotations or place.root} names no video; '
+            'download it again'
+        )
+    if not any(split.entries for split in splits):
+        first = next(split for split in splits if split.missing)
+        raise UserError(
+            f'{first.folder}: none of the {first.annotated} annotated videos is there, '
+            f'such as {first.missing[0]}; name their folder by --videos'
+        )
+    with atomic_path(out / f'{name}_classes.txt') as temporary:
+        temporary.write_text(''.join(f'{line}\n' for line in classes))
+    for split in splits:
+        with atomic_path(out / f'{split.name}.txt') as temporary:
+            write_list(temporary, split.entries)
+        missing = out / f'{split.name}.missing.txt'
+        missing.unlink(missing_ok=True)
+        if split.missing:
+            with atomic_path(missing) as temporary:
+                temporary.write_text(''.join(f'{line}\n' for line in split.missing))
+        if split.localization:
+            write_json(out / f'{split.localization}.json', split.intervals)
+    return splits

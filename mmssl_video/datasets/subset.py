@@ -1,0 +1,104 @@
+"""Few labels: a part of an annotation list in which every class keeps its share."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmssl_video.errors import UserError
+
+from .unlabeled_videos import VIDEO_SUFFIXES
+
+
+def read_labels(lines: Sequence[str]) -> np.ndarray:
+    """Read the labels of a list of MMAction2: the last column.
+
+    Args:
+        lines: ``path label``, or ``folder num_frames label`` for raw frames. Paths may hold spaces.
+
+    Returns:
+        int64 [N].
+
+    Raises:
+        UserError: If a line has no label or several; it names the line by its number.
+    """
+    labels, num_columns = [], 0
+    for number, line in enumerate(lines, 1):
+        match = re.fullmatch(r'(\S.*?)((?:\s+\d+)+)\s*', line)
+        if match is None:
+            raise UserError(f'line {number}: {line!r} does not end in a label; correct the line')
+        path, columns = match[1], match[2].split()
+        # Before the label of raw frames is their number; a file's other numbers are labels too.
+        if len(columns) > (1 if path.lower().endswith(VIDEO_SUFFIXES) else 2):
+            raise UserError(
+                f'line {number}: {line!r} has several labels, and then no class has a share; draw '
+                'from a list with one label a video'
+            )
+        num_columns = num_columns or len(columns)
+        if len(columns) != num_columns:
+            raise UserError(
+                f'line {number}: {line!r} ends in {len(columns)} numbers, the lines before in '
+                f'{num_columns}; correct the line'
+            )
+        labels.append(int(columns[-1]))
+    return np.array(labels, dtype=np.int64)
+
+
+def draw_subset(
+    lines: Sequence[str],
+    fraction: float | None = None,
+    per_class: int | None = None,
+    seed: int = 0,
+) -> np.ndarray:
+    """Draw a part of a list at random, balanced by class.
+
+    Every class draws its videos in a random order of its own. Of a ``fraction`` p of N videos,
+    round(pN) are drawn: the first of each class, however small p, then one after another by
+    Sainte-Laguë's method (Webster's), by which the k-th video of a class of n has its turn at
+    (k - 1/2) / n. So each class has p of its videos, rounded, and the total is right; where
+    classes are equal, the seed says whose turn is first. The order of turns does not depend on p.
+    So what is drawn by one seed is contained in what is drawn of a larger fraction, or more per
+    class; largest remainders would not keep that.
+
+    The order of the lines has no influence.
+
+    Args:
+        lines: As for :func:`read_labels`, none of them empty.
+        fraction: In (0, 1], or
+        per_class: the number of videos of each class.
+        seed: Not negative.
+
+    Returns:
+        Positions of the lines drawn, int64, ascending.
+
+    Raises:
+        UserError: If an argument is out of its range, or a class has fewer videos than
+            ``per_class``.
+    """
+    if (fraction is None) == (per_class is None):
+        raise UserError('give either a fraction or a number per class')
+    if fraction is not None and not 0 < fraction <= 1:
+        raise UserError(f'fraction is {fraction}; it must be above 0 and at most 1')
+    if per_class is not None and per_class < 1:
+        raise UserError(f'{per_class} videos per class are none; give 1 or more')
+    if seed < 0:
+        raise UserError(f'seed is {seed}; it must not be negative')
+    labels = read_labels(lines)
+    by_text = np.array(sorted(range(len(lines)), key=lines.__getitem__), dtype=np.int64)
+    classes, class_of, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    place = np.empty(len(lines), dtype=np.int64)  # of each video in the order of its class
+    for index, label in enumerate(classes):
+        members = by_text[class_of[by_text] == index]
+        place[np.random.default_rng([seed, label]).permutation(members)] = np.arange(len(members))
+
+    if per_class is not None:
+        if len(sizes) and sizes.min() < per_class:
+            raise UserError(
+                f'class {classes[sizes.argmin()]} has {sizes.min()} videos, fewer than '
+                f'{per_class}; draw fewer per class'
+            )
+        return np.flatnonzero(place < per_class)
+    turn = np.where(place == 0, 0, (place + 0.5) / sizes[class_of])
+    precedence = np.random.default_rng(seed).permutation(len(classes))[class_of]
+    total = max(round(fraction * len(lines)), len(classes))
+    return np.sort(np.lexsort((precedence, turn))[:total])

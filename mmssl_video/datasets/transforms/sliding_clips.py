@@ -1,0 +1,68 @@
+"""Clips at regular times of a long video, for features over time."""
+
+import numpy as np
+from mmaction.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
+
+from mmssl_video.errors import UserError
+
+
+@TRANSFORMS.register_module()
+class SampleSlidingClips(BaseTransform):
+    """Take a clip from the middle of every interval of a video.
+
+    Interval k holds the frames ``k * interval … (k + 1) * interval - 1``. A video has
+    ``K = total_frames // interval`` of them; what is left at its end belongs to none. A video
+    shorter than one interval is one interval. Clip k has its centre in the middle of interval k, to
+    half a frame; a single frame is number ``interval // 2`` of the interval. Indices beyond an end
+    of the video become its first or last frame.
+
+    Required keys: ``total_frames``, ``start_index``. Optional key: ``clip_range`` (first, end),
+    which clips to take, by default all; a long video is decoded in parts.
+    Added keys, as MMAction2's ``SampleFrames``: ``frame_inds`` int64 [num_clips * clip_len],
+    ``num_clips``, ``clip_len``, ``frame_interval``.
+
+    Args:
+        clip_len (int): T, frames per clip; 1 for a 2D backbone.
+        frame_interval (int): Frames from one frame of a clip to the next. Default 1.
+        interval (int): Frames from one clip to the next. Default 16, that of MMAction2's BMN.
+
+    Raises:
+        UserError: If an argument is below 1.
+    """
+
+    def __init__(self, clip_len: int, frame_interval: int = 1, interval: int = 16) -> None:
+        for name, value in (
+            ('clip_len', clip_len),
+            ('frame_interval', frame_interval),
+            ('interval', interval),
+        ):
+            if value < 1:
+                raise UserError(f'SampleSlidingClips.{name} is {value}; it must be 1 or more')
+        self.clip_len = clip_len
+        self.frame_interval = frame_interval
+        self.interval = interval
+
+    def num_clips(self, total_frames: int) -> int:
+        """K of a video."""
+        return max(1, total_frames // self.interval)
+
+    def transform(self, results: dict) -> dict:
+        """Add the frame indices of the clips to ``results``."""
+        total_frames = results['total_frames']
+        clips = np.arange(*results.get('clip_range', (self.num_clips(total_frames),)))
+        span = (self.clip_len - 1) * self.frame_interval
+        starts = clips * self.interval + (min(self.interval, total_frames) - span) // 2
+        inds = starts[:, None] + np.arange(self.clip_len) * self.frame_interval
+        inds = inds.clip(0, total_frames - 1) + results['start_index']
+        results['frame_inds'] = inds.reshape(-1)
+        results['num_clips'] = len(clips)
+        results['clip_len'] = self.clip_len
+        results['frame_interval'] = self.frame_interval
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(clip_len={self.clip_len}, '
+            f'frame_interval={self.frame_interval}, interval={self.interval})'
+        )

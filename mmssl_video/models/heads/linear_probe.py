@@ -1,0 +1,65 @@
+"""The classifier of a linear probe: not an objective, but the ``cls_head`` of a recognizer."""
+
+import torch
+import torch.nn.functional as F
+from mmaction.models.heads import BaseHead
+from mmaction.registry import MODELS
+from mmcv.cnn import build_norm_layer
+from torch import Tensor, nn
+
+from ..encoding import pool
+
+
+@MODELS.register_module()
+class LinearProbeHead(BaseHead):
+    """One fully connected layer on the L2-normalised feature (CVRL, "Linear evaluation").
+
+    A feature is the mean of the backbone's map over space and time, and of frames (2D) also over
+    the segments, which is TSN's consensus. Of clips (3D), each is classified by itself; in a test
+    of several, ``average_clips='prob'`` averages their probabilities.
+
+    Mean, norm and layer are computed in float32 also under autocast: the weights of a probe grow
+    large, since the features are short. They start from a normal distribution of standard deviation
+    0.01, the biases from 0.
+
+    Args:
+        num_classes (int): Number of classes.
+        in_channels (int): Channels of the backbone's map, D.
+        l2_normalize (bool): Whether to divide each feature by its Euclidean norm. CVRL and CoCLR
+            do; the ρ family does not.
+        norm_cfg (dict, optional): Normalisation before the layer, e.g. ``dict(type='BN1d')``, as
+            CoCLR's code has it.
+        kwargs: Further arguments of ``BaseHead``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        l2_normalize: bool = True,
+        norm_cfg: dict | None = None,
+        **kwargs,
+    ) -> None:
+        init_cfg = dict(type='Normal', layer='Linear', std=0.01)
+        super().__init__(num_classes, in_channels, init_cfg=init_cfg, **kwargs)
+        self.l2_normalize = l2_normalize
+        self.norm = build_norm_layer(norm_cfg, in_channels)[1] if norm_cfg else nn.Identity()
+        self.fc_cls = nn.Linear(in_channels, num_classes)
+
+    def forward(self, feats: Tensor, num_segs: int = 1, **kwargs) -> Tensor:
+        """Classify the maps of the backbone.
+
+        Args:
+            feats: [N * num_segs, D, ...], with any axes of space and time.
+            num_segs: Frames of a sample, next to each other; ``Recognizer2D`` says it.
+            kwargs: What else a recognizer says; not used.
+
+        Returns:
+            Scores [N, num_classes] before the softmax, in float32 at least.
+        """
+        with torch.autocast(feats.device.type, enabled=False):
+            feats = feats.to(torch.promote_types(feats.dtype, torch.float32))
+            features = pool(feats, leading=1).unflatten(0, (-1, num_segs)).mean(dim=1)
+            if self.l2_normalize:
+                features = F.normalize(features, dim=-1)
+            return self.fc_cls(self.norm(features))

@@ -1,0 +1,68 @@
+"""What several pictures share: names of classes, and writing a matplotlib figure."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from mmssl_video.errors import UserError
+from mmssl_video.files import atomic_path
+
+FORMATS = ('.png', '.jpg', '.pdf', '.svg')
+
+
+def picture_format(path: str | os.PathLike) -> str:
+    """The format that a file's suffix names, such as ``'png'``, in small letters.
+
+    Raises:
+        UserError: If it is none of ``FORMATS``.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in FORMATS:
+        raise UserError(f'{path}: pictures end in {", ".join(FORMATS)}; choose one of these')
+    return suffix[1:]
+
+
+def save_figure(path: str | os.PathLike, figure: Figure, dpi: int) -> None:
+    """Write a figure, atomically, in the format of the suffix.
+
+    Raises:
+        UserError: If the suffix is none of ``FORMATS``, or the file cannot be written.
+    """
+    file_format = picture_format(path)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format=file_format, dpi=dpi)
+
+
+def read_class_names(path: str | os.PathLike, last_label: int | None = None) -> list[str]:
+    """Read a file with the name of a class on each line, the first of label 0, as MMAction2 has it.
+
+    Args:
+        path: The file.
+        last_label: Largest label that needs a name; default any number of names will do.
+
+    Raises:
+        UserError: If the file cannot be read as text, or has too few names.
+    """
+    try:
+        names = Path(path).read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, 'strerror', None) or 'not a text file'
+        raise UserError(
+            f'{path}: cannot be read ({reason}); give a file with the name of a class on each line'
+        ) from error
+    if last_label is not None and len(names) <= last_label:
+        raise UserError(
+            f'{path}: {len(names)} names, but there is a label {last_label}; give every class a '
+            'line, from label 0 on'
+        )
+    return names
+
+
+def class_name(label: int, class_names: Sequence[str] | None) -> str:
+    """Name a label; ``class 3`` without a name, ``unknown`` below 0."""
+    if label < 0:
+        return 'unknown'
+    named = class_names is not None and label < len(class_names)
+    return class_names[label] if named else f'class {label}'

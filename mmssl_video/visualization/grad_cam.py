@@ -1,0 +1,437 @@
+"""Grad-CAM: which parts of a frame or clip a feature, or the score of a class, comes from."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from mmaction.models.recognizers import Recognizer2D, Recognizer3D
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmssl_video.compat import load_checkpoint_file
+from mmssl_video.errors import UserError
+from mmssl_video.evaluation.extract import build_encoder
+from mmssl_video.models.encoding import encode
+from mmssl_video.models.weights import fit_tensors
+
+from .figures import class_name, save_figure
+
+TARGETS = ('norm', 'similarity', 'class')
+COLORMAP = 'plasma'  # its lightness rises evenly
+MAX_COLUMNS = 8
+TILE = 1.4  # inches
+
+
+# ------------------------------------------------------------------------------------------ maps
+
+
+def grad_cam(
+    score: Callable[[Tensor], Tensor], inputs: Tensor, layer: nn.Module
+) -> tuple[np.ndarray, np.ndarray]:
+    """Map where in frames or clips a score comes from (Selvaraju et al., ICCV 2017, Sec. 3).
+
+    Eq. 1 and 2: each channel of the layer is weighted by the mean over space (and time) of the
+    score's gradient, and the negative part of the sum is cut off. The maps are scaled up to the
+    input linearly and divided by their largest value, or, where M frames make fewer scores (the
+    segments of TSN and TSM), by the largest value of all frames of a score.
+
+    No parameter, gradient or mode of the model is changed.
+
+    Args:
+        score: Maps ``inputs`` to scores [K], where each comes from M / K inputs in a row. The
+            networks in it should be in eval mode.
+        inputs: Preprocessed frames [M, C, H, W] or clips [M, C, T, H, W].
+        layer: A module that ``score`` runs, with one output [M, D, h, w] or [M, D, t, h, w].
+
+    Returns:
+        Maps float32 [M, H, W] or [M, T, H, W] in [0, 1], all 0 where nothing raises the score, and
+        the scores float32 [K].
+
+    Raises:
+        UserError: If captum is missing.
+    """
+    try:
+        from captum.attr import LayerGradCam
+    except ImportError as error:
+        raise UserError("Grad-CAM needs captum; run: pip install 'mmssl_video[look]'") from error
+    scores = []
+
+    def keep_score(batch: Tensor) -> Tensor:
+        scores.append(score(batch).float())
+        return scores[-1]
+
+    maps = LayerGradCam(keep_score, layer).attribute(inputs, relu_attributions=True).detach()
+    mode = 'trilinear' if inputs.ndim == 5 else 'bilinear'
+    maps = F.interpolate(maps.float(), size=inputs.shape[2:], mode=mode)[:, 0]
+    highest = maps.reshape(len(scores[0]), -1).amax(dim=1)
+    highest = highest.repeat_interleave(len(maps) // len(highest))
+    maps = maps / highest.clamp_min(1e-12).view(-1, *[1] * (maps.ndim - 1))
+    return maps.cpu().numpy(), scores[0].detach().cpu().numpy()
+
+
+def feature_score(model: nn.Module, reference: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+    """Score frames or clips by their features, which needs no class.
+
+    Args:
+        model: Has a ``backbone`` and a ``data_preprocessor``.
+        reference: Features [M, D] or [D]; the score is the cosine similarity with them. Without
+            it, the score is the norm of the feature.
+
+    Returns:
+        Callable: Maps M preprocessed frames or clips to scores [M].
+    """
+
+    def score(inputs: Tensor) -> Tensor:
+        features = encode(model.backbone, inputs, model.data_preprocessor.format_shape).float()
+        if reference is None:
+            return features.norm(dim=-1)
+        return F.cosine_similarity(features, reference, dim=-1)
+
+    return score
+
+
+def class_score(model: nn.Module, label: int) -> Callable[[Tensor], Tensor]:
+    """Score the frames or clips of one video by the logit of a class.
+
+    Args:
+        model: ``Recognizer2D`` or ``Recognizer3D`` of MMAction2, or a subclass.
+        label: Number of the class.
+
+    Returns:
+        Callable: Maps M preprocessed frames or clips of a video to scores [K]: of M clips, K = M;
+        of M frames, K = 1, or M / num_segments where the backbone mixes segments (TSM).
+    """
+    return lambda inputs: _logits(model, inputs)[:, label]
+
+
+def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Scores of all classes [K, num_classes] for the frames or clips of one video."""
+    # Not the model's own: a subclass may run the backbone without gradients.
+    recognizer = Recognizer2D if isinstance(model, Recognizer2D) else Recognizer3D
+    return recognizer.extract_feat(model, inputs[None], stage='head')[0]
+
+
+def find_layer(backbone: nn.Module, inputs: Tensor, name: str | None = None) -> str:
+    """Find the layer to look at.
+
+    It is ``layer4`` (conv5) where the backbone has one: the last stage of a ResNet. Else it is the
+    last module that puts out a map with as many channels as the feature has, or any map.
+
+    Args:
+        backbone: Run once on ``inputs``.
+        inputs: Preprocessed frames [M, C, H, W] or clips [M, C, T, H, W].
+        name: A layer's name in the backbone, which is checked.
+
+    Returns:
+        str: Name of the layer in the backbone, ``''`` for the backbone itself.
+
+    Raises:
+        UserError: If there is no layer of this name, or it puts out no map.
+    """
+    modules = dict(backbone.named_modules())
+    if name is not None and name not in modules:
+        children = ', '.join(child for child, _ in backbone.named_children())
+        raise UserError(
+            f'--layer {name}: {type(backbone).__name__} has no such layer; it has {children}'
+        )
+    maps: dict[str, int] = {}
+
+    def keep_map(name: str, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == inputs.ndim and output[0, 0].numel() > 1:
+            maps[name] = output.shape[1]
+
+    hooks = [
+        module.register_forward_hook(lambda _, __, output, name=key: keep_map(name, output))
+        for key, module in modules.items()
+    ]
+    try:
+        with torch.no_grad():
+            features = backbone(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    while isinstance(features, (tuple, list)):
+        features = features[-1]
+    if name is None and 'layer4' in maps:
+        return 'layer4'
+    if name in maps:
+        return name
+    if name is not None or not maps:
+        layer = 'no layer' if name is None else f'--layer {name}: this layer'
+        raise UserError(
+            f'{layer} of {type(backbone).__name__} puts out a map of several places; choose one '
+            f'by --layer{", e.g. " + list(maps)[-1] if maps else ""}'
+        )
+    fitting = [key for key, channels in maps.items() if channels == features.shape[1]]
+    return (fitting or list(maps))[-1]
+
+
+# -------------------------------------------------------------------------------------- a video
+
+
+@dataclass
+class CamRow:
+    """Frames of one video with their maps.
+
+    Attributes:
+        title (str): File and, for a class, its name and score.
+        images (np.ndarray): uint8 [L, H, W, 3], RGB, as the pipeline crops them.
+        maps (np.ndarray): float32 [L, H, W] in [0, 1].
+        captions (list[str]): Number of each frame, and its score if that can be compared.
+        layer (str): Name of the layer in the backbone.
+    """
+
+    title: str
+    images: np.ndarray
+    maps: np.ndarray
+    captions: list[str]
+    layer: str
+
+
+def build_model(cfg: Config, checkpoint: str | None, with_head: bool, seed: int = 0) -> nn.Module:
+    """Build a model for Grad-CAM: its backbone, and the class scores of a recognizer on demand.
+
+    Args:
+        cfg: Of pretraining or of a recognizer of MMAction2.
+        checkpoint: As for :func:`~mmssl_video.evaluation.extract.build_encoder`.
+        with_head: Whether to load the ``cls_head`` too.
+        seed: Seed of random weights.
+
+    Raises:
+        UserError: If the checkpoint's backbone or head does not fit the config's.
+    """
+    model = build_encoder(cfg, checkpoint, seed)
+    if not with_head:
+        return model
+    if getattr(model, 'cls_head', None) is None or checkpoint is None:
+        raise UserError(
+            f'--target class needs a config with a cls_head and its checkpoint, not {cfg.filename} '
+            f'and {checkpoint}; use --target norm or similarity'
+        )
+    fitted = fit_tensors(
+        load_checkpoint_file(checkpoint),
+        model.cls_head,
+        'cls_head.',
+        checkpoint,
+        'use the config it was fine-tuned with, or --target norm',
+    )
+    model.cls_head.load_state_dict(fitted)
+    return model
+
+
+def look_at_video(
+    model: nn.Module,
+    pipeline: Sequence[dict],
+    video: str | os.PathLike,
+    target: str = 'norm',
+    *,
+    other: str | os.PathLike | None = None,
+    label: int | None = None,
+    class_names: Sequence[str] | None = None,
+    layer: str | None = None,
+) -> CamRow:
+    """Read a video, map where the target comes from, and choose frames to show.
+
+    Args:
+        model: Of :func:`build_model`, or a trained one; put into eval mode for the time.
+        pipeline: As :func:`~mmssl_video.evaluation.extract.feature_pipeline` gives it.
+        video: A video file.
+        target: ``'norm'``: the norm of the pooled feature of each frame or clip. ``'similarity'``:
+            its cosine similarity with the feature of the frame or clip half the video away, or
+            with the mean feature of ``other``. ``'class'``: the score of a class.
+        other: A video to be similar to.
+        label: Class of the score; default the predicted one.
+        class_names: Name of each label; without it the title says ``class 3``.
+        layer: Name of a layer in the backbone; default :func:`find_layer`.
+
+    Returns:
+        CamRow: Up to 8 frames: of M frames evenly spaced ones; of M clips evenly spaced frames of
+        each clip, the middle one if there is room for one only.
+
+    Raises:
+        UserError: If a video cannot be read, or the target cannot be had.
+    """
+    if target not in TARGETS:
+        raise UserError(f'the target is {target!r}; choose one of {", ".join(TARGETS)}')
+    images, inputs, numbers = _read_video(model, pipeline, video)
+    format_shape = model.data_preprocessor.format_shape
+    title = Path(video).name
+    with _eval_mode(model):
+        layer = find_layer(model.backbone, inputs, layer)
+        if target == 'class':
+            with torch.no_grad():
+                probabilities = _logits(model, inputs).softmax(dim=-1).mean(dim=0)
+            if label is None:
+                label = int(probabilities.argmax())
+            elif not 0 <= label < len(probabilities):
+                raise UserError(f'--class {label}: the classes are 0 … {len(probabilities) - 1}')
+            name = class_name(label, class_names)
+            title += f' · {name}, {100 * probabilities[label]:.0f} %'
+            score = class_score(model, label)
+        elif target == 'norm':
+            score = feature_score(model)
+        else:
+            with torch.no_grad():
+                if other is not None:
+                    others = _read_video(model, pipeline, other)[1]
+                    reference = encode(model.backbone, others, format_shape).float().mean(dim=0)
+                    title += f' · similar to {Path(other).name}'
+                elif len(inputs) > 1:
+                    half = len(inputs) // 2
+                    features = encode(model.backbone, inputs, format_shape).float()
+                    reference = features.roll(-half, dims=0)
+                else:
+                    raise UserError(
+                        f'{video}: the pipeline gives a single view, which has none to be similar '
+                        'to; set --num-frames 2 or more, or --other'
+                    )
+            score = feature_score(model, reference)
+        maps, scores = grad_cam(score, inputs, model.backbone.get_submodule(layer))
+
+    # As clips [M, T, ...], also of frames.
+    images = images.reshape(*numbers.shape, *images.shape[-3:])
+    maps = maps.reshape(*numbers.shape, *maps.shape[-2:])
+    num_clips, clip_len = numbers.shape
+    if num_clips > MAX_COLUMNS:
+        clips = np.linspace(0, num_clips - 1, MAX_COLUMNS).round().astype(int)
+    else:
+        clips = np.arange(num_clips)
+    per_clip = min(MAX_COLUMNS // len(clips), clip_len)
+    # The middle of each of as many equal parts.
+    frames = (2 * np.arange(per_clip) + 1) * clip_len // (2 * per_clip)
+    chosen = [(int(clip), int(frame)) for clip in clips for frame in frames]
+    captions = []
+    for clip, frame in chosen:
+        caption = f'frame {numbers[clip, frame]}'
+        if target == 'similarity':
+            if other is None:
+                away = numbers[(clip + half) % num_clips, frame]
+                caption += f' ~ {away}'
+            caption += f': {scores[clip]:.2f}'
+        captions.append(caption)
+    where = tuple(np.array(chosen).T)
+    return CamRow(title, images[where], maps[where], captions, layer)
+
+
+def _read_video(
+    model: nn.Module, pipeline: Sequence[dict], video: str | os.PathLike
+) -> tuple[np.ndarray, Tensor, np.ndarray]:
+    """Read the frames or clips of a video.
+
+    Returns:
+        Images uint8 [M, H, W, 3] or [M, T, H, W, 3], the same as the model takes them, and their
+        frame numbers int64 [M, T].
+    """
+    if not Path(video).is_file():
+        raise UserError(f'{video}: no such video file')
+    results = dict(filename=str(video), label=-1, start_index=0, modality='RGB')
+    numbers = None
+    try:
+        for transform in Compose(list(pipeline)).transforms:
+            results = transform(results)
+            numbers = results.get('frame_inds', numbers)
+    except UserError:
+        raise
+    except Exception as error:  # decoders raise types of their own
+        reason = f'{type(error).__name__}: {error}'.splitlines()[0]
+        raise UserError(f'{video}: cannot be read by the feature pipeline ({reason})') from error
+    images = results['inputs']  # [M, C, H, W] or [M, C, T, H, W]
+    batch = dict(inputs=[images], data_samples=[results['data_samples']])
+    inputs = model.data_preprocessor(batch, training=False)['inputs'][0]
+    num_segments = getattr(model.backbone, 'num_segments', None)
+    if num_segments and len(inputs) % num_segments:
+        raise UserError(
+            f'{video}: {len(inputs)} frames are no multiple of the {num_segments} segments of the '
+            f'backbone; set --num-frames {num_segments}'
+        )
+    clip_len = images.shape[2] if images.ndim == 5 else 1
+    # Crops show the frames of all clips again, one crop after the other.
+    numbers = np.resize(numbers, (len(images), clip_len))
+    return images.movedim(1, -1).numpy(), inputs, numbers
+
+
+@contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into eval mode for the time of the block, module by module."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+# -------------------------------------------------------------------------------------- pictures
+
+
+def overlay(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Lay heat maps over frames.
+
+    Args:
+        images: uint8 [..., H, W, 3], RGB.
+        maps: [..., H, W] in [0, 1].
+
+    Returns:
+        np.ndarray: uint8 [..., H, W, 3]: half the colour of the map, half the frame in grey, so
+        that all colour is the map's.
+    """
+    colors = matplotlib.colormaps[COLORMAP](maps)[..., :3] * 255
+    grey = images @ np.array([0.299, 0.587, 0.114])
+    return np.rint(0.5 * colors + 0.5 * grey[..., None]).astype(np.uint8)
+
+
+def grad_cam_sheet(
+    path: str | os.PathLike, rows: Sequence[CamRow], title: str = 'Grad-CAM', dpi: int = 150
+) -> None:
+    """Write a picture: for each video its frames, and below them the frames with their maps.
+
+    Args:
+        path: The file; its suffix names the format (``.png``, ``.pdf``, ``.svg``).
+        rows: Of :func:`look_at_video`, one or more.
+        title: Stands above all.
+        dpi: Pixels per inch; a frame is 1.4 inches wide.
+
+    Raises:
+        UserError: If the file cannot be written.
+    """
+    columns = max(len(row.images) for row in rows)
+    heights = [2 * TILE * row.images.shape[1] / row.images.shape[2] + 0.45 for row in rows]
+    width, side_width, head = TILE * columns, 0.7, 0.35
+    figure = Figure(figsize=(width + side_width, head + sum(heights)), layout='constrained')
+    figure.get_layout_engine().set(h_pad=0.02, w_pad=0.02, hspace=0, wspace=0)
+    top, body = figure.subfigures(2, 1, height_ratios=[head, sum(heights)])
+    top.text(0.05 / (width + side_width), 0.45, title, size=10, weight='bold', parse_math=False)
+    body, side = body.subfigures(1, 2, width_ratios=[width, side_width])
+    parts = body.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, row in zip(parts, rows, strict=True):
+        part.suptitle(row.title, size=8.5, x=0.05 / width, ha='left', parse_math=False)
+        axes = part.subplots(2, columns, squeeze=False)
+        laid = overlay(row.images, row.maps)
+        for each in axes.flat:
+            each.set_axis_off()
+        # The two pictures of a frame close together, the space left over around them.
+        for line, anchor in zip(axes, 'SN', strict=True):
+            for each in line:
+                each.set_anchor(anchor)
+        for column, caption in enumerate(row.captions):
+            axes[0, column].imshow(row.images[column], interpolation='bilinear')
+            axes[1, column].imshow(laid[column], interpolation='bilinear')
+            axes[0, column].set_title(caption, size=7, pad=3)
+    bar_height = min(1.6 / sum(heights), 0.8)
+    bar = side.add_axes((0.1, 0.5 - bar_height / 2, 0.14, bar_height))
+    scale = side.colorbar(ScalarMappable(Normalize(0, 1), COLORMAP), cax=bar)
+    scale.set_ticks([0, 1], labels=['none', 'most'], size=7)
+    scale.ax.tick_params(length=0)
+    scale.outline.set_visible(False)
+    save_figure(path, figure, dpi)

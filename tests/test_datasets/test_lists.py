@@ -1,0 +1,346 @@
+"""List makers: a small tree in each layout in which a data set is distributed."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mmengine
+import pytest
+from mmaction.datasets import ActivityNetDataset, VideoDataset
+from mmengine.registry import init_default_scope
+
+from mmssl_video.datasets.lists import Place, index_videos, write_lists
+from mmssl_video.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def write_tree(root, files):
+    """Write text files; a value that is no string is written as JSON."""
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return root
+
+
+def videos(*names):
+    """Empty files: lists ask for names alone."""
+    return dict.fromkeys(names, '')
+
+
+def lines(path):
+    return path.read_text().splitlines()
+
+
+UCF101 = {
+    'ucfTrainTestlist/classInd.txt': '1 ApplyEyeMakeup\n2 Archery\n',
+    'ucfTrainTestlist/trainlist01.txt': 'Archery/v_Archery_g08_c01.avi 2\n'
+    'ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1\n',
+    'ucfTrainTestlist/testlist01.txt': 'ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi\n'
+    'Archery/v_Archery_g01_c01.avi\n',
+    **{
+        f'ucfTrainTestlist/{part}list0{number}.txt': 'Archery/v_Archery_g01_c01.avi\r\n'
+        for part in ('train', 'test')
+        for number in (2, 3)
+    },
+    **videos(
+        'UCF-101/Archery/v_Archery_g08_c01.avi',
+        'UCF-101/ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi',
+        'UCF-101/Archery/v_Archery_g01_c01.avi',
+    ),
+}
+
+
+def test_ucf101_as_it_is_distributed(tmp_path):
+    splits = write_lists('ucf101', Place(write_tree(tmp_path, UCF101)), tmp_path)
+    assert lines(tmp_path / 'ucf101_train_split_1_videos.txt') == [
+        'Archery/v_Archery_g08_c01.avi 1',
+        'ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 0',
+    ]
+    assert lines(tmp_path / 'ucf101_val_split_1_videos.txt') == ['Archery/v_Archery_g01_c01.avi 1']
+    assert lines(tmp_path / 'ucf101_val_split_1_videos.missing.txt') == ['v_ApplyEyeMakeup_g01_c01']
+    assert not (tmp_path / 'ucf101_train_split_1_videos.missing.txt').exists()
+    assert lines(tmp_path / 'ucf101_classes.txt') == ['ApplyEyeMakeup', 'Archery']
+    assert [split.name for split in splits][2:] == [
+        'ucf101_train_split_2_videos',
+        'ucf101_val_split_2_videos',
+        'ucf101_train_split_3_videos',
+        'ucf101_val_split_3_videos',
+    ]
+    assert sum(number for split in splits[:2] for number in split.official) == 13320
+    assert (splits[1].annotated, len(splits[1].entries)) == (2, 1)
+
+
+def test_list_is_read_by_mmaction(tmp_path):
+    (split, *_) = write_lists('ucf101', Place(write_tree(tmp_path, UCF101)), tmp_path)
+    data = VideoDataset(
+        ann_file=str(tmp_path / f'{split.name}.txt'),
+        data_prefix=dict(video=str(split.folder)),
+        pipeline=[],
+    )
+    assert [Path(data[i]['filename']).is_file() for i in range(2)] == [True, True]
+    assert [data[i]['label'] for i in range(2)] == [1, 0]
+
+
+def test_layout_of_mmaction(tmp_path):
+    """``annotations/`` and ``videos/``, with videos of another container."""
+    write_tree(tmp_path, UCF101)
+    (tmp_path / 'ucfTrainTestlist').rename(tmp_path / 'annotations')
+    shutil.rmtree(tmp_path / 'UCF-101')
+    write_tree(tmp_path, videos('videos/Archery/v_Archery_g08_c01.mp4'))
+    (split, *_) = write_lists('ucf101', Place(tmp_path), tmp_path / 'lists')
+    assert split.folder == tmp_path / 'videos'
+    assert lines(tmp_path / 'lists/ucf101_train_split_1_videos.txt') == [
+        'Archery/v_Archery_g08_c01.mp4 1'
+    ]
+
+
+def test_a_mended_set_loses_its_list_of_missing_videos(tmp_path):
+    write_lists('ucf101', Place(write_tree(tmp_path, UCF101)), tmp_path)
+    write_tree(tmp_path, videos('UCF-101/ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi'))
+    write_lists('ucf101', Place(tmp_path), tmp_path)
+    assert not (tmp_path / 'ucf101_val_split_1_videos.missing.txt').exists()
+    assert len(lines(tmp_path / 'ucf101_val_split_1_videos.txt')) == 2
+
+
+def test_hmdb51(tmp_path):
+    files = {
+        f'testTrainMulti_7030_splits/{name}_test_split{number}.txt': f'{name}_a.avi 1 \n'
+        f'{name}_#b.avi {2 if number == 1 else 0} \n{name}_c.avi 0 \n'
+        for name in ('wave', 'brush_hair')
+        for number in (1, 2, 3)
+    }
+    found = videos(*(f'hmdb51_org/{n}/{n}_{v}.avi' for n in ('wave', 'brush_hair') for v in 'ac'))
+    write_tree(tmp_path, files | found | videos('hmdb51_org/wave/wave_#b.avi'))
+    splits = write_lists('hmdb51', Place(tmp_path), tmp_path)
+    assert lines(tmp_path / 'hmdb51_train_split_1_videos.txt') == [
+        'brush_hair/brush_hair_a.avi 0',
+        'wave/wave_a.avi 1',
+    ]
+    assert lines(tmp_path / 'hmdb51_val_split_1_videos.txt') == ['wave/wave_#b.avi 1']
+    assert lines(tmp_path / 'hmdb51_val_split_1_videos.missing.txt') == ['brush_hair_#b']
+    assert lines(tmp_path / 'hmdb51_val_split_2_videos.txt') == []
+    assert {split.official for split in splits} == {(3570,), (1530,)}
+
+
+@pytest.mark.parametrize('prefix', ['something-something-v2-', 'labels/'])
+def test_sthv2_of_both_releases(tmp_path, prefix):
+    rows = [
+        {'id': '7', 'label': 'holding a cup', 'template': 'Holding [something]'},
+        {'id': '8', 'label': 'x', 'template': 'Putting [something] on [something else]'},
+    ]
+    files = {
+        f'{prefix}labels.json': {
+            'Putting something on something else': '1',
+            'Holding something': '0',
+        },
+        f'{prefix}train.json': rows,
+        f'{prefix}validation.json': rows[:1],
+        f'{prefix}test.json': [{'id': '9'}],
+    }
+    found = videos('20bn-something-something-v2/7.webm', '20bn-something-something-v2/8.webm')
+    write_tree(tmp_path, files | found)
+    splits = write_lists('sthv2', Place(tmp_path), tmp_path)
+    assert lines(tmp_path / 'sthv2_train_list_videos.txt') == ['7.webm 0', '8.webm 1']
+    assert lines(tmp_path / 'sthv2_val_list_videos.txt') == ['7.webm 0']
+    assert lines(tmp_path / 'sthv2_classes.txt')[0] == 'Holding something'
+    assert [split.official for split in splits] == [(168913,), (24777,)]
+
+
+KINETICS = {
+    'annotations/train.csv': 'label,youtube_id,time_start,time_end,split\n'
+    '"playing drums",aaaaaaaaaaa,3,13,train\nabseiling,bbbbbbbbbbb,70,80,train\n'
+    'playing_cards,ccccccccccc,0,10,train\n',
+    'annotations/val.csv': 'label,youtube_id,time_start,time_end,split,is_cc\n'
+    'abseiling,ddddddddddd,0.0,10.0,val,1\nabseiling,-eeeeeeeeee,0,10,val,0\n',
+}
+
+
+def test_kinetics_flat(tmp_path):
+    found = videos(
+        'train/aaaaaaaaaaa_000003_000013.mp4',
+        'train/bbbbbbbbbbb_000070_000080.mp4',
+        'val/-eeeeeeeeee_000000_000010.mp4',
+        'replacement/replacement_for_corrupted_k400/bbbbbbbbbbb_70.mp4',
+    )
+    splits = write_lists('kinetics400', Place(write_tree(tmp_path, KINETICS | found)), tmp_path)
+    assert lines(tmp_path / 'kinetics400_train_list_videos.txt') == [
+        'aaaaaaaaaaa_000003_000013.mp4 2',
+        '../replacement/replacement_for_corrupted_k400/bbbbbbbbbbb_70.mp4 0',
+    ]
+    assert (splits[0].folder / splits[0].entries[1][0]).exists()
+    assert splits[0].missing == ['ccccccccccc_000000_000010']
+    assert lines(tmp_path / 'kinetics400_val_list_videos.txt') == [
+        '-eeeeeeeeee_000000_000010.mp4 0'
+    ]
+    assert lines(tmp_path / 'kinetics400_classes.txt') == [
+        'abseiling',
+        'playing_cards',
+        'playing_drums',
+    ]
+    assert [split.official for split in splits] == [(246534,), (19906,)]
+
+
+def test_kinetics_by_class(tmp_path):
+    found = videos('videos_train/playing_drums/aaaaaaaaaaa_000003_000013.mkv', 'videos_val/note')
+    splits = write_lists('kinetics600', Place(write_tree(tmp_path, KINETICS | found)), tmp_path)
+    assert splits[0].entries == [('playing_drums/aaaaaaaaaaa_000003_000013.mkv', 2)]
+    assert splits[1].entries == []
+    assert [split.official for split in splits] == [(392622,), (30001,)]
+
+
+def test_folders_with_spaces_are_refused_and_the_documented_command_renames_them(tmp_path):
+    found = videos('train/playing drums/aaaaaaaaaaa_000003_000013.mp4', 'val/note')
+    root = write_tree(tmp_path / 'data/kinetics400', KINETICS | found)
+    message = (
+        r'^[^ ]*/train/playing drums/a+_000003_000013.mp4: a list cannot .*; rename the folder'
+    )
+    with pytest.raises(UserError, match=message):
+        write_lists('kinetics400', Place(root), tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+    commands = [line for line in lines(ROOT / 'docs/data.md') if line.startswith('find ')]
+    subprocess.run(commands[0], shell=True, check=True, cwd=tmp_path)
+    (split, _) = write_lists('kinetics400', Place(root), tmp_path / 'out')
+    assert split.entries == [('playing_drums/aaaaaaaaaaa_000003_000013.mp4', 2)]
+
+
+def test_kinetics_replacement_is_found_from_behind_a_link(tmp_path):
+    """The system resolves ``link/..`` to the parent of what the link stands for."""
+    root = tmp_path / 'data/kinetics400'
+    replacement = videos('replacement/bbbbbbbbbbb_70.mp4', 'val/note')
+    write_tree(root, KINETICS | replacement)
+    write_tree(tmp_path, videos('disk/k/400/aaaaaaaaaaa_000003_000013.mp4'))
+    (root / 'videos_train').symlink_to(tmp_path / 'disk/k/400')
+    (split, _) = write_lists('kinetics400', Place(root), tmp_path)
+    assert split.folder == root / 'videos_train' and len(split.entries) == 2
+    assert [(split.folder / path).is_file() for path, _ in split.entries] == [True, True]
+    assert (split.folder / split.entries[1][0]).samefile(root / 'replacement/bbbbbbbbbbb_70.mp4')
+
+
+def test_kinetics_csv_files_that_do_not_go_together(tmp_path):
+    write_tree(tmp_path, KINETICS | videos('train/aaaaaaaaaaa_000003_000013.mp4', 'val/note'))
+    header = KINETICS['annotations/train.csv'].splitlines()[0] + '\n'
+    write_tree(tmp_path, {'annotations/val.csv': f'{header}ice fishing,fffffffffff,0,10,val\n'})
+    with pytest.raises(UserError, match=r'^\S*/val.csv: no video of .* class ice_fishing;'):
+        write_lists('kinetics400', Place(tmp_path), tmp_path / 'out')
+    write_tree(tmp_path, {'annotations/val.csv': header, 'annotations/train.csv': header})
+    with pytest.raises(UserError, match='^the annotation of kinetics400 in .* names no video'):
+        write_lists('kinetics400', Place(tmp_path), tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+DATABASE = {
+    'database': {
+        'id_a': {
+            'duration': 2.0,
+            'subset': 'training',
+            'annotations': [
+                {'segment': [0.5, 1.0], 'label': 'Zumba'},
+                {'segment': [1.2, 1.5], 'label': 'Archery'},
+            ],
+        },
+        'id_b': {
+            'duration': '1.6',
+            'subset': 'validation',
+            'annotations': [{'segment': [0.0, 1.0], 'label': 'Archery'}],
+        },
+        'id_c': {'duration': 3.0, 'subset': 'testing', 'annotations': []},
+    }
+}
+
+
+def test_activitynet(tmp_path, write_numbered_video):
+    write_tree(tmp_path, {'activity_net.v1-3.min.json': DATABASE})
+    write_numbered_video(tmp_path / 'videos/v_id_a.mp4', 20)
+    write_tree(tmp_path, videos('videos/v_id_b.mkv'))  # unreadable: 30 frames a second are taken
+    splits = write_lists('activitynet', Place(tmp_path), tmp_path)
+    assert lines(tmp_path / 'anet_train_video.txt') == ['v_id_a.mp4 1']
+    assert lines(tmp_path / 'anet_val_video.txt') == ['v_id_b.mkv 0']
+    assert [split.official for split in splits] == [(10024,), (4926,)]
+    train = mmengine.load(tmp_path / 'anet_anno_train.json')
+    assert train['v_id_a']['duration_frame'] == train['v_id_a']['feature_frame'] == 20
+    assert train['v_id_a']['fps'] == 10
+    assert mmengine.load(tmp_path / 'anet_anno_val.json')['v_id_b']['duration_frame'] == 48
+    init_default_scope('mmaction')
+    data = ActivityNetDataset(
+        ann_file=str(tmp_path / 'anet_anno_train.json'),
+        data_prefix=dict(video='csv'),
+        pipeline=[dict(type='GenerateLocalizationLabels')],
+    )
+    assert data[0]['gt_bbox'].tolist() == [[0.25, 0.5], [0.6, 0.75]]
+
+
+def test_activitynet_without_prefix(tmp_path):
+    """Files may lack ``v_``; the annotation for localization has it, as MMAction2's has."""
+    write_tree(tmp_path, {'activity_net.v1-3.min.json': DATABASE})
+    write_tree(tmp_path, videos('videos/id_a.mp4', 'videos/b/id_b.mp4', 'videos/v_id_b.mp4'))
+    splits = write_lists('activitynet', Place(tmp_path), tmp_path)
+    assert lines(tmp_path / 'anet_train_video.txt') == ['id_a.mp4 1']
+    assert lines(tmp_path / 'anet_val_video.txt') == ['v_id_b.mp4 0']
+    assert [list(split.intervals) for split in splits] == [['v_id_a'], ['v_id_b']]
+    assert list(mmengine.load(tmp_path / 'anet_anno_train.json')) == ['v_id_a']
+
+
+def test_activitynet_without_a_duration(tmp_path):
+    database = {'id_a': DATABASE['database']['id_a'] | {'duration': 0.0}}
+    write_tree(tmp_path, {'activity_net.v1-3.min.json': {'database': database}})
+    write_tree(tmp_path, videos('videos/v_id_a.mp4'))
+    with pytest.raises(UserError, match=r'^\S*min.json: the duration of v_id_a is 0;'):
+        write_lists('activitynet', Place(tmp_path), tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_hacs_segments_and_clips(tmp_path):
+    clips = (
+        'classname,youtube_id,subset,start,end,label\nArchery,id_a,training,0,2,1\n'
+        'Archery,id_a,training,4,6,-1\nZumba,id_d,training,0,2,-1\nZumba,id_b,validation,0,2,1\n'
+    )
+    write_tree(
+        tmp_path,
+        {
+            'HACS_v1.1.1/HACS_segments_v1.1.1.json': DATABASE,
+            'HACS_v1.1.1/HACS_clips_v1.1.1.csv': clips,
+            **videos('Zumba/id_a.mp4', 'Archery/v_id_b.mp4'),
+        },
+    )
+    splits = write_lists('hacs', Place(tmp_path), tmp_path)
+    assert lines(tmp_path / 'hacs_train_video.txt') == ['Zumba/id_a.mp4 1']
+    assert lines(tmp_path / 'hacs_val_video.txt') == ['Archery/v_id_b.mp4 0']
+    assert lines(tmp_path / 'hacs_clips_train_video.txt') == ['Zumba/id_a.mp4 0']
+    assert splits[-1].missing == ['v_id_d']
+    assert list(mmengine.load(tmp_path / 'hacs_anno_val.json')) == ['v_id_b']
+
+
+def test_index_takes_videos_alone_and_the_first_of_a_name(tmp_path):
+    write_tree(tmp_path, videos('b/x.mp4', 'a/x.AVI', 'a/x.txt', 'y.json', 'c/z.webm'))
+    assert index_videos(tmp_path) == {'x': 'a/x.AVI', 'z': 'c/z.webm'}
+
+
+def test_what_cannot_be_made_is_told_and_nothing_is_written(tmp_path):
+    with pytest.raises(UserError, match='^no folder of videos at .*UCF-101; name it by --videos'):
+        write_lists('ucf101', Place(tmp_path), tmp_path)
+    (tmp_path / 'videos').mkdir()
+    with pytest.raises(UserError, match='^none of classInd.txt is in .*--annotations'):
+        write_lists('ucf101', Place(tmp_path), tmp_path)
+    write_tree(tmp_path, {name: text for name, text in UCF101.items() if name.endswith('txt')})
+    with pytest.raises(UserError, match='none of the 2 annotated videos is there, such as v_Arch'):
+        write_lists('ucf101', Place(tmp_path), tmp_path / 'out')
+    write_tree(tmp_path, {'ucfTrainTestlist/trainlist01.txt': 'Tennis/v_Tennis_g01_c01.avi 3\n'})
+    with pytest.raises(UserError, match='cannot be read .*Tennis.*download it again'):
+        write_lists('ucf101', Place(tmp_path), tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_tool_reports_what_is_missing(tmp_path):
+    write_tree(tmp_path, UCF101)
+    command = [sys.executable, ROOT / 'tools/data/make_lists.py', 'ucf101', tmp_path]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert out[0].split() == ['list', 'official', 'annotated', 'found', 'missing']
+    assert out[3].split() == ['ucf101_val_split_1_videos', '3,783', '2', '1', '1']
+    assert out[4] == '  the annotation is not that of the official release, or was cut'
+    assert out[-1] == f'missing videos are named in {tmp_path}/*.missing.txt'
+    failed = subprocess.run([*command[:3], tmp_path / 'no'], capture_output=True, text=True)
+    assert failed.returncode == 2 and 'no such folder' in failed.stderr.splitlines()[-1]

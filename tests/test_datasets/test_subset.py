@@ -1,0 +1,186 @@
+"""Lists of few labels: shares against exact fractions, one inside the other, and their tool."""
+
+import sys
+from collections import Counter
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_vclr import load_tool
+
+from mmssl_video.datasets.subset import draw_subset, read_labels
+from mmssl_video.errors import UserError
+
+
+def make_list(sizes):
+    """Lines of classes of these sizes, in an order that mixes them."""
+    lines = [f'c{label}/v{i}.mp4 {label}' for label, size in enumerate(sizes) for i in range(size)]
+    return [lines[i] for i in np.random.default_rng(0).permutation(len(lines))]
+
+
+sizes_of_classes = st.lists(st.integers(1, 40), min_size=1, max_size=8)
+percents = st.integers(1, 100)
+seeds = st.integers(0, 3)
+
+
+@given(sizes_of_classes, percents, seeds)
+@settings(deadline=None, max_examples=150)
+def test_every_class_has_its_share(sizes, percent, seed):
+    """The counts round one and the same share of each class, and add up to the total."""
+    lines = make_list(sizes)
+    drawn = draw_subset(lines, fraction=percent / 100, seed=seed)
+    assert len(drawn) == max(round(percent / 100 * len(lines)), len(sizes))
+    assert (np.diff(drawn) > 0).all()  # each once, in the order of the list
+    counts = Counter(read_labels(lines)[drawn].tolist())
+    assert counts.keys() == set(range(len(sizes)))
+    # Sainte-Lague: a share t with counts[c] = round(t * sizes[c]), but for the free first one.
+    least = [Fraction(2 * counts[c] - 1, 2 * n) for c, n in enumerate(sizes) if counts[c] > 1]
+    most = [Fraction(2 * counts[c] + 1, 2 * n) for c, n in enumerate(sizes) if counts[c] < n]
+    assert max(least, default=0) <= min(most, default=1)
+
+
+@given(sizes_of_classes, percents, percents, seeds)
+@settings(deadline=None, max_examples=150)
+def test_smaller_lists_are_in_larger_ones(sizes, one, other, seed):
+    lines = make_list(sizes)
+    small, large = (draw_subset(lines, p / 100, seed=seed) for p in sorted((one, other)))
+    assert set(small) <= set(large)
+    few = min(sizes)
+    fewer = draw_subset(lines, per_class=(few + 1) // 2, seed=seed)
+    assert set(fewer) <= set(draw_subset(lines, per_class=few, seed=seed))
+
+
+@given(sizes_of_classes, percents, seeds)
+@settings(deadline=None, max_examples=60)
+def test_the_order_of_lines_has_no_influence(sizes, percent, seed):
+    lines = make_list(sizes)
+    backwards = lines[::-1]
+    drawn = {lines[i] for i in draw_subset(lines, percent / 100, seed=seed)}
+    assert {backwards[i] for i in draw_subset(backwards, percent / 100, seed=seed)} == drawn
+
+
+@given(st.lists(st.integers(3, 20), min_size=1, max_size=6), st.integers(1, 3), seeds)
+@settings(deadline=None, max_examples=60)
+def test_per_class(sizes, per_class, seed):
+    lines = make_list(sizes)
+    drawn = draw_subset(lines, per_class=per_class, seed=seed)
+    counts = Counter(read_labels(lines)[drawn].tolist())
+    assert counts == dict.fromkeys(range(len(sizes)), per_class)
+
+
+def test_every_video_is_drawn_as_often():
+    """Over seeds, each of a class's ten videos is drawn in 3 of 10: within 5 standard errors."""
+    lines = make_list([10, 10])
+    counts = np.zeros(20)
+    for seed in range(1000):
+        counts[draw_subset(lines, 0.3, seed=seed)] += 1
+    assert np.abs(counts / 1000 - 0.3).max() < 5 * (0.3 * 0.7 / 1000) ** 0.5
+
+
+def test_which_class_gets_the_odd_one_depends_on_the_seed():
+    lines = make_list([4, 4, 4])
+    odd = []
+    for seed in range(40):
+        labels = read_labels(lines)[draw_subset(lines, 4 / 12, seed=seed)].tolist()
+        assert sorted(Counter(labels).values()) == [1, 1, 2]
+        odd.append(Counter(labels).most_common(1)[0][0])
+    assert set(odd) == {0, 1, 2}
+
+
+def test_the_draw_stays_what_it_is():
+    """The configs name lists by their seed: another draw would need another name."""
+    lines = [f'{label}/{i}.mp4 {label}' for label in (0, 1) for i in range(8)]
+    assert draw_subset(lines, 0.25).tolist() == [2, 4, 9, 11]
+
+
+@pytest.mark.parametrize(
+    ('line', 'label'),
+    [
+        ('a.mp4 7', 7),
+        ('some/two words 3.MP4   12 ', 12),
+        ('folder/of frames 120 5', 5),
+        ('no_suffix 0', 0),
+        ('3 4 5', 5),
+    ],
+)
+def test_labels_are_the_last_column(line, label):
+    assert read_labels([line]).tolist() == [label]
+
+
+@pytest.mark.parametrize(
+    ('lines', 'words'),
+    [
+        (['a.mp4 1', 'b.mp4'], "line 2: 'b.mp4' does not end in a label"),
+        (['a.mp4 -1'], 'does not end in a label'),
+        (['a.mp4,1'], 'does not end in a label'),
+        (['7'], 'does not end in a label'),
+        (['a.mp4 1', 'b.mp4 1 2'], 'line 2: .* has several labels'),
+        (['folder 120 1 2'], 'line 1: .* has several labels'),
+        (['one 120 1', 'two 1'], 'line 2: .* ends in 1 numbers, the lines before in 2'),
+    ],
+)
+def test_lines_that_cannot_be_read(lines, words):
+    with pytest.raises(UserError, match=words) as error:
+        draw_subset(lines, 0.5)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'words'),
+    [
+        (dict(), 'either a fraction or a number per class'),
+        (dict(fraction=0.5, per_class=1), 'either a fraction or a number per class'),
+        (dict(fraction=0), 'fraction is 0;'),
+        (dict(fraction=10), 'fraction is 10; it must be above 0 and at most 1'),
+        (dict(fraction=float('nan')), 'fraction is nan'),
+        (dict(per_class=0), '0 videos per class are none'),
+        (dict(per_class=3), 'class 1 has 2 videos, fewer than 3'),
+        (dict(per_class=1, seed=-1), 'seed is -1'),
+    ],
+)
+def test_arguments_out_of_range(kwargs, words):
+    with pytest.raises(UserError, match=words):
+        draw_subset(make_list([5, 2]), **kwargs)
+
+
+# -- The tool ----------------------------------------------------------------------------------
+
+
+def call(monkeypatch, *args):
+    monkeypatch.setattr(sys, 'argv', ['subset_annotations.py', *map(str, args)])
+    try:
+        load_tool('subset_annotations').main()
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+def test_tool(tmp_path, monkeypatch, capsys):
+    frames = [f'class {i % 3}/clip{i:02} {50 + i} {i % 3}' for i in range(30)]
+    source, out = tmp_path / 'train.txt', tmp_path / 'new' / 'few.txt'
+    source.write_text('\n'.join(frames[:10]) + '\n\n' + '\n'.join(frames[10:]))
+    assert call(monkeypatch, source, out, '--fraction', '0.2', '--seed', 4) == 0
+    assert out.read_text().splitlines() == [frames[i] for i in draw_subset(frames, 0.2, seed=4)]
+    told = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert told[0] == [f'{out}:', '6', 'of', '30', 'videos', '(20.00%)']
+    assert told[2:] == [['list', '3', '30', '10', '10'], ['drawn', '3', '6', '2', '2']]
+    assert call(monkeypatch, source, out, '--per-class', '1') == 0
+    assert len(out.read_text().splitlines()) == 3
+
+
+def test_errors_of_the_tool(tmp_path, monkeypatch, capsys):
+    (tmp_path / 'empty.txt').write_text('\n')
+    (tmp_path / 'multi.txt').write_text('a.mp4 1 2\n')
+    out = tmp_path / 'out.txt'
+    for name, path, words in (
+        ('missing.txt', out, 'missing.txt: no such list'),
+        ('empty.txt', out, 'empty.txt: is empty'),
+        ('multi.txt', out, 'multi.txt: line 1: '),
+        ('multi.txt', tmp_path / 'multi.txt', 'is the list to draw from'),
+    ):
+        assert call(monkeypatch, tmp_path / name, path, '--fraction', 0.5) == 2
+        error = capsys.readouterr().err
+        assert words in error and error.count('\n') == 1
+    assert not out.exists()

@@ -1,0 +1,479 @@
+"""Every config for labelled videos: it takes the backbone it is for, reads videos, and learns."""
+
+import os
+import re
+import subprocess
+import sys
+from contextlib import nullcontext
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+
+import mmaction
+import numpy as np
+import pytest
+import torch
+from mmaction.registry import DATASETS, MODELS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from test_configs import BACKBONES, PRETRAINING, REPOSITORY, build_on_meta, find_step
+from test_configs import load as load_pretraining
+from test_configs import name_of as name_of_pretraining
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmssl_video.datasets.synthetic import encode_video, write_list, write_videos
+from mmssl_video.models.weights import plain_name
+
+FOLDER = REPOSITORY / 'configs' / 'downstream'
+CONFIGS = sorted(
+    path.relative_to(FOLDER).as_posix()
+    for name in ('finetune', 'linear', 'semi_supervised')
+    for path in (FOLDER / name).glob('*.py')
+)
+FINETUNE = [path for path in CONFIGS if path.startswith('finetune/')]
+CLASSES = dict(
+    ucf101=101,
+    hmdb51=51,
+    sthv2=174,
+    activitynet=200,
+    kinetics400=400,
+    kinetics600=600,
+    generated=12,
+)
+# [{recognizer}_]{backbone}_{gpus}x{batch}-{frames}x{interval}x{clips}-{epochs}e_{data}-rgb.py
+NAME = re.compile(
+    rf'(?:(?P<recognizer>[a-z0-9-]+)_)?(?P<backbone>{"|".join(BACKBONES)})_(?P<gpus>\d+)x(?P<batch>\d+)'
+    r'-(?P<clip_len>\d+)x(?P<interval>\d+)x(?P<num_clips>\d+)-(?P<epochs>\d+)e'
+    rf'_(?P<data>{"|".join(CLASSES)})[a-z0-9-]*-rgb.py'
+)
+
+
+@cache
+def _read(path):
+    return Config.fromfile(FOLDER / path)
+
+
+def load(path):
+    cfg = deepcopy(_read(path))
+    init_default_scope(cfg.default_scope)
+    return cfg
+
+
+def name_of(path):
+    return NAME.fullmatch(Path(path).name)
+
+
+def build(cfg):
+    """The full-size recognizer, of shapes alone."""
+    with torch.device('meta'):
+        return MODELS.build(cfg.model)
+
+
+def is_3d(cfg):
+    return cfg.model.data_preprocessor.get('format_shape') == 'NCTHW'
+
+
+# ---------------------------------------------------------------------------------------- all
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_starts_from_what_it_is_given_and_fetches_nothing(path):
+    cfg = load(path)
+    assert cfg.default_scope == 'mmaction'
+    assert 'mmssl_video' in cfg.custom_imports.imports
+    # In this order: a README has `custom_hooks.0.load_head`.
+    assert cfg.custom_hooks == [dict(type='BackboneLoadHook'), dict(type='FiniteLossHook')]
+    assert cfg.load_from is None and not cfg.resume
+    assert cfg.model.backbone.get('pretrained') is None
+    assert not re.search('http|torchvision', str(cfg.to_dict()))
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_name_tells_the_recipe(path):
+    cfg, name = load(path), name_of(path)
+    backbone, depth, _ = BACKBONES[name['backbone']]
+    expected = 'ResNetTSM' if name['recognizer'] == 'tsm' else backbone
+    assert (cfg.model.backbone.type, cfg.model.backbone.get('depth')) == (expected, depth)
+    assert cfg.model.type.endswith('Recognizer3D' if is_3d(cfg) else 'Recognizer2D')
+    assert cfg.model.cls_head.num_classes == CLASSES[name['data']]
+    assert cfg.train_dataloader.batch_size == int(name['batch'])
+    assert cfg.auto_scale_lr.base_batch_size == int(name['gpus']) * int(name['batch'])
+    assert cfg.train_cfg.max_epochs == int(name['epochs'])
+    assert max(scheduler.end for scheduler in cfg.param_scheduler) == cfg.train_cfg.max_epochs
+    sampler = find_step(dataset_of(cfg, 'train').pipeline, 'SampleFrames')
+    clip = sampler.clip_len, sampler.frame_interval, sampler.num_clips
+    assert clip == tuple(int(name[part]) for part in ('clip_len', 'interval', 'num_clips'))
+
+
+def dataset_of(cfg, split):
+    return cfg[f'{split}_dataloader'].dataset
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_reads_labelled_videos_where_docs_say_they_are(path):
+    cfg, data = load(path), name_of(path)['data']
+    folder = dict(activitynet='data/ActivityNet', generated='work_dirs').get(data, f'data/{data}')
+    splits = {split: dataset_of(cfg, split) for split in ('train', 'val', 'test')}
+    for split, dataset in splits.items():
+        assert dataset.type == 'VideoDataset'
+        assert dataset.ann_file.startswith(f'{folder}/')
+        assert dataset.data_prefix.video.startswith(f'{folder}/')
+        assert dataset.get('test_mode', False) == (split != 'train')
+        if data.startswith('kinetics'):
+            part = 'train' if split == 'train' else 'val'
+            assert dataset.ann_file.startswith(f'{folder}/{data}_{part}_list_videos')
+            assert dataset.data_prefix.video == f'{folder}/videos_{part}'
+    assert splits['val'].ann_file == splits['test'].ann_file != splits['train'].ann_file
+
+
+# -------------------------------------------------------------------------------- pretraining
+
+
+@cache
+def shapes_of_pretraining(tag):
+    """By config of pretraining, one for each backbone of this name: the shapes of its tensors."""
+    demo = dict(backbone='r18')  # whose name is another
+    named = [path for path in PRETRAINING if (name_of_pretraining(path) or demo)['backbone'] == tag]
+    one_each = {str(load_pretraining(path).model.backbone): path for path in named}.values()
+    return {
+        path: {key: value.shape for key, value in build_on_meta(path).backbone.state_dict().items()}
+        for path in one_each
+    }
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_backbone_is_that_of_pretraining(path):
+    """Key by key, but for the ``net`` of TSM, and shape by shape: any checkpoint of it is taken."""
+    state = build(load(path)).backbone.state_dict()
+    shapes = {plain_name(key): value.shape for key, value in state.items()}
+    assert len(shapes) == len(state)
+    sources = shapes_of_pretraining(name_of(path)['backbone'])
+    assert sources
+    for source, expected in sources.items():
+        assert shapes == expected, source
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_full_size_scores(path, monkeypatch):
+    """A batch of two, of the shape that the training pipeline gives, has a score for each class."""
+    cfg, name = load(path), name_of(path)
+    model = build(cfg)
+    monkeypatch.setattr(torch, 'autocast', lambda *_, **__: nullcontext())  # knows no meta tensors
+    size = picture_size(dataset_of(cfg, 'train').pipeline)
+    clips, frames = int(name['num_clips']), int(name['clip_len'])
+    shape = (2, clips, 3, *((frames,) if is_3d(cfg) else ()), size, size)
+    scores, _ = model.extract_feat(torch.empty(shape, device='meta'), stage='head')
+    assert scores.shape == (2, CLASSES[name['data']])
+
+
+def picture_size(pipeline):
+    """The side of what comes out."""
+    for step in pipeline:
+        if step.type == 'Resize':
+            _, size = step.scale
+        elif step.type in ('RandomCrop', 'CenterCrop', 'ThreeCrop', 'TenCrop'):
+            size = step.get('crop_size') or step.size
+    return size
+
+
+# ------------------------------------------------------------------------------------- videos
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory, numbered_frames):
+    """Four videos of 80 frames with a list."""
+    root = tmp_path_factory.mktemp('labelled')
+    for number in range(4):
+        encode_video(root / f'{number}.mp4', numbered_frames(80, 50 * number, size=(64, 48)))
+    write_list(root / 'list.txt', [(f'{number}.mp4', number % 3) for number in range(4)])
+    return root
+
+
+def shrink_pictures(pipeline):
+    """All sizes by four."""
+    for step in pipeline:
+        for key in ('crop_size', 'size', 'input_size'):
+            if key in step:
+                step[key] //= 4
+        for key in ('scale', 'scale_range'):
+            if step.type in ('Resize', 'RandomRescale') and key in step:
+                step[key] = tuple(side if side == -1 else side // 4 for side in step[key])
+    return pipeline
+
+
+def build_dataset(cfg, split, videos):
+    dataset = dataset_of(cfg, split).copy()
+    dataset.ann_file, dataset.data_prefix = str(videos / 'list.txt'), dict(video=str(videos))
+    dataset.pipeline = shrink_pictures(deepcopy(dataset.pipeline))
+    return DATASETS.build(dataset)
+
+
+def distinct(paths, key):
+    """Of the paths whose configs have the same ``key``, one."""
+    return sorted({str(key(load(path))): path for path in paths}.values())
+
+
+def pipelines(cfg):
+    return [dataset_of(cfg, split).pipeline for split in ('train', 'val', 'test')]
+
+
+CROPS = dict(CenterCrop=1, ThreeCrop=3, TenCrop=10)
+
+
+@pytest.mark.parametrize('path', distinct(CONFIGS, pipelines))
+def test_pipelines_give_what_the_recognizer_reads(path, videos):
+    cfg = load(path)
+    np.random.seed(0)
+    for split in ('train', 'val', 'test'):
+        pipeline = dataset_of(cfg, split).pipeline
+        sampler = find_step(pipeline, 'SampleFrames')
+        crops = next((CROPS[step.type] for step in pipeline if step.type in CROPS), 1)
+        size = picture_size(pipeline) // 4
+        clip = (sampler.clip_len,) if is_3d(cfg) else ()
+        dataset = build_dataset(cfg, split, videos)
+        sample = dataset[1]
+        inputs = sample['inputs']
+        assert inputs.dtype == torch.uint8
+        assert inputs.shape == (sampler.num_clips * crops, 3, *clip, size, size)
+        assert sample['data_samples'].gt_label == 1
+        if split != 'train':  # the same each time, and not the same picture again and again
+            assert torch.equal(dataset[1]['inputs'], inputs)
+            views = inputs.flatten(1).unique(dim=0)
+            assert len(views) > min(sampler.num_clips, 3) // 2
+        assert sampler.get('test_mode', False) == (split != 'train')
+
+
+@pytest.mark.parametrize('recognizer', ['tsn', 'tsm'])
+def test_ten_crops_keep_the_frames_of_a_crop_together(recognizer, videos):
+    """TSM shifts features between frames that follow each other: they have to be of one crop."""
+    (path,) = (path for path in FINETUNE if re.match(rf'finetune/{recognizer}_.*sthv2', path))
+    inputs = build_dataset(load(path), 'test', videos)[0]['inputs']
+    crops = inputs.unflatten(0, (5, 2, 8))
+    assert torch.equal(crops[:, 0].flip(-1), crops[:, 1])
+    assert len(crops[4, 0].flatten(1).unique(dim=0)) == 8
+
+
+def test_directions_are_exchanged_with_a_flip():
+    """In SthSthV2, "left to right" is a class."""
+    for path in FINETUNE:
+        flip = find_step(dataset_of(load(path), 'train').pipeline, 'Flip')
+        assert flip.flip_ratio == 0.5
+        assert ('flip_label_map' in flip) == ('sthv2' in path)
+        if 'sthv2' in path:
+            assert flip.flip_label_map == {86: 87, 87: 86, 93: 94, 94: 93, 166: 167, 167: 166}
+
+
+# -------------------------------------------------------------------------------------- steps
+
+
+def shrink(cfg):
+    """The config's wiring in little: narrow ResNet-18, short clips, five classes."""
+    backbone, head = cfg.model.backbone, cfg.model.cls_head
+    if 'ResNet3d' not in backbone.type and is_3d(cfg):  # it cannot be made narrow
+        backbone = cfg.model.backbone = load(SMALL_CLIPS).model.backbone
+        head.pop('spatial_type', None)
+    backbone.depth = 18
+    if is_3d(cfg):
+        backbone.base_channels = 8
+        head.in_channels = 64
+    elif backbone.type == 'ResNetTSM':  # has to have four stages
+        head.in_channels = 512
+    else:
+        backbone.update(num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,))
+        head.in_channels = 128
+    head.num_classes = 5
+    sampler = find_step(dataset_of(cfg, 'train').pipeline, 'SampleFrames')
+    sampler.clip_len = min(sampler.clip_len, 8)
+    return cfg
+
+
+SMALL_CLIPS = 'finetune/slowonly-r18_1x8-4x2x1-20e_generated-rgb.py'
+
+
+def wiring(cfg):
+    return shrink(cfg).model, cfg.optim_wrapper
+
+
+@pytest.mark.parametrize('path', distinct(CONFIGS, wiring))
+def test_a_step_moves_every_weight_and_lowers_the_loss(path, videos):
+    cfg = shrink(load(path))
+    torch.manual_seed(0)
+    np.random.seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    for module in model.backbone.modules():
+        if isinstance(module, _BatchNorm):
+            torch.nn.init.ones_(module.weight)  # a block that starts as the identity: no gradient
+    model.double().train()
+    batch = pseudo_collate([build_dataset(cfg, 'train', videos)[number] for number in range(3)])
+    batch = model.data_preprocessor(batch, training=True)
+    batch['inputs'] = batch['inputs'].double()
+
+    def loss():
+        torch.manual_seed(1)  # of the dropout
+        total, _ = model.parse_losses(model(**batch, mode='loss'))
+        return total
+
+    before = loss()
+    before.backward()
+    start = {name: value.clone() for name, value in model.named_parameters()}
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    expected = {name for name in start if name.startswith('backbone.')}
+    assert frozen == (expected if cfg.model.type.startswith('Frozen') else set())
+    trained = [p for name, p in model.named_parameters() if name not in frozen]
+    assert all(parameter.grad.abs().max() > 0 for parameter in trained)
+
+    # Down the gradient, by what lowers the loss by 0.0001 to first order.
+    squared_norm = sum(parameter.grad.square().sum() for parameter in trained)
+    with torch.no_grad():
+        for parameter in trained:
+            parameter -= 1e-4 / squared_norm * parameter.grad
+        assert (before - loss()).item() == pytest.approx(1e-4, rel=0.05)
+
+    # The config's own optimiser, at its own rates.
+    optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
+    optimizer.step()
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, start[name]) == (name in frozen), name
+
+
+# --------------------------------------------------------------------------- the papers' numbers
+
+# Of the text: frames to train, frames (or clips) and crops to test. Of the authors' MMAction2 (of
+# VCOP, CoCLR and SlowFast for the others): rate, decay, epochs at which the rate falls.
+NUMBERS = {
+    'tsn_r50_8x32-1x1x3-300e_ucf101-rgb.py': (3, (25, 'CenterCrop', 256), 0.01, 5e-4, [120, 240]),
+    'tsn_r50_8x32-1x1x8-50e_hmdb51-rgb.py': (8, (8, 'CenterCrop', 256), 0.025, 1e-4, [20, 40]),
+    'tsn_r50_8x16-1x1x8-50e_sthv2-rgb.py': (8, (8, 'TenCrop', 224), 0.02, 1e-4, [20, 40]),
+    'tsm_r50_8x6-1x1x8-50e_sthv2-rgb.py': (8, (8, 'TenCrop', 224), 0.0075, 5e-4, [20, 40]),
+    'tsn_r50_8x8-1x1x8-50e_activitynet-rgb.py': (8, (25, 'ThreeCrop', 256), 0.01, 1e-4, [20, 40]),
+}
+CLIPS = {
+    'slowonly-r50': ((10, 'ThreeCrop', 256), 0.005, 1e-4, None),
+    'r3d50': ((10, 'ThreeCrop', 256), 0.005, 1e-4, None),
+    'c3d': ((10, 'CenterCrop', 112), 0.001, 5e-4, [67, 133]),
+    'r3d18': ((10, 'CenterCrop', 112), 0.001, 5e-4, [67, 133]),
+    'r2plus1d18': ((10, 'CenterCrop', 112), 0.001, 5e-4, [67, 133]),
+    's3d': ((10, 'CenterCrop', 128), 0.001, 1e-3, [400, 450]),
+}
+for _backbone, _numbers in CLIPS.items():
+    for _path in FINETUNE:
+        if Path(_path).name.startswith(f'{_backbone}_'):
+            NUMBERS[Path(_path).name] = (1, *_numbers)
+
+
+@pytest.mark.parametrize('name', NUMBERS)
+def test_numbers_of_the_papers(name):
+    cfg = load(f'finetune/{name}')
+    segments, test, rate, decay, milestones = NUMBERS[name]
+    assert find_step(dataset_of(cfg, 'train').pipeline, 'SampleFrames').num_clips == segments
+    pipeline = dataset_of(cfg, 'test').pipeline
+    (crop,) = (step for step in pipeline if step.type in CROPS)
+    views = find_step(pipeline, 'SampleFrames').num_clips, crop.type, crop.crop_size
+    assert views == test
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.lr, optimizer.weight_decay) == (rate, decay)
+    (scheduler,) = cfg.param_scheduler
+    assert scheduler.get('milestones') == milestones
+    assert milestones is not None or scheduler.type == 'CosineAnnealingLR'
+    train = picture_size(dataset_of(cfg, 'train').pipeline)
+    assert train == min(test[2], 224)
+    assert cfg.model.cls_head.average_clips == 'prob'
+
+
+def test_every_paper_config_has_its_numbers():
+    assert {Path(path).name for path in FINETUNE if 'generated' not in path} == NUMBERS.keys()
+
+
+def rates(path):
+    """Learning rates of backbone and classifier, as the optimiser has them."""
+    cfg = load(path)
+    model = build(cfg)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    by_parameter = {
+        id(parameter): group['lr']
+        for group in wrapper.optimizer.param_groups
+        for parameter in group['params']
+    }
+    backbone, head = (
+        {by_parameter[id(parameter)] for parameter in module.parameters()}
+        for module in (model.backbone, model.cls_head)
+    )
+    return sorted(backbone), sorted(head)
+
+
+def test_rates_of_backbone_and_classifier():
+    backbone, head = rates('finetune/s3d_1x32-32x1x1-500e_ucf101-rgb.py')  # CoCLR: a tenth
+    assert backbone == [pytest.approx(1e-4)] and head == [1e-3]
+    backbone, head = rates('finetune/tsm_r50_8x6-1x1x8-50e_sthv2-rgb.py')  # TSM: 5 and 10 times
+    assert backbone == [0.0075] and head == pytest.approx([0.0375, 0.075])
+
+
+def test_s3d_is_trained_on_the_augmented_clips_of_coclr():
+    finetune = load('finetune/s3d_1x32-32x1x1-500e_hmdb51-rgb.py').train_dataloader.dataset.pipeline
+    linear = load('linear/linear_s3d_1x32-32x1x1-100e_ucf101-rgb.py')
+    assert finetune == linear.train_dataloader.dataset.pipeline
+    steps = [step.type for step in finetune]
+    assert steps[3:7] == ['RandomResizedCrop', 'Resize', 'Flip', 'ClipColorJitter']
+    jitter = dict(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, prob=0.3)
+    assert finetune[6] == dict(type='ClipColorJitter', **jitter)
+
+
+def test_cvrl_with_few_labels_normalises_as_in_pretraining():
+    few = [path for path in CONFIGS if path.startswith('semi_supervised/r3d50')]
+    assert len(few) == 4
+    for path in few:
+        cfg = load(path)
+        assert cfg.sync_bn == 'torch'
+        assert cfg.default_hooks.sync_buffers == dict(type='SyncBuffersHook')
+
+
+@pytest.mark.parametrize('path', [path for path in CONFIGS if re.search('ucf101|hmdb51', path)])
+def test_split_of_the_environment(path, monkeypatch):
+    data = name_of(path)['data']
+    parts = dict(train='train', val='val', test='val')
+    monkeypatch.setenv('SPLIT', '3')
+    for split, cfg in {'1': load(path), '3': Config.fromfile(FOLDER / path)}.items():
+        for key, part in parts.items():
+            expected = f'data/{data}/{data}_{part}_split_{split}_videos.txt'
+            assert dataset_of(cfg, key).ann_file == expected
+
+
+# ----------------------------------------------------------------------------- a run of its own
+
+
+def test_mmaction2_trains_the_small_config(tmp_path):
+    """Its own tools/train.py, from a checkpoint of pretraining."""
+    entries = write_videos(tmp_path, 1, seed=0, size=(64, 48), num_frames=6)
+    write_list(tmp_path / 'list.txt', entries[:8])
+    source = MODELS.build(load_pretraining('vclr/vclr_r18_demo.py').model)
+    torch.save(dict(state_dict=source.state_dict(), meta=dict(epoch=3)), tmp_path / 'vclr.pth')
+    options = {'load_from': tmp_path / 'vclr.pth', 'train_cfg.max_epochs': 1}
+    for split in ('train', 'val'):
+        options[f'{split}_dataloader.dataset.ann_file'] = tmp_path / 'list.txt'
+        options[f'{split}_dataloader.dataset.data_prefix.video'] = tmp_path
+        options[f'{split}_dataloader.num_workers'] = 0
+        options[f'{split}_dataloader.persistent_workers'] = False
+    tool = Path(mmaction.__file__).parent / '.mim' / 'tools' / 'train.py'
+    config = FOLDER / 'finetune' / 'tsn_r18_1x8-1x1x3-20e_generated-rgb.py'
+    command = [sys.executable, tool, config, '--work-dir', tmp_path / 'work', '--cfg-options']
+    command += [f'{key}={value}' for key, value in options.items()]
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'},
+    )
+    assert done.returncode == 0, done.stderr
+    (log,) = (tmp_path / 'work').glob('*/*.log')
+    (line,) = re.findall('backbone: .*', log.read_text())
+    # 20 convolutions, each with the four tensors of a batch normalisation.
+    assert line.startswith(f'backbone: 100 of 100 tensors from {tmp_path}/vclr.pth (')
+    assert 'unexpected key' not in done.stdout
+    trained = torch.load(tmp_path / 'work' / 'epoch_1.pth', weights_only=False)['state_dict']
+    for key, value in source.backbone.named_parameters():
+        difference = (trained[f'backbone.{key}'] - value).abs().max()
+        assert 0 < difference < 0.1, key

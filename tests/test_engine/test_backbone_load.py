@@ -1,0 +1,431 @@
+"""A downstream run starts from every tensor of the pretrained backbone, or not at all."""
+
+import logging
+import re
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.distributed as dist
+from mmaction.registry import MODELS
+from mmengine.config import Config
+from mmengine.model import MMDistributedDataParallel
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from tiny_vclr import CHANNELS, build_tiny, write_videos
+
+from mmssl_video.engine.hooks import BackboneLoadHook
+from mmssl_video.errors import UserError
+
+RESNET = dict(depth=18, pretrained=None, norm_eval=False)
+SLOW = dict(
+    type='ResNet3dSlowOnly',
+    pretrained=None,
+    lateral=False,
+    base_channels=4,
+    conv1_kernel=(1, 7, 7),
+    inflate=(0, 0, 1, 1),
+)
+BACKBONES = {
+    'tsn': dict(type='ResNet', **RESNET),
+    'tsm': dict(type='ResNetTSM', num_segments=2, pretrained2d=False, **RESNET),
+    'tsm-block': dict(
+        type='ResNetTSM', num_segments=2, pretrained2d=False, shift_place='block', **RESNET
+    ),
+    'slowonly': dict(depth=18, **SLOW),
+    'tiny': dict(type='TinyBackbone', norm=True),
+}
+# ResNet-18 has 20 convolutions, and with each of them a batch normalisation of four tensors.
+RESNET_18 = 20 + 4 * 20
+COUNTS = {'tsn': RESNET_18, 'tsm': RESNET_18, 'tsm-block': RESNET_18, 'slowonly': RESNET_18}
+COUNTS['tiny'] = 2 * 2 + 2 * 4  # two convolutions with biases
+
+
+def recognizer(name, num_classes=3):
+    is_2d = name != 'slowonly'
+    channels = dict(slowonly=32, tiny=CHANNELS).get(name, 512)
+    return dict(
+        type='Recognizer2D' if is_2d else 'Recognizer3D',
+        backbone=BACKBONES[name],
+        cls_head=dict(
+            type='TSNHead' if is_2d else 'I3DHead',
+            num_classes=num_classes,
+            in_channels=channels,
+            average_clips='prob',
+        ),
+        data_preprocessor=dict(
+            type='ActionDataPreprocessor',
+            mean=[127.5] * 3,
+            std=[64.0] * 3,
+            format_shape='NCHW' if is_2d else 'NCTHW',
+        ),
+    )
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+    """Four small videos with a list."""
+    folder = write_videos(tmp_path_factory.mktemp('videos'), 4)
+    lines = (f'video_{number}.mp4 {number % 3}\n' for number in range(4))
+    (folder / 'list.txt').write_text(''.join(lines))
+    return folder
+
+
+_names = (f'backbone_load_{number}' for number in range(10**6))
+
+
+def config(name, videos, work_dir, **settings):
+    """A run of one iteration that leaves the weights as they are."""
+    is_2d = name != 'slowonly'
+    sampler = dict(type='SampleFrames', clip_len=1 if is_2d else 4, num_clips=2 if is_2d else 1)
+    pipeline = [
+        dict(type='DecordInit'),
+        sampler,
+        dict(type='DecordDecode'),
+        dict(type='FormatShape', input_format='NCHW' if is_2d else 'NCTHW'),
+        dict(type='PackActionInputs'),
+    ]
+    loader = dict(
+        batch_size=4,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        dataset=dict(
+            type='VideoDataset',
+            ann_file=str(videos / 'list.txt'),
+            data_prefix=dict(video=str(videos)),
+            pipeline=pipeline,
+        ),
+    )
+    defaults = dict(
+        default_scope='mmaction',
+        experiment_name=next(_names),
+        work_dir=str(work_dir),
+        model=recognizer(name),
+        train_dataloader=loader,
+        train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=1),
+        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.0)),
+        test_dataloader=loader,
+        test_cfg=dict(type='TestLoop'),
+        test_evaluator=dict(type='AccMetric'),
+        custom_hooks=[dict(type='BackboneLoadHook')],
+    )
+    return Config({**defaults, **settings})
+
+
+class Messages(logging.Handler):
+    """The messages that a runner logs."""
+
+    def __init__(self, runner):
+        super().__init__()
+        self.texts = []
+        runner.logger.addHandler(self)
+
+    def emit(self, record):
+        self.texts.append(record.getMessage())
+
+    def about(self, start):
+        return [text for text in self.texts if text.startswith(start)]
+
+
+def randomised(module, seed=1):
+    """The module's state with numbers of its own in every tensor, running statistics too."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        key: torch.rand(value.shape, generator=generator).to(value.dtype)
+        if value.is_floating_point()
+        else torch.full_like(value, 7)
+        for key, value in module.state_dict().items()
+    }
+
+
+def pretrained(name, prefix='backbone.'):
+    """Weights of the plain network of a backbone, as pretraining writes them."""
+    plain = 'tsn' if name.startswith('tsm') else name
+    state = randomised(MODELS.build(BACKBONES[plain]))
+    return {prefix + key: value for key, value in state.items()}
+
+
+def write(path, state, **others):
+    torch.save(dict(state_dict=state, **others), path)
+    return str(path)
+
+
+def loaded(name, videos, work_dir, path, **settings):
+    """The runner and its messages after `Runner.train` has loaded the checkpoint."""
+    cfg = config(name, videos, work_dir, load_from=path, **settings)
+    runner = Runner.from_cfg(cfg)
+    messages = Messages(runner)
+    runner.train()
+    return runner, messages
+
+
+def expected_name(key):
+    """What MMAction2's TSM calls ``backbone.layer1.0.conv1.conv.net.weight``, in the plain net."""
+    return f'backbone.{key}'.replace('.net', '')
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_every_tensor_of_the_backbone_is_the_checkpoints(name, videos, tmp_path, capsys):
+    state = pretrained(name)
+    others = {'target_backbone.module.x': torch.ones(2), 'heads.a.queue.embeddings': torch.ones(4)}
+    path = write(tmp_path / 'pretrained.pth', {**others, **state}, meta=dict(epoch=5))
+    cfg = config(name, videos, tmp_path / 'work', load_from=path)
+    # Before the step, whose forward moves the running statistics.
+    runner = Runner.from_cfg(cfg)
+    messages = Messages(runner)
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    runner.load_or_resume()
+    after = runner.model.backbone.state_dict()
+    assert len(after) == len(state)
+    for key, value in after.items():
+        assert torch.equal(value, state[expected_name(key)]), key
+    wrapped = sum('.net.' in key for key in after)
+    assert wrapped == {'tsm': 8, 'tsm-block': len(after) - 6}.get(name, 0)
+    count = COUNTS[name]
+    (line,) = messages.about('backbone: ')
+    assert line == (
+        f'backbone: {count} of {count} tensors from {path} (weights, biases and running statistics)'
+    )
+    # The classifier is the one thing that MMEngine finds missing.
+    complaint = capsys.readouterr().out.split('do not match exactly')[1].split('Load checkpoint')[0]
+    assert 'unexpected' not in complaint
+    assert re.findall(r'[\w.]+\.(?:weight|bias)', complaint) == [
+        'cls_head.fc_cls.weight',
+        'cls_head.fc_cls.bias',
+    ]
+
+
+def test_files_of_other_shapes(tmp_path):
+    """``module.``, no ``state_dict``, no counters."""
+    state = pretrained('tiny')
+    variants = dict(
+        module={f'module.{key}': value for key, value in state.items()},
+        uncounted={k: v for k, v in state.items() if not k.endswith('num_batches_tracked')},
+    )
+    for name, variant in variants.items():
+        bare = tmp_path / f'{name}.pth'
+        torch.save(variant, bare)
+        hook, model = BackboneLoadHook(), MODELS.build(recognizer('tiny'))
+        for path in (str(bare), write(tmp_path / f'{name}_dict.pth', variant)):
+            checkpoint = torch.load(path)
+            hook.after_load_checkpoint(training_runner(model, path), checkpoint)
+            kept = checkpoint['state_dict']
+            assert kept.keys() == (variant if name == 'uncounted' else state).keys()
+            assert all(torch.equal(kept[key], state[key]) for key in kept)
+
+
+def training_runner(model, path):
+    """A runner that is about to train."""
+    return SimpleNamespace(
+        model=model,
+        _resume=False,
+        _train_loop=object.__new__(EpochBasedTrainLoop),
+        _load_from=path,
+        logger=logging.getLogger('training_runner'),
+    )
+
+
+def test_a_wrong_network_is_an_error_in_one_line(videos, tmp_path):
+    state = pretrained('slowonly')
+    path = write(tmp_path / 'r18.pth', state)
+    for depth, problem in (  # 36 and 53 convolutions instead of 20
+        (
+            34,
+            r'80 missing \(backbone.layer1.2.conv1.conv.weight, backbone.layer1.2.conv1.bn.weight',
+        ),
+        (50, r'165 missing .*; \d+ of another shape \(backbone.layer1.0.conv1.conv.weight '),
+    ):
+        backbone = dict(BACKBONES['slowonly'], depth=depth)
+        model = dict(recognizer('slowonly'), backbone=backbone)
+        cfg = config('slowonly', videos, tmp_path / 'work', load_from=path, model=model)
+        with pytest.raises(UserError, match=problem) as error:
+            Runner.from_cfg(cfg).train()
+        message = str(error.value)
+        assert message.startswith(
+            f'{path}: its backbone does not fit the ResNet3dSlowOnly of the config'
+        )
+        assert message.endswith(
+            'take the config for the network that was pretrained, or convert the file with '
+            'tools/convert_weights.py'
+        )
+        assert '\n' not in message and len(message) < 600
+
+
+@pytest.mark.parametrize(
+    ('change', 'problem'),
+    [
+        (
+            lambda state: state.pop('backbone.layers.1.running_var'),
+            r'1 missing \(backbone.layers.1.running_var\)',
+        ),
+        (
+            lambda state: state.update({'backbone.layers.0.bias': torch.ones(9)}),
+            r'1 of another shape \(backbone.layers.0.bias \[9\] instead of \[8\]\)',
+        ),
+        (
+            lambda state: state.update({f'backbone.more.{i}': torch.ones(1) for i in range(4)}),
+            r'4 unknown \(backbone.more.0, backbone.more.1, …\)',
+        ),
+    ],
+)
+def test_one_tensor_that_does_not_fit_is_named(change, problem, videos, tmp_path):
+    state = pretrained('tiny')
+    change(state)
+    path = write(tmp_path / 'changed.pth', state)
+    with pytest.raises(UserError, match=f'of the tensors are {problem}: take'):
+        loaded('tiny', videos, tmp_path / 'work', path)
+
+
+@pytest.mark.parametrize('prefix', ['', 'encoder_q.', 'target_backbone.module.'])
+def test_a_file_without_a_backbone(prefix, videos, tmp_path):
+    path = write(tmp_path / 'other.pth', pretrained('tiny', prefix))
+    found = prefix.split('.')[0] or 'layers'
+    match = rf'has no backbone.… \(found {found}\); take the config .*convert_weights.py$'
+    with pytest.raises(UserError, match=match):
+        loaded('tiny', videos, tmp_path / 'work', path)
+
+
+def test_a_checkpoint_of_pretraining(videos, tmp_path):
+    """Of a recognizer with momentum copies and queues: the online network is taken."""
+    backbone = dict(type='TinyBackbone', norm=True)
+    model = build_tiny(backbone=backbone)
+    model.load_state_dict(randomised(model))
+    path = write(tmp_path / 'vclr.pth', model.state_dict())
+    runner, messages = loaded('tiny', videos, tmp_path / 'work', path)
+    source = model.backbone.state_dict()
+    for key, value in runner.model.backbone.named_parameters():
+        assert torch.equal(value, source[key]), key
+    assert messages.about('backbone: 12 of 12 tensors from ')
+    assert not messages.about('backbone: starts')
+
+
+def test_the_classifier_is_taken_if_asked_for(videos, tmp_path):
+    model = MODELS.build(recognizer('tiny'))
+    state = randomised(model)
+    path = write(tmp_path / 'recognizer.pth', state)
+    hooks = [dict(type='BackboneLoadHook', load_head=True)]
+    runner, messages = loaded('tiny', videos, tmp_path / 'a', path, custom_hooks=hooks)
+    assert torch.equal(runner.model.cls_head.fc_cls.weight, state['cls_head.fc_cls.weight'])
+    assert messages.about(f'cls_head: 2 of 2 tensors from {path}')
+    runner, messages = loaded('tiny', videos, tmp_path / 'b', path)
+    assert not torch.equal(runner.model.cls_head.fc_cls.weight, state['cls_head.fc_cls.weight'])
+    assert not messages.about('cls_head')
+    wider = dict(custom_hooks=hooks, model=recognizer('tiny', num_classes=5))
+    with pytest.raises(UserError, match=r'its cls_head does not fit .* take load_head out'):
+        loaded('tiny', videos, tmp_path / 'c', path, **wider)
+
+
+def test_a_resumed_run_and_a_test_keep_their_classifier(videos, tmp_path):
+    path = write(tmp_path / 'pretrained.pth', pretrained('tiny'))
+    runner, _ = loaded('tiny', videos, tmp_path / 'work', path)
+    head = runner.model.cls_head.fc_cls.weight.detach().clone()
+    checkpoint = str(tmp_path / 'work' / 'epoch_1.pth')
+
+    runner.model.cls_head.fc_cls.weight.data.zero_()
+    runner.load_checkpoint(checkpoint)  # of its own, after training
+    assert torch.equal(runner.model.cls_head.fc_cls.weight, head)
+
+    cfg = config('tiny', videos, tmp_path / 'test', load_from=checkpoint)
+    runner = Runner.from_cfg(cfg)
+    messages = Messages(runner)
+    runner.test()
+    assert torch.equal(runner.model.cls_head.fc_cls.weight, head)
+    assert not messages.about('backbone')
+
+    resumed = dict(resume=True, train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=2))
+    cfg = config('tiny', videos, tmp_path / 'work', load_from=path, **resumed)
+    cfg.load_from = checkpoint
+    runner = Runner.from_cfg(cfg)
+    messages = Messages(runner)
+    runner.train()
+    assert runner.epoch == 2
+    assert torch.equal(runner.model.cls_head.fc_cls.weight, head)
+    assert not messages.about('backbone')
+
+
+def test_a_run_from_random_weights_is_told(videos, tmp_path):
+    cfg = config('tiny', videos, tmp_path / 'a')
+    runner = Runner.from_cfg(cfg)
+    messages = Messages(runner)
+    runner.train()
+    assert messages.about('backbone: ') == [
+        'backbone: starts from random weights; to start from pretrained ones, set load_from to '
+        'their checkpoint'
+    ]
+
+
+def test_weights_that_the_config_names_itself(tmp_path, caplog):
+    """Told are those that MMAction2 leaves random: an init_cfg that nothing reads, other names."""
+
+    def begin(name, **settings):
+        """What the hook says of a backbone with these settings, whose first weights it returns."""
+        cfg = dict(recognizer(name), backbone={**BACKBONES[name], **settings})
+        model = MODELS.build(cfg)
+        model.init_weights()
+        caplog.clear()
+        BackboneLoadHook().before_train(training_runner(model, None))
+        warned = [each for each in caplog.messages if each.startswith('backbone: starts from rand')]
+        return next(model.backbone.parameters()), bool(warned)
+
+    ours, bare = {}, {}
+    for name in ('tsn', 'slowonly'):
+        state = pretrained(name)
+        ours[name] = write(tmp_path / f'{name}.pth', state)
+        state = {key.removeprefix('backbone.'): value for key, value in state.items()}
+        bare[name] = write(tmp_path / f'{name}_bare.pth', state)
+
+    def first(name):
+        return torch.load(ours[name])['state_dict']['backbone.conv1.conv.weight']
+
+    def init_cfg(path, **prefix):
+        return dict(type='Pretrained', checkpoint=path, **prefix)
+
+    plain = dict(torchvision_pretrain=False)
+    for settings in (
+        dict(init_cfg=init_cfg(ours['tsn'], prefix='backbone.')),
+        dict(init_cfg=[init_cfg(bare['tsn'])]),
+        dict(plain, pretrained=bare['tsn']),
+    ):
+        weight, warned = begin('tsn', **settings)
+        assert torch.equal(weight, first('tsn')) and not warned, settings
+    weight, warned = begin('slowonly', pretrained=bare['slowonly'], pretrained2d=False)
+    assert torch.equal(weight, first('slowonly')) and not warned
+
+    weight, warned = begin('slowonly', init_cfg=init_cfg(ours['slowonly'], prefix='backbone.'))
+    assert not torch.equal(weight, first('slowonly')) and warned
+    for name, settings in (
+        ('slowonly', dict(pretrained=ours['slowonly'], pretrained2d=False)),
+        ('slowonly', dict(pretrained=ours['tsn'])),  # to be inflated
+        ('tsn', dict(plain, pretrained=ours['tsn'])),
+        ('tsn', dict(init_cfg=init_cfg(ours['tsn']))),
+    ):
+        path = settings.get('pretrained') or settings['init_cfg']['checkpoint']
+        with pytest.raises(UserError, match=f'^{path}: .* backbone.…, .*; use load_from={path}$'):
+            begin(name, **settings)
+
+
+def test_behind_a_distributed_wrapper(tmp_path):
+    state = pretrained('tiny')
+    path = write(tmp_path / 'pretrained.pth', state)
+    model = MODELS.build(recognizer('tiny'))
+    dist.init_process_group('gloo', f'file://{tmp_path}/store', rank=0, world_size=1)
+    try:
+        wrapped = MMDistributedDataParallel(model, device_ids=None)
+        checkpoint = torch.load(path)
+        BackboneLoadHook().after_load_checkpoint(training_runner(wrapped, path), checkpoint)
+        assert checkpoint['state_dict'].keys() == state.keys()
+        wrapped.module.load_state_dict(checkpoint['state_dict'], strict=False)
+    finally:
+        dist.destroy_process_group()
+    for key, value in model.backbone.state_dict().items():
+        assert torch.equal(value, state[f'backbone.{key}']), key
+
+
+def test_with_a_frozen_recognizer(tmp_path):
+    state = pretrained('tiny')
+    path = write(tmp_path / 'pretrained.pth', state)
+    model = MODELS.build(dict(recognizer('tiny'), type='FrozenRecognizer2D'))
+    checkpoint = torch.load(path)
+    BackboneLoadHook().after_load_checkpoint(training_runner(model, path), checkpoint)
+    model.load_state_dict(checkpoint['state_dict'], strict=False)
+    for key, value in model.backbone.state_dict().items():
+        assert torch.equal(value, state[f'backbone.{key}']), key

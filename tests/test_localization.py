@@ -1,0 +1,287 @@
+"""BMN on features of ours: configs, a step, training and test on features that tell the action."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from copy import deepcopy
+from functools import cache
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmaction.evaluation import average_recall_at_avg_proposals
+from mmaction.registry import DATASETS, MODELS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from tiny_vclr import REPOSITORY, load_tool
+
+from mmssl_video.engine.hooks import ResultsInWorkDirHook
+
+FOLDER = REPOSITORY / 'configs' / 'downstream' / 'localization'
+CONFIGS = sorted(path.name for path in FOLDER.glob('*.py'))
+SMALL = 'bmn_tsn-r18_1x4-512x100-20e_generated-feature.py'
+NAME = re.compile(
+    r'bmn_(?P<backbone>tsn-r50|slowonly-r50|r2plus1d18|tsn-r18)_(?P<gpus>\d)x(?P<batch>\d)'
+    r'-(?P<channels>\d+)x(?P<bins>\d+)-(?P<epochs>\d+)e_(activitynet|generated)-feature.py'
+)
+WIDTHS = {'tsn-r50': 2048, 'slowonly-r50': 2048, 'r2plus1d18': 512, 'tsn-r18': 512}
+BINS, CHANNELS = 20, 8  # of the made-up features
+
+
+@cache
+def _read(name):
+    return Config.fromfile(FOLDER / name)
+
+
+def load(name):
+    cfg = deepcopy(_read(name))
+    init_default_scope(cfg.default_scope)
+    return cfg
+
+
+def write_features(folder, split, count, bins, channels, interval):
+    """Features whose channel 0 is 1 within actions; one or two actions of whole bins a video."""
+    (folder / 'csv').mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng([len(split), count])
+    frames, seconds = 10 * interval + 3, 50.0
+    covered = seconds * 10 * interval / frames
+    annotations = {}
+    for number in range(count):
+        features = rng.normal(0, 0.1, (bins, channels))
+        half = bins // 2
+        segments = []
+        for offset in range(0, half * int(rng.integers(1, 3)), half):
+            start = offset + int(rng.integers(1, half // 2))
+            end = start + int(rng.integers(2, half // 2))
+            features[start:end, 0] += 1
+            segments.append([start / bins * covered, end / bins * covered])
+        name = f'v_{split}{number}'
+        header = ','.join(f'f{i}' for i in range(channels))
+        path = folder / 'csv' / f'{name}.csv'
+        np.savetxt(path, features, delimiter=',', header=header, comments='', fmt='%.4f')
+        annotations[name] = dict(
+            duration_second=seconds,
+            duration_frame=frames,
+            feature_frame=10 * interval,
+            annotations=[dict(segment=segment, label='Jump') for segment in segments],
+        )
+    path = folder / f'anet_anno_{split}.json'
+    path.write_text(json.dumps(annotations))
+    return path
+
+
+# Configs ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_name_and_recipe_agree(name):
+    cfg, parts = load(name), NAME.fullmatch(name)
+    assert int(parts['channels']) == cfg.model.feat_dim == WIDTHS[parts['backbone']]
+    assert int(parts['bins']) == cfg.model.temporal_dim
+    assert int(parts['epochs']) == cfg.train_cfg.max_epochs == cfg.param_scheduler[0].end
+    assert int(parts['batch']) == cfg.train_dataloader.batch_size
+    assert cfg.auto_scale_lr.base_batch_size == int(parts['gpus']) * int(parts['batch'])
+    assert cfg.work_dir == f'./work_dirs/{name[:-3]}'
+    folders = set()
+    for split in ('train', 'val', 'test'):
+        data = cfg[f'{split}_dataloader'].dataset
+        first = data.pipeline[0]
+        assert first == cfg[f'{split}_pipeline'][0]
+        assert (first.channels, first.bins) == (cfg.model.feat_dim, cfg.model.temporal_dim)
+        assert first.interval == cfg.model.get('feature_extraction_interval', 16)
+        assert data.pipeline[1:] == cfg[f'{split}_pipeline'][1:]
+        folder, _, file = data.ann_file.rpartition('/')
+        assert file == f'anet_anno_{"train" if split == "train" else "val"}.json'
+        assert data.data_prefix.video == f'{folder}/csv'
+        folders.add(folder)
+    assert len(folders) == 1 and folders.pop().endswith(parts['backbone'])
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_numbers_are_the_papers(name):
+    # VCLR, App. A.2.2; a batch of 16 on GPUs.
+    cfg = load(name)
+    assert cfg.optim_wrapper.optimizer.type == 'Adam'
+    assert cfg.optim_wrapper.optimizer.lr == 1e-3
+    (schedule,) = cfg.param_scheduler
+    epochs, milestone = (20, 16) if name == SMALL else (9, 7)
+    assert (schedule.type, schedule.milestones, schedule.gamma) == ('MultiStepLR', [milestone], 0.1)
+    assert cfg.train_cfg.max_epochs == epochs
+    assert cfg.auto_scale_lr.base_batch_size == (4 if name == SMALL else 16)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_step_of_the_config_helps(name, tmp_path):
+    cfg = load(name)
+    interval = cfg.model.get('feature_extraction_interval', 16)
+    data = cfg.train_dataloader.dataset
+    data.ann_file = str(write_features(tmp_path, 'train', 2, 100, cfg.model.feat_dim, interval))
+    data.data_prefix.video = str(tmp_path / 'csv')
+    dataset = DATASETS.build(data)
+    batch = pseudo_collate([dataset[0], dataset[1]])
+
+    torch.manual_seed(0)
+    # The full one takes seconds to build and to run.
+    small = dict(num_samples=2, num_samples_per_bin=1)
+    small |= dict(hidden_dim_1d=8, hidden_dim_2d=4, hidden_dim_3d=8)
+    model = MODELS.build(cfg.model | small)
+    optim = build_optim_wrapper(model, cfg.optim_wrapper)
+
+    def loss():
+        torch.manual_seed(1)  # BMN draws the proposals that count
+        return model(**batch, mode='loss')['loss']
+
+    before = loss()
+    optim.update_params(before)
+    assert loss() < before
+
+    data = cfg.test_dataloader.dataset
+    data.ann_file = str(tmp_path / 'anet_anno_train.json')
+    data.data_prefix.video = str(tmp_path / 'csv')
+    batch = pseudo_collate([DATASETS.build(data)[0]])
+    with torch.no_grad():
+        (result,) = model.eval()(**batch, mode='predict')
+    # Proposals are whole bins of what the features cover: BMN's interval is the annotation's.
+    bin_length = 50 * 10 * interval / (10 * interval + 3) / 100
+    borders = np.array([p['segment'] for p in result['proposal_list']]) / bin_length
+    np.testing.assert_allclose(borders, borders.round(), atol=1e-4)
+    assert result['video_name'] == 'v_train0'
+
+
+# From features to AR@AN ---------------------------------------------------------------------------
+
+
+def call(tool, *args, monkeypatch):
+    """Run a tool in this process; its exit status."""
+    module = load_tool(tool)
+    monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, args)])
+    monkeypatch.setenv('LOCAL_RANK', '0')  # the tools set it
+    try:
+        module.main()
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def write_config(folder):
+    """The small config, smaller yet, on made-up features."""
+    cfg = load(SMALL)
+    cfg.model.update(feat_dim=CHANNELS, temporal_dim=BINS, num_samples=3)
+    cfg.model.update(hidden_dim_1d=32, hidden_dim_2d=16, hidden_dim_3d=96)
+    for split, count in (('train', 16), ('val', 9), ('test', 9)):
+        path = write_features(folder, split, count, BINS, CHANNELS, interval=4)
+        loader = cfg[f'{split}_dataloader']
+        loader.update(num_workers=0, persistent_workers=False)
+        loader.dataset.ann_file = str(path)
+        loader.dataset.data_prefix.video = str(folder / 'csv')
+        loader.dataset.pipeline[0].update(channels=CHANNELS, bins=BINS)
+    # Names of their own: MMEngine keeps loggers and message hubs by them.
+    cfg.experiment_name = folder.name
+    cfg.train_cfg.update(max_epochs=12, val_interval=12)
+    cfg.optim_wrapper.optimizer.lr = 3e-3
+    cfg.param_scheduler[0].update(end=12, milestones=[10])
+    cfg.default_hooks.logger.interval = 4
+    cfg.work_dir = str(folder / 'work')
+    cfg.dump(folder / 'bmn.py')
+    return str(folder / 'bmn.py')
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """Folder of a trained run: ``bmn.py``, ``work``."""
+    folder = tmp_path_factory.mktemp('bmn')
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        args = (write_config(folder), '--seed', 0)
+        assert call('train', *args, monkeypatch=monkeypatch) == 0
+    return folder
+
+
+def metrics_of(work_dir):
+    """What the one test run in this folder has found."""
+    (file,) = work_dir.glob('*/*.json')
+    result = json.loads(file.read_text())
+    return {key: result[key] for key in ('auc', 'AR@1', 'AR@5', 'AR@10', 'AR@100')}
+
+
+def random_recall(annotations, count=100):
+    """Average recall of proposals drawn at random, at 5 and 10 a video."""
+    rng = np.random.default_rng(0)
+    truth, proposals = {}, {}
+    for name, video in annotations.items():
+        truth[name] = np.array([[*a['segment'], 0] for a in video['annotations']])
+        cuts = np.sort(rng.random((count, 2)), axis=1) * video['duration_second']
+        proposals[name] = np.column_stack([cuts, rng.random(count)])
+    total = count * len(truth)
+    recall = average_recall_at_avg_proposals(truth, proposals, total, 100)[1]
+    return {'AR@5': recall[4], 'AR@10': recall[9]}
+
+
+def test_proposals_find_what_the_features_tell(trained, tmp_path, monkeypatch):
+    results = json.loads((trained / 'work/results.json').read_text())['results']
+    annotations = json.loads((trained / 'anet_anno_val.json').read_text())
+    assert results.keys() == {name[2:] for name in annotations}
+
+    checkpoint = trained / 'work/epoch_12.pth'
+    work = tmp_path / 'elsewhere'
+    args = (trained / 'bmn.py', checkpoint, '--work-dir', work)
+    assert call('test', *args, monkeypatch=monkeypatch) == 0
+    chance = random_recall(json.loads((trained / 'anet_anno_test.json').read_text()))
+    found = metrics_of(work)
+    for key, value in chance.items():
+        assert found[key] > value + 0.2, (key, found, chance)
+    # --work-dir chooses where the proposals go; those of validation stay.
+    written = json.loads((work / 'results.json').read_text())['results']
+    assert written.keys() == {f'test{i}' for i in range(9)}
+    assert json.loads((trained / 'work/results.json').read_text())['results'] == results
+
+
+def test_only_a_relative_path_starts_at_the_work_dir(tmp_path):
+    hook = ResultsInWorkDirHook()
+    outs = ['results.json', 'a/b.json', '', str(tmp_path / 'mine.json')]
+    metrics = [SimpleNamespace(out=out) for out in outs] + [SimpleNamespace()]
+    evaluator = SimpleNamespace(metrics=metrics)
+    runner = SimpleNamespace(work_dir='/w', val_evaluator=evaluator, test_evaluator=evaluator)
+    for _ in range(2):
+        hook.before_val(runner)
+        hook.before_test(runner)
+        outs[:2] = ['/w/results.json', '/w/a/b.json']
+        assert [metric.out for metric in metrics[:-1]] == outs
+
+
+def test_wrong_features_end_in_one_line(trained, tmp_path, monkeypatch, capsys):
+    options = ('--cfg-options', 'test_dataloader.dataset.pipeline.0.channels=512')
+    args = (trained / 'bmn.py', trained / 'work/epoch_12.pth', '--work-dir', tmp_path, *options)
+    assert call('test', *args, monkeypatch=monkeypatch) == 2
+    (line,) = (x for x in capsys.readouterr().err.splitlines() if x.startswith('error: '))
+    assert re.search(r'v_test0.csv: holds 20 rows of 8, the config is for 20 rows of 512; ', line)
+
+
+@pytest.mark.slow  # two processes start and import torch
+def test_two_processes_train_and_test_as_one(trained, tmp_path, monkeypatch):
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(REPOSITORY)}
+    env |= {'CUDA_VISIBLE_DEVICES': ''}
+
+    def launch(tool, *args):
+        torchrun = ('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', 2)
+        command = [sys.executable, *torchrun, REPOSITORY / f'tools/{tool}.py', *args]
+        command += ['--launcher', 'pytorch']
+        done = subprocess.run(
+            list(map(str, command)), cwd=tmp_path, env=env, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+
+    short = ('--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1')
+    both = tmp_path / 'both'
+    launch('train', trained / 'bmn.py', '--amp', '--work-dir', both, '--seed', 0, *short)
+    # Nine videos in two processes: one is read twice and counts once.
+    launch('test', trained / 'bmn.py', both / 'epoch_1.pth', '--work-dir', tmp_path / 'two')
+    args = (trained / 'bmn.py', both / 'epoch_1.pth', '--work-dir', tmp_path / 'one')
+    assert call('test', *args, monkeypatch=monkeypatch) == 0
+    assert metrics_of(tmp_path / 'two') == pytest.approx(metrics_of(tmp_path / 'one'), abs=1e-6)
+    one, two = ((tmp_path / n / 'results.json').read_text() for n in ('one', 'two'))
+    assert json.loads(one)['results'].keys() == json.loads(two)['results'].keys()

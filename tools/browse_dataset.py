@@ -1,0 +1,123 @@
+"""Show what a config feeds to the network: every view, segment and frame, below its source frame.
+
+    python tools/browse_dataset.py configs/vclr/vclr_r18_demo.py --out browse \
+        --cfg-options train_dataloader.dataset.data_prefix.video=VIDEO_DIR
+
+A picture per video in the folder `browse`: a row per view, the decoded frames above what comes out
+of the pipeline. With `--out FILE.png` all are in one picture. `--format video` plays the clips
+of 3D configs at once. Configs of MMAction2's recognizers can be browsed too.
+"""
+
+import argparse
+import os.path as osp
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
+from rich.console import Console
+from rich.progress import track
+
+from mmssl_video.errors import UserError, one_line_errors
+from mmssl_video.visualization.browse import (
+    PICTURES,
+    STAGES,
+    VIDEOS,
+    build_dataset,
+    read_sample,
+    save_picture,
+    save_video,
+)
+from mmssl_video.visualization.figures import read_class_names
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config of pretraining or of a recognizer')
+    parser.add_argument(
+        '--out',
+        required=True,
+        help=f'folder for a file per video, or one file for all ({", ".join(PICTURES + VIDEOS)})',
+    )
+    parser.add_argument(
+        '--num', type=int, default=8, help='videos, evenly spaced in the list (default 8)'
+    )
+    parser.add_argument(
+        '--split', choices=('train', 'val', 'test'), default='train', help='default train'
+    )
+    parser.add_argument(
+        '--format',
+        choices=('image', 'video'),
+        help='image: all frames of the clips; video: all clips play at once; default what '
+        'the suffix of --out says, else image',
+    )
+    parser.add_argument(
+        '--stages',
+        nargs='+',
+        choices=STAGES,
+        default=STAGES,
+        help='the decoded frames, what comes out of the pipeline, or both (default)',
+    )
+    parser.add_argument(
+        '--fps', type=float, default=5, help='frames a second of videos (default 5)'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='seed of the draws (default 0)')
+    parser.add_argument('--epoch', type=int, default=0, help='epoch of the draws (default 0)')
+    parser.add_argument('--class-names', metavar='FILE', help='name of each class, one a line')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config',
+    )
+    return parser.parse_args()
+
+
+@one_line_errors
+def main() -> None:
+    args = parse_args()
+    if not osp.isfile(args.config):
+        raise UserError(f'{args.config}: no such config file')
+    if args.num < 1:
+        raise UserError(f'--num is {args.num}; show 1 video or more')
+    suffix = Path(args.out).suffix.lower()
+    moving = args.format == 'video' if args.format else suffix in VIDEOS
+    suffixes = VIDEOS if moving else PICTURES
+    if suffix in PICTURES + VIDEOS and suffix not in suffixes:
+        raise UserError(f'{args.out}: --format {args.format} needs one of {", ".join(suffixes)}')
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'mmaction'))
+    class_names = read_class_names(args.class_names) if args.class_names else None
+    dataset = build_dataset(cfg, args.split)
+
+    def save(path: Path, samples: list) -> None:
+        if moving:
+            save_video(path, samples, args.stages, args.fps)
+        else:
+            save_picture(path, samples, args.stages)
+
+    num = min(args.num, len(dataset))
+    samples = []
+    console = Console(stderr=True)
+    indices = np.linspace(0, len(dataset) - 1, num).round().astype(int).tolist()
+    for index in track(indices, 'Videos', console=console, disable=not console.is_terminal):
+        sample = read_sample(dataset, index, args.seed, args.epoch, class_names)
+        if suffix in suffixes:
+            samples.append(sample)
+        else:
+            name = re.sub(r'[^\w.-]+', '_', Path(sample.title).stem)
+            save(Path(args.out, f'{index:06d}_{name}{suffixes[0]}'), [sample])
+    if samples:
+        save(Path(args.out), samples)
+    print(f'{args.out}: {num} of {len(dataset)} videos')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""Write the lists of a public data set, and say what of it is missing.
+
+    python tools/data/make_lists.py ucf101 data/ucf101
+
+reads the annotation as it is distributed, looks for every video that it names, and writes beside it
+the lists that the configs read (`path label` a line, paths relative to the folder of the videos),
+`<list>.missing.txt` with the names of videos that are not there, the names of the classes in the
+order of their labels, and for ActivityNet and HACS the annotations for localization.
+
+docs/data.md shows where each data set comes from and how its folder looks.
+"""
+
+import argparse
+from pathlib import Path
+
+from mmssl_video.datasets.lists import MAKERS, Place, write_lists
+from mmssl_video.errors import UserError, one_line_errors
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('dataset', choices=MAKERS, metavar='DATASET', help=', '.join(MAKERS))
+    parser.add_argument('root', type=Path, metavar='ROOT', help='folder of the data set')
+    parser.add_argument('--videos', type=Path, help='folder of the videos, if it has another name')
+    parser.add_argument('--annotations', type=Path, help='folder of the annotation')
+    parser.add_argument('--out', type=Path, help='folder to write to (default ROOT)')
+    return parser.parse_args()
+
+
+@one_line_errors
+def main() -> None:
+    args = parse_args()
+    if not args.root.is_dir():
+        raise UserError(f'{args.root}: no such folder; docs/data.md shows what belongs there')
+    out = args.out or args.root
+    splits = write_lists(args.dataset, Place(args.root, args.videos, args.annotations), out)
+    width = max(len(split.name) for split in splits)
+    print(f'{"list":<{width}}  official  annotated    found  missing')
+    for split in splits:
+        # The release whose number is nearest; a data set may have had several.
+        official = min(split.official, key=lambda number: abs(number - split.annotated))
+        print(
+            f'{split.name:<{width}} {official:>9,} {split.annotated:>10,} '
+            f'{len(split.entries):>8,} {len(split.missing):>8,}'
+        )
+        if split.annotated not in split.official:
+            print('  the annotation is not that of the official release, or was cut')
+    for folder in sorted({split.folder for split in splits}):
+        lists = ', '.join(f'{split.name}.txt' for split in splits if split.folder == folder)
+        print(f'paths are relative to {folder} in {lists}')
+    if any(split.missing for split in splits):
+        print(f'missing videos are named in {out}/*.missing.txt')
+
+
+if __name__ == '__main__':
+    main()

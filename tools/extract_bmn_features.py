@@ -1,0 +1,163 @@
+"""Write the features of untrimmed videos over time, and annotations to train BMN on them.
+
+    python tools/extract_bmn_features.py configs/vclr/vclr_r50_8x64-3seg-400e_kinetics400-rgb.py \
+        work_dirs/vclr/epoch_400.pth data/ActivityNet/vclr_r50 --data-root data/ActivityNet/videos \
+        --ann-file data/ActivityNet/anet_anno_train.json data/ActivityNet/anet_anno_val.json
+
+A clip (a frame of a 2D backbone) from the middle of every INTERVAL frames is encoded, and the
+features are rescaled to BINS equal parts of the time they cover. OUT_DIR gets
+
+    csv/VIDEO.csv        a header f0,f1,... and BINS rows, BMN's data_prefix.video is OUT_DIR/csv
+    anet_anno_train.json each annotation file, with the frames of the videos that are there
+    settings.json        the interval and the other settings
+    unreadable.txt       with --skip-bad: the videos that are left out, a tab, and the reason
+
+BMN's feature_extraction_interval must be INTERVAL (16 in both by default), its temporal_dim BINS,
+its feat_dim the features' length, which is printed at the end. CHECKPOINT `none` stands for random
+weights, the baseline.
+
+Ctrl-C stops it, and the same command goes on: a video whose CSV is there is kept. Several
+processes, each with its share of the videos:
+
+    torchrun --nproc_per_node 8 tools/extract_bmn_features.py ... --launcher pytorch
+"""
+
+import argparse
+import os
+import os.path as osp
+import sys
+from pathlib import Path
+
+import torch.distributed
+from mmengine.config import Config, DictAction
+from mmengine.dist import is_main_process
+from mmengine.registry import init_default_scope
+
+from mmssl_video.errors import UserError, one_line_errors
+from mmssl_video.evaluation.bmn_features import UNREADABLE, extract_bmn_features
+from mmssl_video.evaluation.extract import build_encoder, start_processes
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config of the backbone, of pretraining or fine-tuning')
+    parser.add_argument('checkpoint', help="checkpoint file, or 'none' for random weights")
+    parser.add_argument('out_dir', help='folder to make, or to go on with')
+    parser.add_argument(
+        '--ann-file',
+        nargs='+',
+        required=True,
+        help="annotation files in the format of MMAction2's ActivityNetDataset",
+    )
+    parser.add_argument(
+        '--data-root',
+        required=True,
+        help='folder of the videos, at any depth: VIDEO.mp4 (or .mkv, .webm, .avi, ...) with or '
+        'without v_',
+    )
+    parser.add_argument(
+        '--interval',
+        type=int,
+        default=16,
+        help="frames from one clip to the next (default 16); BMN's feature_extraction_interval "
+        'must be the same number',
+    )
+    parser.add_argument(
+        '--clip-len', type=int, help="frames of a clip; default the config's, 1 of most 2D ones"
+    )
+    parser.add_argument(
+        '--frame-interval',
+        type=int,
+        help="frames from one frame of a clip to the next; default the config's",
+    )
+    parser.add_argument(
+        '--bins', type=int, default=100, help="rows of a video, BMN's temporal_dim (default 100)"
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        help='clips that are decoded and encoded at a time; default as many as have 64 frames',
+    )
+    parser.add_argument(
+        '--workers', type=int, default=2, help='decoding processes, 0 for none (default 2)'
+    )
+    parser.add_argument(
+        '--skip-bad',
+        action='store_true',
+        help='leave out videos that are missing, cannot be read or give features that are not '
+        'finite, with a warning, also from the annotations, instead of stopping',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='seed of random weights (default 0)')
+    parser.add_argument(
+        '--trust',
+        action='store_true',
+        help='load a checkpoint that holds more than tensors; it can then run any code it likes',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how several processes were started (default none)',
+    )
+    # torch.distributed.launch gives it; torchrun does not.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+@one_line_errors
+def main() -> None:
+    args = parse_args()
+    checkpoint = None if args.checkpoint == 'none' else args.checkpoint
+    for path, kind in ((args.config, 'config file'), (checkpoint, 'checkpoint')):
+        if path is not None and not osp.isfile(path):
+            raise UserError(f'{path}: no such {kind}')
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'mmaction'))
+    start_processes(cfg, args.launcher)
+    model = build_encoder(cfg, checkpoint, args.seed, trusted=args.trust)
+    left_out = extract_bmn_features(
+        cfg,
+        model,
+        args.ann_file,
+        args.data_root,
+        args.out_dir,
+        interval=args.interval,
+        clip_len=args.clip_len,
+        frame_interval=args.frame_interval,
+        bins=args.bins,
+        batch_size=args.batch_size,
+        num_workers=args.workers,
+        skip_bad=args.skip_bad,
+    )
+    is_first = is_main_process()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    if not is_first:
+        return
+    files = list(Path(args.out_dir, 'csv').glob('*.csv'))
+    with files[0].open() as file:
+        feat_dim = len(file.readline().split(','))
+    print(
+        f'{args.out_dir}: {len(files)} videos; for BMN: feat_dim={feat_dim}, '
+        f'temporal_dim={args.bins}, feature_extraction_interval={args.interval}'
+    )
+    if left_out:
+        file = osp.join(args.out_dir, UNREADABLE)
+        print(f'{len(left_out)} videos are left out; their names are in {file}')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

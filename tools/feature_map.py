@@ -1,0 +1,83 @@
+"""Show extracted features as points of a plane, coloured by class.
+
+    python tools/feature_map.py pretrained/test.npz random/test.npz --out map.png \
+        --titles pretrained 'random weights' --class-names classes.txt
+
+FEATURES are files or folders of tools/extract_features.py. Each makes a panel. Its caption says
+how many videos the k nearest others classify rightly, by the features and not by the picture, in
+which t-SNE shows neighbours but neither distances nor sizes of groups.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmssl_video.errors import UserError, one_line_errors
+from mmssl_video.evaluation import FeatureSet
+from mmssl_video.visualization.feature_map import (
+    METHODS,
+    feature_map,
+    save_feature_maps,
+)
+from mmssl_video.visualization.figures import picture_format, read_class_names
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('features', nargs='+', metavar='FEATURES', help='.npz file or folder')
+    parser.add_argument('--out', required=True, help='picture to write: .png, .pdf or .svg')
+    parser.add_argument(
+        '--titles', nargs='+', help='a title for each panel; default the names of the files'
+    )
+    parser.add_argument('--class-names', metavar='FILE', help='name of each class, one a line')
+    parser.add_argument(
+        '--max-videos',
+        type=int,
+        default=2000,
+        metavar='N',
+        help='of more, so many are drawn, evenly over the classes (default 2000)',
+    )
+    parser.add_argument(
+        '--method', choices=METHODS, default='tsne', help='t-SNE (default) or two PCA components'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of the draw and t-SNE (default 0)')
+    return parser.parse_args()
+
+
+@one_line_errors
+def main() -> None:
+    args = parse_args()
+    picture_format(args.out)  # raises before the long work
+    titles = args.titles or _titles([Path(path) for path in args.features])
+    if len(titles) != len(args.features):
+        raise UserError(
+            f'--titles: {len(titles)} titles for {len(args.features)} sets of features; give as '
+            'many'
+        )
+    sets = [FeatureSet.load(path) for path in args.features]
+    class_names = None
+    if args.class_names:
+        last_label = max(features.labels.max(initial=-1) for features in sets)
+        class_names = read_class_names(args.class_names, last_label)
+    maps = []
+    for features, title in zip(sets, titles, strict=True):
+        maps.append(feature_map(features, args.method, args.max_videos, args.seed))
+        knn = maps[-1].knn
+        found = f', {knn["k"]}-NN {knn["top1"]:.2f} %, chance {knn["chance"]:.2f} %' if knn else ''
+        print(f'{title}: {len(maps[-1].rows)} of {len(features)} rows{found}')
+    save_feature_maps(args.out, maps, titles, class_names)
+    print(f'written to {args.out}')
+
+
+def _titles(paths: list[Path]) -> list[str]:
+    """Name each file, with its folder where names are alike."""
+    stems = [path.stem for path in paths]
+    if len(set(stems)) == len(stems):
+        return stems
+    return [f'{path.absolute().parent.name}/{path.stem}' for path in paths]
+
+
+if __name__ == '__main__':
+    sys.exit(main())

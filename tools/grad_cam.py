@@ -1,0 +1,147 @@
+"""Show by Grad-CAM which parts of videos a pretrained feature, or a predicted class, comes from.
+
+    python tools/grad_cam.py configs/vclr/vclr_r18_demo.py \
+        work_dirs/vclr_r18_demo/epoch_20.pth VIDEO.mp4 --out cam.png
+
+Targets: `norm` of the feature and `similarity` with another view need no class, so any pretraining
+checkpoint will do; `class` is the score of a fine-tuned recognizer. Each frame or clip is mapped by
+itself, but for the segments of a 2D recognizer, whose class score is one.
+"""
+
+import argparse
+import os.path as osp
+import sys
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
+from rich.console import Console
+from rich.progress import track
+
+from mmssl_video.errors import UserError, one_line_errors
+from mmssl_video.evaluation.extract import feature_pipeline
+from mmssl_video.visualization.figures import picture_format, read_class_names
+from mmssl_video.visualization.grad_cam import (
+    TARGETS,
+    build_model,
+    grad_cam_sheet,
+    look_at_video,
+)
+
+TITLES = {
+    'norm': 'norm of the feature',
+    'similarity': 'similarity of the features',
+    'class': 'score of the class',
+}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config of the backbone, of pretraining or fine-tuning')
+    parser.add_argument('checkpoint', help="checkpoint file, or 'none' for random weights")
+    parser.add_argument('videos', nargs='+', metavar='VIDEO', help='video files')
+    parser.add_argument(
+        '--out',
+        required=True,
+        help='one picture for all videos (.png, .pdf, .svg), or a folder for a picture each',
+    )
+    parser.add_argument(
+        '--target',
+        choices=TARGETS,
+        help='norm of the feature; its cosine similarity with that of the view half the video '
+        'away; score of a class. Default class where the config has a cls_head, else norm',
+    )
+    parser.add_argument(
+        '--other', metavar='VIDEO', help='for similarity: a video whose mean feature is compared'
+    )
+    parser.add_argument(
+        '--class',
+        dest='label',
+        type=int,
+        metavar='N',
+        help='for class: its number; default the predicted one',
+    )
+    parser.add_argument('--class-names', metavar='FILE', help='name of each class, one a line')
+    parser.add_argument(
+        '--layer',
+        help='layer of the backbone; default layer4 (conv5), or the last one that gives a map',
+    )
+    parser.add_argument(
+        '--num-frames',
+        type=int,
+        help='frames (2D) or clips (3D) per video, evenly spaced; default 8 of features, the '
+        "config's own for a class",
+    )
+    parser.add_argument('--seed', type=int, default=0, help='seed of random weights (default 0)')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config',
+    )
+    return parser.parse_args()
+
+
+@one_line_errors
+def main() -> None:
+    args = parse_args()
+    one_picture = osp.splitext(args.out)[1] != ''
+    if one_picture:
+        picture_format(args.out)  # raises before the long work
+    checkpoint = None if args.checkpoint == 'none' else args.checkpoint
+    for path, kind in ((args.config, 'config file'), (checkpoint, 'checkpoint')):
+        if path is not None and not osp.isfile(path):
+            raise UserError(f'{path}: no such {kind}')
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'mmaction'))
+    target = args.target or ('class' if 'cls_head' in cfg.model else 'norm')
+    for option, value, needed in (
+        ('--other', args.other, 'similarity'),
+        ('--class', args.label, 'class'),
+    ):
+        if value is not None and target != needed:
+            raise UserError(f'{option} is for --target {needed}, and the target is {target}')
+    num_frames = args.num_frames
+    if target == 'class':
+        # What a recognizer is validated with: one crop, and as many segments as it was trained on.
+        cfg.feature_pipeline = cfg.get('val_pipeline') or feature_pipeline(cfg)
+    elif num_frames is None:
+        num_frames = 8
+    pipeline = feature_pipeline(cfg, num_frames)
+    model = build_model(cfg, checkpoint, target == 'class', args.seed)
+    class_names = None
+    if args.class_names:
+        last_label = model.cls_head.num_classes - 1 if target == 'class' else None
+        class_names = read_class_names(args.class_names, last_label)
+    console = Console(stderr=True)
+    rows = []
+    for video in track(args.videos, 'Videos', console=console, disable=not console.is_terminal):
+        rows.append(
+            look_at_video(
+                model,
+                pipeline,
+                video,
+                target,
+                other=args.other,
+                label=args.label,
+                class_names=class_names,
+                layer=args.layer,
+            )
+        )
+    title = f'Grad-CAM, {TITLES[target]}, at {rows[0].layer or "the last layer"}'
+    if one_picture:
+        grad_cam_sheet(args.out, rows, title)
+    else:
+        for index, (video, row) in enumerate(zip(args.videos, rows, strict=True)):
+            # Videos of several folders may have one name.
+            grad_cam_sheet(Path(args.out, f'{index:06d}_{Path(video).stem}.png'), [row], title)
+    print(f'{args.out}: {len(rows)} videos, layer {rows[0].layer or "the last"}')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""Logistic regression on extracted features: accuracy of a frozen backbone."""
+
+import argparse
+
+from mmssl_video.errors import one_line_errors
+from mmssl_video.evaluation import FeatureSet, linear_probe
+from mmssl_video.evaluation.classification import summary
+from mmssl_video.files import write_json
+
+DESCRIPTION = """\
+Train a multinomial logistic regression (L-BFGS) on the L2-normalised features of one set of videos
+and measure its accuracy on another. It is the classifier of CVRL's linear evaluation without its
+augmentation; configs/downstream/linear/ has that protocol itself.
+
+TRAIN and TEST are features of tools/extract_features.py, both labelled. If they are of clips, each
+clip of TRAIN is learned from, and the probabilities of a video's clips in TEST are averaged.
+
+The best --cost depends on the number of features and is worth a search; with several, the one with
+the best accuracy in a 5-fold cross-validation of TRAIN is taken."""
+EXAMPLE = """\
+examples:
+  python tools/linear_probe.py work_dirs/ucf101/train.npz work_dirs/ucf101/test.npz \\
+      --out work_dirs/ucf101/probe.json
+  python tools/linear_probe.py work_dirs/ucf101/train.npz work_dirs/ucf101/test.npz \\
+      --cost 1 10 100 1000 --out work_dirs/ucf101/probe.json"""
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=DESCRIPTION,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('train', metavar='TRAIN', help='features to train on')
+    parser.add_argument('test', metavar='TEST', help='features to classify')
+    parser.add_argument('--out', required=True, metavar='JSON', help='file for the result')
+    parser.add_argument(
+        '--cost',
+        type=float,
+        nargs='+',
+        default=[1.0],
+        metavar='C',
+        help='weight of the loss against the regulariser, one or several (default: 1)',
+    )
+    parser.add_argument(
+        '--raw', action='store_true', help='take the features as they are, without L2 norm'
+    )
+    return parser.parse_args()
+
+
+@one_line_errors
+def main() -> None:
+    """Load both sets, evaluate, write and print."""
+    args = parse_args()
+    train, test = FeatureSet.load(args.train), FeatureSet.load(args.test)
+    result = linear_probe(train, test, args.cost, l2_normalize=not args.raw)
+    write_json(args.out, result | {'arguments': vars(args)})
+    print(f'linear probe, C = {result["C"]:g}: {summary(result)}\nwritten to {args.out}')
+
+
+if __name__ == '__main__':
+    main()
