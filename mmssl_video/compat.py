@@ -56,6 +56,7 @@ import decord
 import mmengine
 import numpy as np
 import torch
+from av.video.reformatter import VideoReformatter
 from mmaction.registry import OPTIM_WRAPPERS
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
@@ -537,8 +538,14 @@ class AviReader:
         indices = np.asarray(indices, dtype=np.int64).tolist()
         if not 0 <= min(indices) <= max(indices) < self._length:
             raise IndexError(f'frame {indices} of an AVI with {self._length} frames')
+        # Not `to_ndarray` of the frames that are kept: each would keep threads of its converter,
+        # and to end those in a forked process, where garbage may be collected, can hang.
+        converter = VideoReformatter()
         # In order, and each once: a second conversion would cost more than the copy by `stack`.
-        frames = {index: self._decode(index) for index in sorted(set(indices))}
+        frames = {
+            index: converter.reformat(self._decode(index), format='rgb24').to_ndarray()
+            for index in sorted(set(indices))
+        }
         return decord.nd.array(np.stack([frames[index] for index in indices]))
 
     def _restart(self):
@@ -547,7 +554,7 @@ class AviReader:
         self._num_decoded = 0
 
     def _decode(self, index):
-        """The frame of an index, uint8 [H, W, 3]; goes on from where the last call has stopped."""
+        """The frame of an index, as PyAV has it; goes on from where the last call has stopped."""
         if self._decoder is None or index < self._num_decoded - len(self._recent):
             self._restart()
             self._decoder = self._decode_all(self._content, self._num_threads)
@@ -562,7 +569,7 @@ class AviReader:
             self._restart()  # what has failed would look like the end
             raise
         place = min(index - self._num_decoded, -1)  # the last one after the end
-        return self._recent[place].to_ndarray(format='rgb24')
+        return self._recent[place]
 
     # Static, for a generator that holds the reader would keep the file open until garbage is
     # collected, maybe in a forked process, where closing it can hang.
