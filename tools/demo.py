@@ -51,7 +51,7 @@ from mmssl_video.visualization.feature_map import feature_map, save_feature_maps
 from mmssl_video.visualization.grad_cam import grad_cam_sheet, look_at_video
 from mmssl_video.visualization.proposals import (
     film_strip,
-    find_video,
+    locate_videos,
     read_proposals,
     save_proposals,
 )
@@ -313,8 +313,9 @@ def localize(out: Path, encoders: dict, work_dir: Path, seed: int) -> tuple[dict
         train(cfg, BMN.name, run, seed, f'BMN on features of {name} weights')
         auc[name] = round(float(read_scalars(run)['auc'][1][-1]), 2)
     found = read_proposals(work_dir / 'bmn-pretrained/results.json', annotations[1], num_videos=3)
-    for video in found:
-        video.frames = film_strip(find_video(root / 'videos', video.name))
+    paths = locate_videos(root / 'videos', [video.name for video in found])
+    for video, path in zip(found, paths, strict=True):
+        video.frames = film_strip(path)
     save_proposals(work_dir / 'proposals.png', found)
     text = 'Untrimmed test videos, the intervals that hold an action, and what BMN proposes.'
     return auc, Picture('Actions in long videos', text, work_dir / 'proposals.png')

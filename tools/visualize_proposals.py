@@ -21,7 +21,7 @@ from mmssl_video.errors import UserError, one_line_errors
 from mmssl_video.visualization.figures import picture_format
 from mmssl_video.visualization.proposals import (
     film_strip,
-    find_video,
+    locate_videos,
     read_proposals,
     save_proposals,
 )
@@ -74,7 +74,7 @@ def main() -> None:
     )
     console = Console(stderr=True)
     if args.data_root is not None:
-        paths = [find_video(args.data_root, video.name) for video in videos]
+        paths = locate_videos(args.data_root, [video.name for video in videos])
         steps = list(zip(videos, paths, strict=True))
         hidden = not console.is_terminal
         for video, path in track(steps, 'frames', console=console, disable=hidden):

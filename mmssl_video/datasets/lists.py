@@ -25,6 +25,8 @@ from mmssl_video.files import atomic_path, write_json
 from .synthetic import write_list
 from .unlabeled_videos import VIDEO_SUFFIXES
 
+UNTRIMMED_FOLDERS = 'videos', 'data', '.'
+
 
 @dataclass
 class Split:
@@ -267,7 +269,9 @@ def make_activitynet(place: Place) -> tuple[list[Split], list[str]]:
     """ActivityNet 1.3: ``v_<id>.*`` or ``<id>.*``, and ``activity_net.v1-3.min.json``."""
     annotation = place.find('activity_net.v1-3.min.json', 'activity_net.v1-3.json')
     names = ('anet_{}_video', 'anet_anno_{}')
-    return _make_untrimmed(place, annotation, *names, {'train': (10024,), 'val': (4926,)})
+    folder = place.video_folder(*UNTRIMMED_FOLDERS)
+    counts = {'train': (10024,), 'val': (4926,)}
+    return _make_untrimmed(folder, index_videos(folder), annotation, *names, counts)
 
 
 def make_hacs(place: Place) -> tuple[list[Split], list[str]]:
@@ -281,7 +285,9 @@ def make_hacs(place: Place) -> tuple[list[Split], list[str]]:
     annotation = place.find(*(f'HACS_segments_{name}.json' for name in releases), among=usual)
     counts = {'train': (37613, 37618), 'val': (5981, 5982)}
     names = ('hacs_{}_video', 'hacs_anno_{}')
-    splits, classes = _make_untrimmed(place, annotation, *names, counts)
+    folder = place.video_folder(*UNTRIMMED_FOLDERS)
+    files = index_videos(folder)
+    splits, classes = _make_untrimmed(folder, files, annotation, *names, counts)
     try:
         table = place.find(*(f'HACS_clips_{name}.csv' for name in releases), among=usual)
     except UserError:
@@ -292,22 +298,24 @@ def make_hacs(place: Place) -> tuple[list[Split], list[str]]:
             if row['subset'] == 'training':
                 label = classes.index(row['classname'].replace('_', ' '))
                 videos.setdefault(f'v_{row["youtube_id"]}', label)
-    split = Split('hacs_clips_train_video', splits[0].folder, (492753,))
-    return [*splits, fill(split, videos.items(), _index_untrimmed(split.folder))], classes
+    split = Split('hacs_clips_train_video', folder, (492753,))
+    return [*splits, fill(split, videos.items(), _find(files, videos))], classes
 
 
-def _index_untrimmed(folder: Path) -> dict[str, str]:
-    """As :func:`index_videos`, with ``<id>.*`` under ``v_<id>`` too where there is no such file."""
-    index = index_videos(folder)
-    return {f'v_{stem}': path for stem, path in index.items()} | index
+def _find(files: dict[str, str], names: Iterable[str]) -> dict[str, str]:
+    """Paths of the videos that are there, by the names that the annotation has for them."""
+    return {name: path for name in names if (path := find_video(files, name))}
 
 
 def _make_untrimmed(
-    place: Place, annotation: Path, list_name: str, anno_name: str, official: dict
+    folder: Path,
+    files: dict[str, str],
+    annotation: Path,
+    list_name: str,
+    anno_name: str,
+    official: dict,
 ) -> tuple[list[Split], list[str]]:
     """Lists of videos by their first label, and annotations for localization."""
-    folder = place.video_folder('videos', 'data', '.')
-    index = _index_untrimmed(folder)
     database = json.loads(annotation.read_text())['database']
     classes = sorted({row['label'] for video in database.values() for row in video['annotations']})
     splits = []
@@ -317,6 +325,7 @@ def _make_untrimmed(
         annotated = [
             (key, classes.index(video['annotations'][0]['label'])) for key, video in videos.items()
         ]
+        index = _find(files, videos)
         fill(split, annotated, index)
         split.localization = anno_name.format(part)
         found = {key: video for key, video in videos.items() if key in index}

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from mmaction.evaluation import pairwise_temporal_iou
 from PIL import Image, ImageOps
 
-from mmssl_video.datasets import lists
+from mmssl_video.datasets.lists import find_video, index_videos
 from mmssl_video.datasets.unlabeled_videos import VIDEO_SUFFIXES
 from mmssl_video.errors import UserError
 
@@ -148,15 +148,22 @@ def _video(name: str, truth: dict, found: list[dict], top: int, min_score: float
     )
 
 
-def find_video(root: str | os.PathLike, name: str) -> Path:
-    """The file of a video below a folder: its name, with or without ``v_``, and a video's suffix.
+def locate_videos(root: str | os.PathLike, names: Sequence[str]) -> list[Path]:
+    """The files of videos below a folder: their names, with or without ``v_``, and a suffix.
 
     Raises:
-        UserError: If there is none.
+        UserError: If one is not there.
     """
-    if path := lists.find_video(lists.index_videos(Path(root)), name):
-        return Path(root, path)
-    raise UserError(f'{root}: no video {name} ({", ".join(VIDEO_SUFFIXES)}); check --data-root')
+    index = index_videos(Path(root))
+    paths = []
+    for name in names:
+        path = find_video(index, name)
+        if path is None:
+            raise UserError(
+                f'{root}: no video {name} ({", ".join(VIDEO_SUFFIXES)}); check --data-root'
+            )
+        paths.append(Path(root, path))
+    return paths
 
 
 def film_strip(path: str | os.PathLike, height: int = 128) -> list[np.ndarray]:

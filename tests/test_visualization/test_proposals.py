@@ -11,7 +11,7 @@ from tiny_vclr import load_tool
 
 from mmssl_video.errors import UserError
 from mmssl_video.visualization import VideoProposals, film_strip, read_proposals, save_proposals
-from mmssl_video.visualization.proposals import ACTION, OVERLAP, draw_proposals, find_video
+from mmssl_video.visualization.proposals import ACTION, OVERLAP, draw_proposals, locate_videos
 
 
 def proposal(start, end, score):
@@ -126,10 +126,9 @@ def test_strip_of_an_avi_and_of_few_frames(tmp_path, write_numbered_video, frame
 def test_video_is_found_with_or_without_prefix(tmp_path):
     for name in ('v_a.mp4', 'b.mkv', 'v_c.txt'):
         (tmp_path / name).write_text('no video')
-    assert find_video(tmp_path, 'v_a') == tmp_path / 'v_a.mp4'
-    assert find_video(tmp_path, 'v_b') == tmp_path / 'b.mkv'
+    assert locate_videos(tmp_path, ['v_a', 'v_b']) == [tmp_path / 'v_a.mp4', tmp_path / 'b.mkv']
     with pytest.raises(UserError, match='no video v_c .*check --data-root'):
-        find_video(tmp_path, 'v_c')
+        locate_videos(tmp_path, ['v_a', 'v_c'])
     with pytest.raises(UserError, match='v_a.mp4: no frame can be read'):
         film_strip(tmp_path / 'v_a.mp4')
 
