@@ -41,6 +41,9 @@ class BuildWithMim(build_py):
                 shutil.copy2(source, target)
 
 
+# The machines that decord has a wheel for. MMAction2 asks for it, so pip cannot install that
+# elsewhere but by --no-deps; nothing of ours needs decord.
+DECORD = 'platform_machine == "AMD64" or (platform_machine == "x86_64" and sys_platform == "linux")'
 FAISS = ['faiss-cpu']
 LOOK = ['captum']
 TESTS = ['pytest', 'pytest-xdist', 'hypothesis', *FAISS, *LOOK]
@@ -59,14 +62,14 @@ setup(
     install_requires=[
         'torch>=2.1',
         'mmengine>=0.10.4,<1',
-        'mmaction2>=1.2.0,<1.3',  # 1.1 has another data-sample API
+        f'mmaction2>=1.2.0,<1.3; {DECORD}',  # 1.1 has another data-sample API
         # Either mmcv or mmcv-lite, so neither can stand here; see the extra `lite`.
         'numpy<2',  # MMAction2's colour jitter, pose and localization code fails with 2
         'setuptools<82',  # MMEngine needs pkg_resources, which 82 dropped
         'importlib_metadata',  # MMAction2 imports it without declaring it
         'packaging',
-        'decord>=0.6.0',
-        'av>=12',
+        f'decord>=0.6.0; {DECORD}',
+        'av>=17',  # threads of the conversion to RGB can be set
         'scikit-learn',
         'scipy',
         'matplotlib',

@@ -29,6 +29,11 @@ def _check_dependencies():
             'mmssl_video needs mmcv: run `pip install mmcv-lite==2.1.0`, or install the full mmcv '
             'if you need its GPU operators; never both'
         )
+    if util.find_spec('mmaction') is None:
+        raise ImportError(
+            'mmssl_video needs mmaction2: run `pip install "mmaction2>=1.2.0,<1.3"`, with '
+            '--no-deps on machines that decord has no wheel for'
+        )
     from packaging.requirements import Requirement  # comes with mmcv, checked just above
 
     for wanted in map(Requirement, requirements):

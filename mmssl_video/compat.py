@@ -18,27 +18,20 @@ sound. The faults, with where to read more and the version that has them:
 10  Top-k accuracy cannot read bfloat16 scores. mmaction2 1.2.0, BaseHead.
 11  ``ANetMetric`` scores the first process's videos alone, forgets videos of a batch, alters its
     config, and cannot do without proposals, actions or a file. mmaction2 1.2.0, anet_metric.py.
-18  Frames of an AVI are wrong, or opening it crashes. decord issue 195; decord 0.6.0.
-19  A single frame index becomes 0-d in the decoders. mmaction2 1.2.0, loading.py.
 20  ``_base_ = 'package::...'`` misses a package installed with ``pip install -e``.
     mmengine 0.10.7, package_utils.
-21  cv2 cannot read PNG if decord, which exports a zlib of its own, is imported before it. decord
-    0.6.0 wheel.
-22  ``DecordDecode`` seeks for every index that is not after the one before, and decodes a repeated
-    frame again. mmaction2 1.2.0, loading.py; decord 0.6.0.
 23  On a CPU with AMX, bfloat16 gives some 3D convolutions wrong gradients, NaN or a crash. torch
     2.13.0, its oneDNN; seen with kernels (3, 1, 1) on large maps and (3, 7, 7) on single frames.
 
-Numbers 12 to 17 are kept away by the version bounds in setup.py or by tools of our own.
+Numbers 12 to 17 are kept away by the version bounds in setup.py or by tools of our own; 18, 19, 21
+and 22 were faults of decoders that nothing here uses.
 """
 
-import collections
 import contextlib
 import copy
 import functools
 import importlib
 import importlib.util
-import io
 import os
 import pickle
 import re
@@ -50,18 +43,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-import av
-import cv2  # noqa: F401  before decord: fault 21
-import decord
 import mmengine
 import numpy as np
 import torch
-from av.video.reformatter import VideoReformatter
 from mmaction.registry import OPTIM_WRAPPERS
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.dist import barrier, get_dist_info
-from mmengine.fileio import get
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner, checkpoint
@@ -484,175 +472,6 @@ def score_all_proposals():
     _replace(ANetMetric, '_import_proposals', keep_columns)
 
 
-# 18, 19 -------------------------------------------------------------------------------------
-AVI_FRAMES_KEPT = 64  # more than a clip of most 3D networks spans, so that clips may overlap
-
-
-class AviReader:
-    """Reads an AVI in order with PyAV, by the part of decord's interface that MMAction2 uses.
-
-    An AVI has no time stamps, which decord needs to land on a frame after a jump: with B-frames
-    each frame past the first key frame may be another one, and the last frame of a video often
-    is a copy of the one before. Some AVIs that are cut short crash the process. Decoding in order
-    is always right, and no slower: the key frames of most AVIs are far apart. The file stays open,
-    so that indices that go forward decode each frame once; one that lies more than
-    `AVI_FRAMES_KEPT` frames back starts anew.
-
-    Args:
-        content: The bytes of the file.
-        num_threads: Threads that decode, 0 for as many as there are cores.
-
-    Raises:
-        av.FFmpegError: If the bytes are no video.
-        ValueError: If it holds no frame.
-    """
-
-    def __init__(self, content: bytes, num_threads: int = 1):
-        self._content = content
-        self._num_threads = num_threads
-        self._position = 0
-        self._restart()
-        with av.open(io.BytesIO(content)) as container:
-            if not container.streams.video:
-                raise ValueError('the AVI holds no video stream')
-            stream = container.streams.video[0]
-            self._fps = float(stream.average_rate or 0)
-            # The packets that are there; the header of a file cut short promises more.
-            self._length = sum(packet.size > 0 for packet in container.demux(stream))
-        if not self._length:
-            raise ValueError('the AVI holds no frame')
-
-    def __len__(self):
-        """Number of frames."""
-        return self._length
-
-    def get_avg_fps(self):
-        """Frames per second."""
-        return self._fps
-
-    def get_batch(self, indices):
-        """RGB frames, uint8 [N, H, W, 3], of N indices in any order, each in [0, length).
-
-        Where fewer frames can be decoded than there are packets, the last one stands for the rest.
-        """
-        indices = np.asarray(indices, dtype=np.int64).tolist()
-        if not 0 <= min(indices) <= max(indices) < self._length:
-            raise IndexError(f'frame {indices} of an AVI with {self._length} frames')
-        # Not `to_ndarray` of the frames that are kept: each would keep threads of its converter,
-        # and to end those in a forked process, where garbage may be collected, can hang.
-        converter = VideoReformatter()
-        # In order, and each once: a second conversion would cost more than the copy by `stack`.
-        frames = {
-            index: converter.reformat(self._decode(index), format='rgb24').to_ndarray()
-            for index in sorted(set(indices))
-        }
-        return decord.nd.array(np.stack([frames[index] for index in indices]))
-
-    def _restart(self):
-        self._decoder = None
-        self._recent = collections.deque(maxlen=AVI_FRAMES_KEPT)
-        self._num_decoded = 0
-
-    def _decode(self, index):
-        """The frame of an index, as PyAV has it; goes on from where the last call has stopped."""
-        if self._decoder is None or index < self._num_decoded - len(self._recent):
-            self._restart()
-            self._decoder = self._decode_all(self._content, self._num_threads)
-        try:
-            while self._num_decoded <= index:
-                self._recent.append(next(self._decoder))
-                self._num_decoded += 1
-        except StopIteration:
-            if not self._recent:
-                raise ValueError('no frame of the AVI can be decoded') from None
-        except BaseException:
-            self._restart()  # what has failed would look like the end
-            raise
-        place = min(index - self._num_decoded, -1)  # the last one after the end
-        return self._recent[place]
-
-    # Static, for a generator that holds the reader would keep the file open until garbage is
-    # collected, maybe in a forked process, where closing it can hang.
-    @staticmethod
-    def _decode_all(content, num_threads):
-        with av.open(io.BytesIO(content)) as container:
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = num_threads
-            yield from container.decode(stream)
-
-    def seek(self, position):
-        """Sets what `next` returns; it is the frame itself and not the key frame before it."""
-        self._position = position
-
-    def next(self):
-        """The frame at the position, uint8 [H, W, 3]."""
-        self._position += 1
-        return decord.nd.array(self.get_batch([self._position - 1]).asnumpy()[0])
-
-
-def read_avi_in_order():
-    """Fault 18: `DecordInit` opens an AVI with `AviReader`, everything else as before."""
-    from mmaction.datasets.transforms import DecordInit
-
-    def choose_reader(upstream):
-        def _get_video_reader(self, filename):
-            if not os.path.splitext(filename)[1]:
-                filename += '.mp4'  # as upstream
-            # Not upstream's FileClient, which warns twice in each process that it is deprecated.
-            backend = 'local' if self.io_backend == 'disk' else self.io_backend
-            content = bytes(get(filename, backend_args={'backend': backend, **self.kwargs}))
-            if content[:4] == b'RIFF' and content[8:12] == b'AVI ':
-                return AviReader(content, self.num_threads)
-            return decord.VideoReader(io.BytesIO(content), num_threads=self.num_threads)
-
-        return _get_video_reader
-
-    _replace(DecordInit, '_get_video_reader', choose_reader)
-
-
-def keep_frame_inds_1d():
-    """Fault 19: `np.squeeze` makes indices of shape [1, 1] 0-d, which no decoder can walk."""
-    from mmaction.datasets import transforms
-
-    def flatten_first(upstream):
-        def transform(self, results):
-            results['frame_inds'] = np.asarray(results['frame_inds']).reshape(-1)
-            return upstream(self, results)
-
-        return transform
-
-    for name in (
-        'DecordDecode',
-        'PyAVDecode',
-        'PyAVDecodeMotionVector',
-        'OpenCVDecode',
-        'PIMSDecode',
-        'RawFrameDecode',
-        'ArrayDecode',
-    ):
-        _replace(getattr(transforms, name), 'transform', flatten_first)
-
-
-# 22 -----------------------------------------------------------------------------------------
-def decode_each_frame_once():
-    """Fault 22: decord gets each distinct index once, in order; the frames are the same."""
-    from mmaction.datasets.transforms import DecordDecode
-
-    def sort_first(upstream):
-        def _decord_load_frames(self, container, frame_inds):
-            distinct, first, places = np.unique(frame_inds, return_index=True, return_inverse=True)
-            frames = upstream(self, container, distinct)
-            # A repeated frame is copied, since transforms such as Flip work in place.
-            return [
-                frames[place] if index == first[place] else frames[place].copy()
-                for index, place in enumerate(places)
-            ]
-
-        return _decord_load_frames
-
-    _replace(DecordDecode, '_decord_load_frames', sort_first)
-
-
 # 20 -----------------------------------------------------------------------------------------
 def find_editable_packages():
     """Fault 20: ``_base_ = 'mmaction::...'`` finds a package installed with ``pip install -e``.
@@ -682,9 +501,6 @@ WORKAROUNDS = (
     let_tsm_start_from_scratch,
     score_in_float32,
     score_all_proposals,
-    read_avi_in_order,
-    keep_frame_inds_1d,
-    decode_each_frame_once,
     find_editable_packages,
 )
 

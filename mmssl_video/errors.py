@@ -1,13 +1,78 @@
 """Errors that a user can mend, shown as one line."""
 
+import errno
 import functools
+import os
 import re
 import sys
 from collections.abc import Callable
 
+# Errors of the system that any other video would meet, too.
+MACHINE_FAULTS = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT}
+
 
 class UserError(ValueError):
     """A mistake in a file, a config or a command line: names the thing and the remedy."""
+
+
+class BadVideoError(UserError):
+    """A video that cannot be read.
+
+    Args:
+        path: The file, as the user knows it.
+        reason: Why it cannot be read, in a few words.
+        remedy: What to do about it.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        reason: str | None = None,
+        remedy: str = 'replace it, or remove it from the list and the folder',
+    ) -> None:
+        # torch raises an error of a worker again with its text alone.
+        super().__init__(path if reason is None else f'{path} cannot be read ({reason}); {remedy}')
+        self.path, self.reason, self.remedy = path, reason, remedy
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.path, self.reason, self.remedy)
+
+
+MISTAKES = (
+    UserError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    NameError,
+    ImportError,
+    NotImplementedError,
+)
+
+
+def bad_video(error: Exception, path: str) -> BadVideoError | None:
+    """What an error says of the video that was being read; ``None`` for a mistake.
+
+    Decoders and transforms have types of their own for what is broken. Types that a wrong config,
+    wrong code or a missing package raises are mistakes: no other video would get through.
+
+    Args:
+        error: As it was raised.
+        path: The video, as the user knows it.
+
+    Raises:
+        UserError: If the machine is at fault, not the video: too many open files, a full disk.
+    """
+    if getattr(error, 'errno', None) in MACHINE_FAULTS:
+        raise UserError(
+            f'{path}: {os.strerror(error.errno)}; this machine is at fault, not the video: see '
+            '`ulimit -n` and `df`, then go on'
+        ) from error
+    if isinstance(error, BadVideoError):
+        return error
+    if isinstance(error, MISTAKES):
+        return None
+    line = f'{type(error).__name__}: {error}'.splitlines()[0]
+    return BadVideoError(path, ' '.join(line.split()))
 
 
 def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
@@ -23,7 +88,7 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
             main(*args, **kwargs)
         except UserError as error:
             # From a worker, torch raises the class again with the whole traceback as its message.
-            origin = re.findall(rf'^\S*{UserError.__name__}: (.*)', str(error), re.MULTILINE)
+            origin = re.findall(r'^\S*(?:User|BadVideo)Error: (.*)', str(error), re.MULTILINE)
             print(f'error: {origin[-1] if origin else error}', file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:

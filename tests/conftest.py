@@ -8,7 +8,7 @@ import pytest
 from mmengine.logging import MMLogger
 
 import mmssl_video  # noqa: F401  registers everything and mends the upstream faults
-from mmssl_video.datasets.synthetic import encode_video
+from mmssl_video.video import encode_video
 
 REAL_DATA = Path(__file__).resolve().parents[2] / 'shared' / 'data'
 

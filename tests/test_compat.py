@@ -1,6 +1,5 @@
 """Each fault in `mmssl_video.compat`: that it is gone and, where cheap, that it was there."""
 
-import gc
 import io
 import os
 import pickle
@@ -9,26 +8,15 @@ import subprocess
 import sys
 import tarfile
 import textwrap
-import weakref
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-import av
-import decord
 import mmaction
 import mmaction.models.localizers
 import mmengine.runner.runner
 import numpy as np
 import pytest
 import torch
-from mmaction.datasets.transforms import (
-    DecordDecode,
-    DecordInit,
-    OpenCVDecode,
-    OpenCVInit,
-    PyAVDecode,
-    PyAVInit,
-)
 from mmaction.models import ResNetTSM, TSNHead
 from mmaction.registry import OPTIM_WRAPPERS
 from mmaction.structures import ActionDataSample
@@ -64,16 +52,12 @@ def test_apply_twice_changes_nothing():
     before = [
         checkpoint.load_from_local,
         Runner.resume,
-        DecordInit._get_video_reader,
-        DecordDecode.transform,
         ResNetTSM.init_weights,
     ]
     compat.apply()
     after = [
         checkpoint.load_from_local,
         Runner.resume,
-        DecordInit._get_video_reader,
-        DecordDecode.transform,
         ResNetTSM.init_weights,
     ]
     assert before == after
@@ -584,222 +568,7 @@ def test_heads_take_bf16_scores():
     assert losses['top1_acc'] == 0.5 and losses['loss_cls'].dtype == torch.float32
 
 
-# 18, 19 -------------------------------------------------------------------------------------
-def write_video(path, codec='mpeg4', frames=60, key_interval=12, b_frames=0, tag=None):
-    """A moving texture, so that neighbouring frames differ, 64 x 80 pixels."""
-    rng = np.random.default_rng(0)
-    texture = rng.integers(0, 255, (8, 10 + frames, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
-    with av.open(str(path), 'w') as container:
-        stream = container.add_stream(codec, rate=25)
-        stream.height, stream.width, stream.pix_fmt = 64, 80, 'yuv420p'
-        stream.codec_context.gop_size = key_interval
-        stream.codec_context.max_b_frames = b_frames
-        if tag:
-            stream.codec_context.codec_tag = tag
-        for index in range(frames):
-            pixels = np.ascontiguousarray(texture[:, 3 * index : 3 * index + 80])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format='rgb24')))
-        container.mux(stream.encode())
-    return path
-
-
-def decode_in_order(path):
-    """All frames, the plain way."""
-    with av.open(str(path)) as container:
-        return [frame.to_ndarray(format='rgb24') for frame in container.decode(video=0)]
-
-
-def draw(path, indices, decode=DecordDecode):
-    """The frames of the indices through MMAction2's transforms."""
-    opener = dict(DecordDecode=DecordInit, PyAVDecode=PyAVInit, OpenCVDecode=OpenCVInit)
-    results = opener[decode.__name__]()(dict(filename=str(path)))
-    results['frame_inds'] = np.array(indices)
-    return decode()(results)['imgs']
-
-
-XVID = [
-    dict(tag='XVID', key_interval=250, frames=90),
-    dict(tag='XVID', key_interval=250, frames=90, b_frames=2),
-    dict(tag='XVID', b_frames=1),
-    dict(codec='libx264'),
-]
-
-
-@pytest.mark.parametrize('settings', XVID, ids=str)
-def test_avi_frames_are_right(tmp_path, settings):
-    path = write_video(tmp_path / 'video.avi', **settings)
-    reference = decode_in_order(path)
-    results = DecordInit()(dict(filename=str(path)))
-    assert results['total_frames'] == len(reference) and results['avg_fps'] == 25
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        indices = [*rng.integers(0, len(reference), 5), len(reference) - 1]
-        rng.shuffle(indices)
-        for index, frame in zip(indices, draw(path, indices), strict=True):
-            np.testing.assert_array_equal(frame, reference[index])
-
-
-def test_decord_itself_is_wrong_on_an_avi(tmp_path):
-    path = write_video(tmp_path / 'video.avi', tag='XVID', b_frames=1)
-    reference = decode_in_order(path)
-    wrong = 0
-    for index in range(20, 50):
-        frame = decord.VideoReader(str(path), num_threads=1).get_batch([index]).asnumpy()[0]
-        wrong += not np.array_equal(frame, reference[index])
-    assert wrong > 0
-
-
-@pytest.mark.skipif(not CLIPS.is_dir(), reason='no real videos here')
-@pytest.mark.parametrize('name', ['test.avi', 'paddle_example.avi'])
-def test_last_frame_of_a_real_avi(name):
-    last = decode_in_order(CLIPS / name)[-1]
-    for first in range(0, 100, 5):
-        np.testing.assert_array_equal(draw(CLIPS / name, [first, -1 % len_of(name)])[1], last)
-
-
-def len_of(name):
-    """Number of frames of a real clip."""
-    return DecordInit()(dict(filename=str(CLIPS / name)))['total_frames']
-
-
-def test_avi_cut_short(tmp_path):
-    path = write_video(tmp_path / 'video.avi', tag='XVID', key_interval=250, frames=90)
-    cut = tmp_path / 'cut.avi'
-    cut.write_bytes(path.read_bytes()[: path.stat().st_size * 7 // 10])
-    reference = decode_in_order(path)
-    length = DecordInit()(dict(filename=str(cut)))['total_frames']
-    assert 30 < length < 60
-    for index, frame in enumerate(draw(cut, range(length - 1))):
-        np.testing.assert_array_equal(frame, reference[index])
-
-
-def test_avi_reader_as_decord_is_used(tmp_path):
-    path = write_video(tmp_path / 'video.avi', tag='XVID', b_frames=1)
-    reference = decode_in_order(path)
-    results = DecordInit(num_threads=2)(dict(filename=str(path), frame_inds=np.array([30, 59])))
-    for index, frame in zip([30, 59], DecordDecode('efficient')(results)['imgs'], strict=True):
-        np.testing.assert_array_equal(frame, reference[index])
-    reader = compat.AviReader(path.read_bytes())
-    for wrong in ([60], [-1], [3, 99]):
-        with pytest.raises(IndexError, match='60 frames'):
-            reader.get_batch(wrong)
-    with pytest.raises(ValueError):
-        compat.AviReader(path.read_bytes()[:3000])
-
-
-@pytest.fixture
-def num_decoded(monkeypatch):
-    """How often a frame was decoded, in a list that grows; by the generator of the reader."""
-    count = []
-    decode_all = compat.AviReader._decode_all
-
-    def counting(content, num_threads):
-        for frame in decode_all(content, num_threads):
-            count.append(1)
-            yield frame
-
-    monkeypatch.setattr(compat.AviReader, '_decode_all', staticmethod(counting))
-    return count
-
-
-@pytest.mark.parametrize('step', [3, 16])
-def test_avi_is_decoded_once_going_forward(tmp_path, num_decoded, step):
-    """In parts, with what is left out between them, as ``next``, and with clips that overlap."""
-    path = write_video(tmp_path / 'video.avi', tag='XVID', b_frames=1, frames=200)
-    reference = decode_in_order(path)
-    reader = compat.AviReader(path.read_bytes())
-    for first in range(0, 200 - 48, step):  # each part reaches 48 frames far
-        indices = np.arange(first, first + 48, 5)
-        frames = reader.get_batch(indices).asnumpy()
-        np.testing.assert_array_equal(frames, np.stack([reference[i] for i in indices]))
-    assert len(num_decoded) == indices[-1] + 1
-    for index in range(indices[-1], 200):
-        reader.seek(index)
-        np.testing.assert_array_equal(reader.next().asnumpy(), reference[index])
-    assert len(num_decoded) == 200
-    np.testing.assert_array_equal(reader.get_batch([20, 10]).asnumpy()[1], reference[10])
-    assert len(num_decoded) == 200 + 21  # from the start
-    np.testing.assert_array_equal(reader.get_batch([11]).asnumpy()[0], reference[11])
-    assert len(num_decoded) == 200 + 21
-
-
-def test_avi_is_closed_with_its_reader(tmp_path, monkeypatch):
-    """At once, and not when garbage is collected: that may be in a forked worker, which hangs."""
-    path = write_video(tmp_path / 'video.avi', tag='XVID', frames=20)
-    reader = compat.AviReader(path.read_bytes())
-    reader.get_batch([5])
-    gone = weakref.ref(reader), weakref.ref(reader._decoder)
-    gc.disable()
-    try:
-        del reader
-        assert [reference() for reference in gone] == [None, None]
-    finally:
-        gc.enable()
-
-
-def test_avi_that_breaks_off_fails_each_time(tmp_path, monkeypatch):
-    """An error of the decoder is not taken for the end of the video."""
-    path = write_video(tmp_path / 'video.avi', tag='XVID', frames=60)
-    reference = decode_in_order(path)
-    decode_all = compat.AviReader._decode_all
-
-    def breaking(content, num_threads):
-        for index, frame in enumerate(decode_all(content, num_threads)):
-            if index == 30:
-                raise av.InvalidDataError(1, 'broken')
-            yield frame
-
-    monkeypatch.setattr(compat.AviReader, '_decode_all', staticmethod(breaking))
-    reader = compat.AviReader(path.read_bytes())
-    for _ in range(2):
-        with pytest.raises(av.FFmpegError):
-            reader.get_batch([5, 40])
-    np.testing.assert_array_equal(reader.get_batch([29]).asnumpy()[0], reference[29])
-
-
-def test_other_videos_keep_decord(tmp_path):
-    path = write_video(tmp_path / 'video.mp4', codec='libx264', b_frames=2)
-    reader = DecordInit()(dict(filename=str(tmp_path / 'video')))['video_reader']
-    assert type(reader) is decord.VideoReader
-    np.testing.assert_array_equal(draw(path, [59])[0], decode_in_order(path)[59])
-
-
-@pytest.mark.parametrize('decode', [DecordDecode, PyAVDecode, OpenCVDecode])
-def test_one_frame_index(tmp_path, decode):
-    path = write_video(tmp_path / 'video.mp4', codec='libx264')
-    frames = draw(path, [[7]], decode)
-    assert len(frames) == 1
-    reference = decode_in_order(path)[7].astype(int)
-    assert np.abs(frames[0].astype(int) - reference).mean() < 3  # OpenCV rounds otherwise
-    if decode is OpenCVDecode:  # decord and PyAV do not raise, decord crashes the process
-        results = OpenCVInit()(dict(filename=str(path), frame_inds=np.array([[7]])))
-        with pytest.raises(TypeError):
-            decode.transform._mmssl_upstream(decode(), results)
-
-
 # 20 -----------------------------------------------------------------------------------------
-def test_each_frame_is_decoded_once(tmp_path, write_numbered_video, frame_number):
-    """Frames in the order asked for, decord asked once for each and in order, nothing shared."""
-    path = write_numbered_video(tmp_path / 'a.mp4', 40)
-    results = DecordInit()(dict(filename=str(path)))
-    asked = []
-
-    class Reader:
-        def get_batch(self, indices):
-            asked.append(list(indices))
-            return reader.get_batch(indices)
-
-    reader, results['video_reader'] = results['video_reader'], Reader()
-    wanted = [30, 31, 4, 6, 30, 4, 39, 0, 30]
-    results['frame_inds'] = np.array(wanted)
-    results = DecordDecode()(results)
-    assert [frame_number(img) for img in results['imgs']] == wanted
-    assert results['frame_inds'].tolist() == wanted
-    assert asked == [[0, 4, 6, 30, 31, 39]]
-    for i, img in enumerate(results['imgs']):
-        assert not any(np.shares_memory(img, other) for other in results['imgs'][i + 1 :])
-
-
 def test_config_base_of_an_editable_package(tmp_path):
     source = tmp_path / 'source'
     (source / 'mmpretend/.mim/configs/method').mkdir(parents=True)

@@ -1,5 +1,6 @@
 """Every config loads, builds and reads videos; a step of it helps; its numbers are the paper's."""
 
+import ast
 import math
 import re
 from copy import deepcopy
@@ -21,17 +22,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmssl_video.datasets import UnlabeledVideoDataset
 from mmssl_video.datasets.motion import index_motion
-from mmssl_video.datasets.synthetic import encode_video
 from mmssl_video.datasets.transforms import SamplePace
 from mmssl_video.models.encoding import encode_maps
 from mmssl_video.models.heads import SwAVHead
+from mmssl_video.video import encode_video
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-CONFIGS = sorted(
+FILES = sorted(
     path.relative_to(REPOSITORY / 'configs').as_posix()
     for path in (REPOSITORY / 'configs').rglob('*.py')
-    if '_base_' not in path.parts
 )
+CONFIGS = [path for path in FILES if not path.startswith('_base_/')]
 # Inflating the first 1x1 convolution of a bottleneck to 3x1x1 adds twice its weights; SlowOnly does
 # so in the last two stages. CVRL's stem has five times the weights of a plain one.
 SLOWONLY_50 = 23_508_032 + 2 * (256 * (512 + 5 * 1024) + 512 * (1024 + 2 * 2048))
@@ -71,7 +72,7 @@ def _read(path):
 
 def load(path):
     cfg = deepcopy(_read(path))
-    init_default_scope(cfg.default_scope)
+    init_default_scope(cfg.get('default_scope', 'mmaction'))  # bases have none
     return cfg
 
 
@@ -219,6 +220,103 @@ def test_model_has_the_size_of_its_config(path):
             assert size == settings.queue_size >= batch * head.keys_per_sample
         chance = CHANCE[settings.type](batch, settings)
         assert head.chance_level(batch) == pytest.approx(chance)
+
+
+# ------------------------------------------------------------------------------ parts, by name
+
+
+def parse(path):
+    return ast.parse((REPOSITORY / 'configs' / path).read_text())
+
+
+def by_position(tree):
+    """What takes a list apart by position or puts something into it, as a call of a method does.
+
+    Lists of schedulers are left out: they have one entry, and are no pipeline.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript):
+            if ast.unparse(node.value) != '_base_.param_scheduler':
+                yield ast.unparse(node)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield ast.unparse(node)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'train_pipeline = [first, *_base_.train_pipeline[4:]]',
+        'val_pipeline = [*train_pipeline[:-1], last]',
+        'transforms = _base_.augment.transforms[1:3]',
+        'last = _base_.train_pipeline[-1]',
+        'train_pipeline[1] = sample',
+        'train_pipeline.insert(1, sample)',
+    ],
+)
+def test_what_goes_by_position(text):
+    assert list(by_position(ast.parse(text)))
+
+
+@pytest.mark.parametrize('path', FILES)
+def test_pipelines_are_put_together_by_name(path):
+    assert list(by_position(parse(path))) == []
+
+
+def steps_within(settings):
+    """All dicts with a type in a config or a part of it, at any depth."""
+    if isinstance(settings, dict):
+        if isinstance(settings.get('type'), str):
+            yield settings
+        settings = list(settings.values())
+    if isinstance(settings, list | tuple):
+        for value in settings:
+            yield from steps_within(value)
+
+
+def pipelines_of(cfg):
+    """All pipelines of a config, by their place in it."""
+    found = {key: value for key, value in cfg.items() if key.endswith('_pipeline')}
+    for key, value in cfg.items():
+        if key.endswith('_dataloader'):
+            found[f'{key}.dataset.pipeline'] = value.dataset.pipeline
+    return found
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_videos_are_read_by_one_reader(path):
+    cfg = load(path)
+    types = {step['type'] for step in steps_within(cfg.to_dict())}
+    assert not [name for name in types if re.match('Decord|PyAV|OpenCV|PIMS', name)]
+    pipelines = pipelines_of(cfg)
+    assert len(pipelines) >= 3
+    for place, pipeline in pipelines.items():
+        readers = [step.type for step in pipeline if step.type in ('VideoInit', 'VideoDecode')]
+        others = pipeline[0].type == 'LoadCheckedFeature' or 'rawframes' in path
+        assert readers == ([] if others else ['VideoInit', 'VideoDecode']), place
+        assert others or pipeline[0].type == 'VideoInit', place
+
+
+def test_one_file_names_the_reader():
+    texts = {path: (REPOSITORY / 'configs' / path).read_text() for path in FILES}
+    named = [path for path, text in texts.items() if re.search('VideoInit|VideoDecode', text)]
+    assert named == ['_base_/pipelines/video.py']
+
+
+@pytest.mark.parametrize('path', [path for path in FILES if '/pipelines/' not in path])
+def test_parts_are_what_their_file_says_and_in_use(path):
+    """MMEngine merges a part with one of its base's by the same name; a leaf reads the mixture."""
+    cfg = load(path)
+    names = {
+        target.id
+        for node in parse(path).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+    }
+    steps = list(steps_within(pipelines_of(cfg)))
+    for name in names - {'_base_'}:
+        part = cfg[name]
+        if isinstance(part, dict) and 'type' in part and part.type in TRANSFORMS:
+            assert part in steps, name
 
 
 # ------------------------------------------------------------------------------------- videos

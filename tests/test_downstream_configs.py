@@ -7,6 +7,7 @@ import sys
 from contextlib import nullcontext
 from copy import deepcopy
 from functools import cache
+from itertools import dropwhile
 from pathlib import Path
 
 import mmaction
@@ -23,8 +24,9 @@ from test_configs import load as load_pretraining
 from test_configs import name_of as name_of_pretraining
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmssl_video.datasets.synthetic import encode_video, write_list, write_videos
+from mmssl_video.datasets.synthetic import write_list, write_videos
 from mmssl_video.models.weights import plain_name
+from mmssl_video.video import encode_video
 
 FOLDER = REPOSITORY / 'configs' / 'downstream'
 CONFIGS = sorted(
@@ -84,7 +86,8 @@ def test_starts_from_what_it_is_given_and_fetches_nothing(path):
     assert cfg.default_scope == 'mmaction'
     assert 'mmssl_video' in cfg.custom_imports.imports
     # In this order: a README has `custom_hooks.0.load_head`.
-    assert cfg.custom_hooks == [dict(type='BackboneLoadHook'), dict(type='FiniteLossHook')]
+    hooks = ['BackboneLoadHook', 'FiniteLossHook', 'BadVideosHook']
+    assert cfg.custom_hooks == [dict(type=name) for name in hooks]
     assert cfg.load_from is None and not cfg.resume
     assert cfg.model.backbone.get('pretrained') is None
     assert not re.search('http|torchvision', str(cfg.to_dict()))
@@ -415,10 +418,17 @@ def test_s3d_is_trained_on_the_augmented_clips_of_coclr():
     finetune = load('finetune/s3d_1x32-32x1x1-500e_hmdb51-rgb.py').train_dataloader.dataset.pipeline
     linear = load('linear/linear_s3d_1x32-32x1x1-100e_ucf101-rgb.py')
     assert finetune == linear.train_dataloader.dataset.pipeline
-    steps = [step.type for step in finetune]
-    assert steps[3:7] == ['RandomResizedCrop', 'Resize', 'Flip', 'ClipColorJitter']
     jitter = dict(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, prob=0.3)
-    assert finetune[6] == dict(type='ClipColorJitter', **jitter)
+    decoded = dropwhile(lambda step: step.type != 'VideoDecode', finetune)
+    assert list(decoded) == [
+        dict(type='VideoDecode'),
+        dict(type='RandomResizedCrop', area_range=(0.2, 1.0)),
+        dict(type='Resize', scale=(128, 128), keep_ratio=False),
+        dict(type='Flip', flip_ratio=0.5),
+        dict(type='ClipColorJitter', **jitter),
+        dict(type='FormatShape', input_format='NCTHW'),
+        dict(type='PackActionInputs'),
+    ]
 
 
 def test_cvrl_with_few_labels_normalises_as_in_pretraining():

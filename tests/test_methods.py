@@ -178,7 +178,7 @@ def draw(path, num_frames):
     steps = [
         TRANSFORMS.build(step)
         for step in load(path).train_pipeline
-        if step.type not in ('DecordInit', 'DecordDecode', 'PackActionInputs')
+        if step.type not in ('VideoInit', 'VideoDecode', 'PackActionInputs')
     ]
     results = steps[0](dict(total_frames=num_frames, start_index=0, modality='RGB'))
     inds = results['frame_inds'].reshape(-1, results['clip_len'])
@@ -218,7 +218,8 @@ def test_ablation_of_cvrl(path, num_pictures, same_start):
     augmented = [step for step in cfg.train_pipeline if step.type == 'SharedAugment']
     assert [step.transforms for step in augmented] == [full.augment.transforms] * len(augmented)
     # The gap of two starts out of M = 30 - 3 * 2 has P(k) = (2 M - 2 k - 1) / M^2.
-    sampler = TRANSFORMS.build(cfg.train_pipeline[1])
+    (sampler,) = (step for step in cfg.train_pipeline if step.type == 'SampleClipPair')
+    sampler = TRANSFORMS.build(sampler)
     starts = np.array(
         [
             sampler(dict(total_frames=num_frames, start_index=0))['frame_inds'][[0, 4]]

@@ -121,9 +121,9 @@ def tiny_config(video_dir: Path, work_dir: Path, name: str, epochs: int = 2, **m
     message hubs by it.
     """
     train_pipeline = [
-        dict(type='DecordInit'),
+        dict(type='VideoInit'),
         dict(type='SampleSegmentTuples', num_segments=SEGMENTS, clip_len=1, views=(0, 1, 0)),
-        dict(type='DecordDecode'),
+        dict(type='VideoDecode'),
         dict(
             type='SharedAugment',
             share='frame',
@@ -140,9 +140,9 @@ def tiny_config(video_dir: Path, work_dir: Path, name: str, epochs: int = 2, **m
         dict(type='PackActionInputs'),
     ]
     feature_pipeline = [
-        dict(type='DecordInit'),
+        dict(type='VideoInit'),
         dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=6, test_mode=True),
-        dict(type='DecordDecode'),
+        dict(type='VideoDecode'),
         dict(type='Resize', scale=(32, 32), keep_ratio=False),
         dict(type='FormatShape', input_format='NCHW'),
         dict(type='PackActionInputs'),

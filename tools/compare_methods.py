@@ -40,10 +40,12 @@ from mmssl_video.datasets import UnlabeledVideoDataset, moving_objects
 from mmssl_video.datasets.motion import index_motion
 from mmssl_video.datasets.synthetic import CLASSES, write_list, write_splits
 from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.evaluation.extract import PixelEncoder, build_encoder, feature_pipeline
+from mmssl_video.evaluation.encoder import PixelEncoder, build_encoder
 from mmssl_video.evaluation.frozen import evaluate_frozen
+from mmssl_video.evaluation.loader import feature_pipeline
 from mmssl_video.evaluation.pretext import pretext_accuracy
 from mmssl_video.files import atomic_path, write_json
+from mmssl_video.video import available_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 SPLITS = ('pretrain', 'gallery', 'query')
@@ -229,7 +231,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--jobs',
         type=int,
-        default=len(os.sched_getaffinity(0)),
+        default=available_cores(),
         help='runs at a time, which share the cores (default one for each core)',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision in bfloat16')
@@ -370,7 +372,7 @@ def run_all(args: argparse.Namespace, settings: list[Setting]) -> list[str]:
         for setting in settings
         if read_result(setting, seed, args.out, args.amp) is None
     ]
-    threads = max(1, len(os.sched_getaffinity(0)) // args.jobs)
+    threads = max(1, available_cores() // args.jobs)
     environment = {**os.environ, 'OMP_NUM_THREADS': str(threads)}
 
     def run(setting: Setting, seed: int) -> int:

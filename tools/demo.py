@@ -38,15 +38,16 @@ from rich.progress import Progress
 
 from mmssl_video.datasets.subset import draw_subset
 from mmssl_video.datasets.synthetic import CLASSES, write_list, write_splits
-from mmssl_video.datasets.unlabeled_videos import VIDEO_SUFFIXES
 from mmssl_video.datasets.untrimmed import write_untrimmed
 from mmssl_video.errors import UserError, one_line_errors
 from mmssl_video.evaluation import FeatureSet, linear_probe
 from mmssl_video.evaluation.bmn_features import extract_bmn_features
-from mmssl_video.evaluation.extract import PixelEncoder, build_encoder, feature_pipeline
+from mmssl_video.evaluation.encoder import PixelEncoder, build_encoder
 from mmssl_video.evaluation.frozen import FrozenResult, evaluate_frozen
 from mmssl_video.evaluation.linear_probe import NUM_FOLDS
+from mmssl_video.evaluation.loader import feature_pipeline
 from mmssl_video.files import write_json
+from mmssl_video.video import VIDEO_SUFFIXES, find
 from mmssl_video.visualization.feature_map import feature_map, save_feature_maps
 from mmssl_video.visualization.grad_cam import grad_cam_sheet, look_at_video
 from mmssl_video.visualization.proposals import (
@@ -99,7 +100,7 @@ def shown(path: Path) -> str:
 
 def fingerprint(video_dir: Path) -> str:
     """A name for a folder with what is in it now; other videos make another run."""
-    names = sorted(str(path) for path in video_dir.resolve().rglob('*'))
+    names = [str(video_dir.resolve()), *find.find_videos(video_dir)]
     return f'{video_dir.resolve().name}-{zlib.crc32(chr(10).join(names).encode()):08x}'
 
 
@@ -145,11 +146,7 @@ def find_videos(video_dir: Path, folder: Path, seed: int) -> Videos:
     """List a user's videos, and hold out queries if they lie in class sub-folders."""
     if not video_dir.is_dir():
         raise UserError(f'{video_dir}: no such folder; give a folder of videos')
-    names = sorted(
-        str(path.relative_to(video_dir))
-        for path in video_dir.rglob('*')
-        if path.suffix.lower() in VIDEO_SUFFIXES
-    )
+    names = find.find_videos(video_dir)
     if len(names) < 4:
         raise UserError(
             f'{video_dir}: holds {len(names)} videos ({", ".join(VIDEO_SUFFIXES)}); 4 or more are '

@@ -28,14 +28,14 @@ import os.path as osp
 import sys
 from pathlib import Path
 
-import torch.distributed
 from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
 from mmengine.registry import init_default_scope
 
 from mmssl_video.errors import UserError, one_line_errors
 from mmssl_video.evaluation.bmn_features import UNREADABLE, extract_bmn_features
-from mmssl_video.evaluation.extract import build_encoder, start_processes
+from mmssl_video.evaluation.encoder import build_encoder
+from mmssl_video.passes import start_processes
 
 
 def parse_args() -> argparse.Namespace:
@@ -126,7 +126,7 @@ def main() -> None:
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
-    start_processes(cfg, args.launcher)
+    start_processes(args.launcher)
     model = build_encoder(cfg, checkpoint, args.seed, trusted=args.trust)
     left_out = extract_bmn_features(
         cfg,
@@ -142,10 +142,7 @@ def main() -> None:
         num_workers=args.workers,
         skip_bad=args.skip_bad,
     )
-    is_first = is_main_process()
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-    if not is_first:
+    if not is_main_process():
         return
     files = list(Path(args.out_dir, 'csv').glob('*.csv'))
     with files[0].open() as file:

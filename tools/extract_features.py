@@ -24,22 +24,16 @@ import os
 import os.path as osp
 import sys
 
-import torch.distributed
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.evaluation.extract import (
-    BRANCHES,
-    build_encoder,
-    build_video_loader,
-    dataset_options,
-    extraction_settings,
-    feature_pipeline,
-    remove_leftover,
-    start_processes,
-    write_features,
-)
+from mmssl_video.evaluation.encoder import build_encoder
+from mmssl_video.evaluation.extract import write_features
+from mmssl_video.evaluation.loader import VideoLoader, dataset_options, feature_pipeline
+from mmssl_video.evaluation.store import extraction_settings, remove_leftover
+from mmssl_video.models.weights import BRANCHES
+from mmssl_video.passes import start_processes
 
 
 def parse_args() -> argparse.Namespace:
@@ -156,9 +150,9 @@ def main() -> None:
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
-    start_processes(cfg, args.launcher)
+    start_processes(args.launcher)
     pipeline = feature_pipeline(cfg, args.num_frames)
-    loader = build_video_loader(
+    loader = VideoLoader(
         pipeline,
         args.ann_file,
         args.data_root,
@@ -182,8 +176,6 @@ def main() -> None:
                 f'{len(unreadable)} videos are left out; they are listed in '
                 f'{args.out}.unreadable.txt'
             )
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 if __name__ == '__main__':

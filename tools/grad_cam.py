@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 
 from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.evaluation.extract import feature_pipeline
+from mmssl_video.evaluation.loader import feature_pipeline
 from mmssl_video.visualization.figures import picture_format, read_class_names
 from mmssl_video.visualization.grad_cam import (
     TARGETS,

@@ -7,19 +7,17 @@ the next, in the cells of a grid, goes to a folder beside the list, train.motion
 without a list beside the folder of videos, VIDEO_DIR.motion. It takes 2 * GRID^2 bytes a frame.
 
 Ctrl-C stops it, and the same command goes on: motion that is there is kept. Videos that cannot be
-read are left out and listed in unreadable.txt in the folder.
+read are left out and listed in unreadable.txt in the folder, with the reason.
 """
 
 import argparse
 import os
 import sys
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from mmssl_video.datasets import UnlabeledVideoDataset
 from mmssl_video.datasets.motion import MEASURES, UNREADABLE, index_motion
 from mmssl_video.errors import one_line_errors
+from mmssl_video.video import available_cores
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,19 +48,28 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--jobs',
         type=int,
-        default=len(os.sched_getaffinity(0)),
+        default=available_cores(),
         help='processes (default one for each core)',
     )
     parser.add_argument(
         '--raw-frames',
         action='store_true',
-        help='VIDEO_DIR holds folders of frames, counted from 1, and the list has lines '
+        help='VIDEO_DIR holds folders of frames, and the list has lines '
         "'folder num_frames [label]'",
     )
     parser.add_argument(
         '--filename-tmpl',
         default='img_{:05}.jpg',
         help='name of a raw frame (default img_{:05}.jpg), as in the dataset of the config',
+    )
+    parser.add_argument(
+        '--start-index', type=int, default=1, help='number of the first raw frame (default 1)'
+    )
+    parser.add_argument(
+        '--local-root',
+        default='data/remote',
+        help='folder of the motion of lists and folders in other stores, such as s3://, as in the '
+        'dataset of the config (default data/remote)',
     )
     return parser.parse_args()
 
@@ -75,19 +82,11 @@ def main() -> None:
         args.ann_file,
         {'img' if args.raw_frames else 'video': args.video_dir},
         filename_tmpl=args.filename_tmpl,
+        start_index=args.start_index if args.raw_frames else 0,
+        local_root=args.local_root,
         bad_videos='skip',
     )
-    columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        task = progress.add_task('Motion', total=len(videos))
-        unreadable = index_motion(
-            videos,
-            args.measure,
-            args.size,
-            args.grid,
-            args.jobs,
-            lambda: progress.advance(task),
-        )
+    unreadable = index_motion(videos, args.measure, args.size, args.grid, args.jobs)
     num_videos = len(videos) + len(videos.left_out) - len(unreadable)
     print(f'{videos.motion_folder}: the motion of {num_videos} videos')
     if unreadable:

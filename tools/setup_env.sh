@@ -86,9 +86,15 @@ say 'installing mmssl_video and what it needs (about 2 GB, a minute or more)'
 cd "$root"
 quiet=--quiet
 [[ ! -t 2 ]] || quiet=--progress-bar=on # someone is watching
-"$python" -m pip install "$quiet" --disable-pip-version-check \
-    -c tools/constraints.txt -e '.[lite,dev]' >&2 ||
-    fail 'the installation stopped; the same command goes on from there'
+install() {
+    "$python" -m pip install "$quiet" --disable-pip-version-check -c tools/constraints.txt "$@" >&2 ||
+        fail 'the installation stopped; the same command goes on from there'
+}
+case $(uname -sm) in
+    'Linux x86_64' | *NT*) ;;
+    *) install --no-deps mmaction2 ;; # it asks for decord, which has no wheel here
+esac
+install -e '.[lite,dev]'
 echo "$wanted" >"$stamp"
 say 'done'
 echo "$python"

@@ -8,6 +8,9 @@ Each class gets its share of the fraction, rounded so that the total is right, a
 video. With the same seed, the list of 1 % is part of the list of 10 %, and 5 videos per class are
 part of 10. Lines stay as they are, in their order. A line is 'path label', or 'folder num_frames
 label' for raw frames; lists with several labels a video are refused.
+
+With --data-root, each video that is drawn is decoded; of one that cannot be read, the next of its
+class takes the place.
 """
 
 import argparse
@@ -16,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmssl_video.datasets.subset import draw_subset, read_labels
+from mmssl_video.datasets.sources import read_lines
+from mmssl_video.datasets.subset import draw_subset, find_unreadable, read_labels
 from mmssl_video.errors import UserError, one_line_errors
 from mmssl_video.files import atomic_path
 
@@ -31,6 +35,11 @@ def parse_args() -> argparse.Namespace:
     size.add_argument('--fraction', type=float, help='share of the videos, 0.01 for one percent')
     size.add_argument('--per-class', type=int, metavar='N', help='number of videos of each class')
     parser.add_argument('--seed', type=int, default=0, help='of the draw (default 0)')
+    parser.add_argument(
+        '--data-root',
+        metavar='DIR',
+        help='folder that the paths are relative to; draw no video that cannot be read',
+    )
     return parser.parse_args()
 
 
@@ -42,17 +51,35 @@ def main() -> None:
         raise UserError(f'{source}: no such list; check the path')
     if out.exists() and out.samefile(source):
         raise UserError(f'{out}: is the list to draw from; choose another path')
-    lines = [line for line in source.read_text(encoding='utf-8').splitlines() if line.strip()]
+    if args.data_root is not None and not Path(args.data_root).is_dir():
+        raise UserError(f'{args.data_root}: no such folder; set --data-root to that of the videos')
+    lines = [line for line in read_lines(str(source)) if line.strip()]
     if not lines:
         raise UserError(f'{source}: is empty; give a list of videos with labels')
+    tried: set[int] = set()
+    unreadable: dict[int, str] = {}
     try:
-        drawn = draw_subset(lines, args.fraction, args.per_class, args.seed)
+        while True:
+            drawn = draw_subset(lines, args.fraction, args.per_class, args.seed, unreadable)
+            untried = [number for number in drawn.tolist() if number not in tried]
+            if args.data_root is None or not untried:
+                break
+            unreadable |= find_unreadable(lines, args.data_root, untried)
+            tried.update(untried)
     except UserError as error:
-        raise UserError(f'{source}: {error}') from None
+        reason = f'{len(unreadable)} videos cannot be read, and ' if unreadable else ''
+        raise UserError(f'{source}: {reason}{error}') from None
+    if not len(drawn):
+        raise UserError(f'{source}: none of its videos can be read; check --data-root')
     with atomic_path(out) as temporary:
         temporary.write_text(''.join(f'{lines[i]}\n' for i in drawn), encoding='utf-8')
 
     labels = read_labels(lines)
+    lost = sorted(set(labels.tolist()) - set(labels[drawn].tolist()))
+    if unreadable:
+        print(f'{len(unreadable)} videos that cannot be read are left out')
+    if lost:
+        print(f'no video can be read of class {", ".join(map(str, lost))}')
     print(f'{out}: {len(drawn)} of {len(lines)} videos ({len(drawn) / len(lines):.2%})')
     print(f'{"":8}{"classes":>10}{"videos":>10}{"fewest of a class":>20}{"most of a class":>20}')
     for name, part in (('list', labels), ('drawn', labels[drawn])):

@@ -15,6 +15,7 @@ custom_hooks = [
     dict(type='ObjectiveReportHook'),
     dict(type='FiniteLossHook'),
     dict(type='CollapseMonitorHook', interval=50),
+    dict(type='BadVideosHook'),
 ]
 
 env_cfg = dict(

@@ -2,10 +2,11 @@
 _base_ = 'cvrl_slowonly-r18_1x16-4x2x2-5e_generated-rgb.py'
 
 train_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SampleClipPair', clip_len=4, frame_interval=2, gap='constant', constant=0.0),
-    dict(type='DecordDecode'),
+    _base_.decode_video,
     {**_base_.augment, 'share': 'frame'},
-    *_base_.train_pipeline[4:],
+    _base_.format_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

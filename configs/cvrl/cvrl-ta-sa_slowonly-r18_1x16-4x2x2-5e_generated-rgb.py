@@ -2,8 +2,11 @@
 _base_ = 'cvrl_slowonly-r18_1x16-4x2x2-5e_generated-rgb.py'
 
 train_pipeline = [
-    *_base_.train_pipeline[:3],
+    _base_.open_video,
+    _base_.sample_pair,
+    _base_.decode_video,
     {**_base_.augment, 'share': 'frame'},
-    *_base_.train_pipeline[4:],
+    _base_.format_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -10,26 +10,24 @@ model = dict(
     heads=dict(simclr=dict(type='SimCLRHead', projector={**_base_.projector, 'num_layers': 4}))
 )
 
+crop = dict(type='RandomResizedCrop', area_range=(0.3, 1.0), aspect_ratio_range=(0.5, 2.0))
+jitter = dict(
+    type='ClipColorJitter', brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, prob=0.8
+)
+# The text's blur at 224 pixels, scaled to these.
+blur = dict(type='ClipGaussianBlur', sigma_range=(0.1, 0.6), prob=1.0)
 augment = dict(
     type='SharedAugment',
     share='clip',
-    transforms=[
-        dict(type='RandomResizedCrop', area_range=(0.3, 1.0), aspect_ratio_range=(0.5, 2.0)),
-        dict(type='Resize', scale=(64, 64), keep_ratio=False),
-        dict(type='Flip', flip_ratio=0.5),
-        dict(
-            type='ClipColorJitter', brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, prob=0.8
-        ),
-        dict(type='ClipGrayscale', prob=0.2),
-        # The text's blur at 224 pixels, scaled to these.
-        dict(type='ClipGaussianBlur', sigma_range=(0.1, 0.6), prob=1.0),
-    ],
+    transforms=[crop, _base_.resize, _base_.flip, jitter, _base_.grayscale, blur],
 )
+sample_pair = dict(type='SampleClipPair', clip_len=4, frame_interval=2, gap='decreasing')
 train_pipeline = [
-    dict(type='DecordInit'),
-    dict(type='SampleClipPair', clip_len=4, frame_interval=2, gap='decreasing'),
-    dict(type='DecordDecode'),
+    _base_.open_video,
+    sample_pair,
+    _base_.decode_video,
     augment,
-    *_base_.train_pipeline[4:],
+    _base_.format_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -16,13 +16,17 @@ model = dict(
 )
 
 # On UCF101 the authors crop squares of 224 pixels from pictures with a short side of 256.
+crop_squares = dict(type='MultiScaleCrop', input_size=128, scales=(224 / 256,), random_crop=True)
 geometry = dict(
-    type='SharedAugment',
-    share='view',
-    transforms=[
-        dict(type='MultiScaleCrop', input_size=128, scales=(224 / 256,), random_crop=True),
-        *_base_.geometry.transforms[1:],
-    ],
+    type='SharedAugment', share='view', transforms=[crop_squares, _base_.resize, _base_.flip]
 )
-train_pipeline = [*_base_.train_pipeline[:3], geometry, *_base_.train_pipeline[4:]]
+train_pipeline = [
+    _base_.open_video,
+    _base_.sample_blocks,
+    _base_.decode_video,
+    geometry,
+    _base_.colour,
+    _base_.format_clips,
+    _base_.pack,
+]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -15,16 +15,25 @@ model = dict(
 )
 
 # 24 frames in a row. One crop and flip for all of them.
+sample_blocks = dict(
+    type='SampleConsecutiveClips', num_segments=6, clip_len=4, frame_interval=1, clip_gap=0
+)
+augment_blocks = {**_base_.augment, 'share': 'view'}
 train_pipeline = [
-    dict(type='DecordInit'),
-    dict(type='SampleConsecutiveClips', num_segments=6, clip_len=4, frame_interval=1, clip_gap=0),
-    dict(type='DecordDecode'),
-    {**_base_.augment, 'share': 'view'},
-    *_base_.train_pipeline[4:],
+    _base_.open_video,
+    sample_blocks,
+    _base_.decode_video,
+    augment_blocks,
+    _base_.format_clips,
+    _base_.pack,
 ]
 feature_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SampleFrames', clip_len=4, frame_interval=1, num_clips=6, test_mode=True),
-    *_base_.feature_pipeline[2:],
+    _base_.decode_video,
+    _base_.resize_short,
+    _base_.crop_centre,
+    _base_.shape_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

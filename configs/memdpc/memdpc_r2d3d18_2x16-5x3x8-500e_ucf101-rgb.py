@@ -19,15 +19,17 @@ model = dict(
 )
 
 # Half as many frames as DPC's have one channel alone.
-colour = dict(
-    type='SharedAugment',
-    share='frame',
-    transforms=[
-        dict(type='RandomApply', transforms=[dict(type='ChannelSplit')], prob=0.25),
-        *_base_.colour.transforms[1:],
-    ],
-)
-train_pipeline = [*_base_.train_pipeline[:4], colour, *_base_.train_pipeline[5:]]
+grey = dict(type='RandomApply', transforms=[dict(type='ChannelSplit')], prob=0.25)
+colour = dict(type='SharedAugment', share='frame', transforms=[grey, _base_.jitter])
+train_pipeline = [
+    _base_.open_video,
+    _base_.sample_blocks,
+    _base_.decode_video,
+    _base_.geometry,
+    colour,
+    _base_.format_clips,
+    _base_.pack,
+]
 train_dataloader = dict(batch_size=16, dataset=dict(pipeline=train_pipeline))
 
 # All as in the authors' code: 16 videos on each of 2 GPUs.

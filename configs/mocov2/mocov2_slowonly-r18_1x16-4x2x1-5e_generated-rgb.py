@@ -10,8 +10,11 @@ _base_ = [
 model = dict(heads=dict(moco=dict(type='MoCoHead', projector=_base_.projector, queue_size=128)))
 
 train_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SampleSegmentTuples', num_segments=1, clip_len=4, frame_interval=2, views=(0, 0)),
-    *_base_.train_pipeline[2:],
+    _base_.decode_video,
+    _base_.augment,
+    _base_.format_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -7,15 +7,23 @@ model = dict(
 )
 
 train_pipeline = [
-    *_base_.train_pipeline[:-2],
+    _base_.open_video,
+    _base_.sample_odd_one,
+    _base_.decode_video,
+    _base_.resize,
+    _base_.augment,
     dict(type='SumOfDifferences'),
-    dict(type='FormatViews', input_format='NCHW'),
-    _base_.train_pipeline[-1],
+    _base_.format_frames,
+    _base_.pack_odd_one,
 ]
 feature_pipeline = [
-    *_base_.feature_pipeline[:-2],
+    _base_.open_video,
+    _base_.sample_features,
+    _base_.decode_video,
+    _base_.resize,
+    _base_.crop_centre,
     dict(type='SumOfDifferences'),
-    dict(type='FormatShape', input_format='NCHW'),
-    dict(type='PackActionInputs'),
+    _base_.shape_frames,
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

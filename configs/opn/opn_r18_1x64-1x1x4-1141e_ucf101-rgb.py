@@ -19,23 +19,28 @@ model = dict(
 )
 
 # The authors' tuples come from a list that is not public; the distances are ours.
+resize_short = dict(type='Resize', scale=(-1, 240))
 train_pipeline = [
-    dict(type='DecordInit'),
-    dict(type='LoadMotion'),
+    _base_.open_video,
+    _base_.load_motion,
     dict(type='SampleFrameTuple', gaps=((5, 20), (5, 20), (5, 20))),
-    dict(type='DecordDecode'),
-    dict(type='Resize', scale=(-1, 240)),
+    _base_.decode_video,
+    resize_short,
     dict(type='MotionCrop', region=100, size=80, jitter=5),
-    dict(type='SharedAugment', share='view', transforms=[dict(type='Flip', flip_ratio=0.5)]),
+    dict(type='SharedAugment', share='view', transforms=[_base_.flip]),
     dict(type='SharedAugment', share='frame', transforms=[dict(type='ChannelSplit')]),
-    dict(type='FormatViews', input_format='NCHW'),
-    dict(type='PackActionInputs'),
+    _base_.format_frames,
+    _base_.pack,
 ]
 # Whole frames, at the scale of the patches.
 feature_pipeline = [
-    *_base_.feature_pipeline[:3],
-    dict(type='Resize', scale=(-1, 240)),
-    *_base_.feature_pipeline[4:],
+    _base_.open_video,
+    _base_.sample_features,
+    _base_.decode_video,
+    resize_short,
+    _base_.crop_centre,
+    _base_.shape_frames,
+    _base_.pack,
 ]
 train_dataloader = dict(
     dataset=dict(

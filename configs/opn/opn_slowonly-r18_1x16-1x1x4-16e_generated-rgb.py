@@ -23,25 +23,23 @@ model = dict(
 # Frames, as clips of one; 12 to 27 of 30 frames from the first to the last. Patches of 64 pixels
 # out of frames of 96 x 72, and no colours but the channels.
 train_pipeline = [
-    dict(type='DecordInit'),
-    dict(type='LoadMotion'),
+    _base_.open_video,
+    _base_.load_motion,
     dict(type='SampleFrameTuple', gaps=((4, 9), (4, 9), (4, 9))),
-    dict(type='DecordDecode'),
+    _base_.decode_video,
     dict(type='MotionCrop', region=72, size=64, jitter=4),
-    dict(
-        type='SharedAugment',
-        share='view',
-        transforms=[
-            dict(type='Resize', scale=(64, 64), keep_ratio=False),
-            dict(type='Flip', flip_ratio=0.5),
-        ],
-    ),
+    dict(type='SharedAugment', share='view', transforms=[_base_.resize, _base_.flip]),
     dict(type='SharedAugment', share='frame', transforms=[dict(type='ChannelSplit')]),
-    *_base_.train_pipeline[4:],
+    _base_.format_clips,
+    _base_.pack,
 ]
 feature_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=6, test_mode=True),
-    *_base_.feature_pipeline[2:],
+    _base_.decode_video,
+    _base_.resize_short,
+    _base_.crop_centre,
+    _base_.shape_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -10,31 +10,17 @@ model = dict(
 )
 
 # Crop and flip are drawn for the clip, colours for each frame.
+jitter = dict(
+    type='ClipColorJitter', brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, prob=0.8
+)
 train_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SamplePace', clip_len=16, paces=(1, 2, 3, 4)),
-    dict(type='DecordDecode'),
-    dict(type='Resize', scale=(171, 128), keep_ratio=False),
-    dict(
-        type='SharedAugment',
-        share='clip',
-        transforms=[dict(type='RandomCrop', size=112), dict(type='Flip', flip_ratio=0.5)],
-    ),
-    dict(
-        type='SharedAugment',
-        share='frame',
-        transforms=[
-            dict(
-                type='ClipColorJitter',
-                brightness=0.8,
-                contrast=0.8,
-                saturation=0.8,
-                hue=0.2,
-                prob=0.8,
-            )
-        ],
-    ),
-    dict(type='FormatViews', input_format='NCTHW'),
+    _base_.decode_video,
+    _base_.resize,
+    dict(type='SharedAugment', share='clip', transforms=[_base_.crop, _base_.flip]),
+    dict(type='SharedAugment', share='frame', transforms=[jitter]),
+    _base_.format_clips,
     dict(type='PackActionInputs', algorithm_keys=('pace',)),
 ]
 train_dataloader = dict(batch_size=30, dataset=dict(pipeline=train_pipeline))

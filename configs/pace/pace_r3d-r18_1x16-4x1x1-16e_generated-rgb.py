@@ -10,9 +10,11 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SamplePace', clip_len=4, paces=(1, 2, 3, 4)),
-    *_base_.train_pipeline[2:-1],
+    _base_.decode_video,
+    _base_.augment,
+    _base_.format_clips,
     dict(type='PackActionInputs', algorithm_keys=('pace',)),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

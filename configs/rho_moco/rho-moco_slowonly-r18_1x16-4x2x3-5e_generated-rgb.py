@@ -21,8 +21,11 @@ model = dict(
 custom_hooks = [*_base_.custom_hooks, dict(type='MomentumScheduleHook')]
 
 train_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SampleClips', num_views=3, clip_len=4, frame_interval=2),
-    *_base_.train_pipeline[2:],
+    _base_.decode_video,
+    _base_.augment,
+    _base_.format_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -25,8 +25,11 @@ model = dict(
 custom_hooks = [*_base_.custom_hooks, dict(type='MomentumScheduleHook')]
 
 train_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SampleClips', num_views=4, clip_len=8, frame_interval=8),
-    *_base_.train_pipeline[2:],
+    _base_.decode_video,
+    _base_.augment,
+    _base_.format_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -12,11 +12,12 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SampleClips', num_views=1, clip_len=4, frame_interval=2),
-    *_base_.train_pipeline[2:4],
+    _base_.decode_video,
+    _base_.augment,
     dict(type='ClipRotation'),
-    dict(type='FormatViews', input_format='NCTHW'),
+    _base_.format_clips,
     dict(type='PackActionInputs', algorithm_keys=('rotation',)),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -17,17 +17,13 @@ model = dict(
 sync_bn = 'torch'
 
 train_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SampleClips', num_views=1, clip_len=16, frame_interval=1),
-    dict(type='DecordDecode'),
-    dict(type='Resize', scale=(171, 128), keep_ratio=False),
-    dict(
-        type='SharedAugment',
-        share='clip',
-        transforms=[dict(type='RandomCrop', size=112), dict(type='Flip', flip_ratio=0.5)],
-    ),
+    _base_.decode_video,
+    _base_.resize,
+    dict(type='SharedAugment', share='clip', transforms=[_base_.crop, _base_.flip]),
     dict(type='ClipRotation'),
-    dict(type='FormatViews', input_format='NCTHW'),
+    _base_.format_clips,
     dict(type='PackActionInputs', algorithm_keys=('rotation',)),
 ]
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))

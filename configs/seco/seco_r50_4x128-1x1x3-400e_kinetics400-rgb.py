@@ -31,9 +31,11 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SampleHalves'),
-    *_base_.train_pipeline[2:-1],
+    _base_.decode_video,
+    _base_.augment,
+    _base_.format_frames,
     dict(type='PackActionInputs', algorithm_keys=('query_in_second_half',)),
 ]
 train_dataloader = dict(

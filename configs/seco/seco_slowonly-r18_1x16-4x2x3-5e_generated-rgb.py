@@ -20,9 +20,11 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SampleHalves', clip_len=4, frame_interval=2),
-    *_base_.train_pipeline[2:-1],
+    _base_.decode_video,
+    _base_.augment,
+    _base_.format_clips,
     dict(type='PackActionInputs', algorithm_keys=('query_in_second_half',)),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -10,18 +10,18 @@ model = dict(heads=dict(order=dict(type='ShuffleLearnHead', in_channels=512, hid
 
 # Five frames a < b < c < d < e; crop and flip are drawn for all of them at once.
 train_pipeline = [
-    dict(type='DecordInit'),
-    dict(type='LoadMotion'),
+    _base_.open_video,
+    _base_.load_motion,
     dict(type='SampleFrameTuple', gaps=((15, 60), (1, 30), (1, 30), (15, 60))),
-    dict(type='DecordDecode'),
-    dict(type='Resize', scale=(-1, 256)),
+    _base_.decode_video,
+    _base_.resize_short,
     dict(
         type='SharedAugment',
         share='view',
-        transforms=[dict(type='RandomCrop', size=224), dict(type='Flip', flip_ratio=0.5)],
+        transforms=[dict(type='RandomCrop', size=224), _base_.flip],
     ),
-    dict(type='FormatViews', input_format='NCHW'),
-    dict(type='PackActionInputs'),
+    _base_.format_frames,
+    _base_.pack,
 ]
 train_dataloader = dict(
     batch_size=128,

@@ -14,16 +14,21 @@ model = dict(
 
 # Frames, as clips of one; 10 to 26 of 30 frames from the first to the last. One draw for all five.
 train_pipeline = [
-    dict(type='DecordInit'),
-    dict(type='LoadMotion'),
+    _base_.open_video,
+    _base_.load_motion,
     dict(type='SampleFrameTuple', gaps=((3, 8), (2, 5), (2, 5), (3, 8))),
-    dict(type='DecordDecode'),
+    _base_.decode_video,
     {**_base_.augment, 'share': 'view'},
-    *_base_.train_pipeline[4:],
+    _base_.format_clips,
+    _base_.pack,
 ]
 feature_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=6, test_mode=True),
-    *_base_.feature_pipeline[2:],
+    _base_.decode_video,
+    _base_.resize_short,
+    _base_.crop_centre,
+    _base_.shape_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -17,8 +17,11 @@ projector = dict(
 model = dict(heads=dict(simclr=dict(type='SimCLRHead', projector=projector, temperature=0.1)))
 
 train_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SampleClips', num_views=2, clip_len=16, frame_interval=2),
-    *_base_.train_pipeline[2:],
+    _base_.decode_video,
+    _base_.augment,
+    _base_.format_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

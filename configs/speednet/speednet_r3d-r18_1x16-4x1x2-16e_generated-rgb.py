@@ -8,8 +8,11 @@ _base_ = [
 model = dict(heads=dict(speed=dict(type='SpeedHead', in_channels=128)))
 
 train_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SamplePace', clip_len=4, paces=(1, 2), every=True),
-    *_base_.train_pipeline[2:],
+    _base_.decode_video,
+    _base_.augment,
+    _base_.format_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -14,25 +14,29 @@ sync_bn = 'torch'
 
 # The clip and the one twice as fast, both in the batch, each resized by a draw of its own.
 train_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SamplePace', clip_len=64, paces=(1, 2), every=True),
-    dict(type='DecordDecode'),
+    _base_.decode_video,
     dict(
         type='SharedAugment',
         share='clip',
         transforms=[
             dict(type='RandomResizedCrop', area_range=(0.2, 1.0)),
-            dict(type='Resize', scale=(224, 224), keep_ratio=False),
-            dict(type='Flip', flip_ratio=0.5),
+            _base_.resize,
+            _base_.flip,
         ],
     ),
-    dict(type='FormatViews', input_format='NCTHW'),
-    dict(type='PackActionInputs'),
+    _base_.format_clips,
+    _base_.pack,
 ]
 feature_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SampleFrames', clip_len=64, frame_interval=1, num_clips=10, test_mode=True),
-    *_base_.feature_pipeline[2:],
+    _base_.decode_video,
+    _base_.resize_short,
+    _base_.crop_centre,
+    _base_.shape_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
 

@@ -18,7 +18,7 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(
         type='SampleJointly',
         samplers=[
@@ -32,6 +32,9 @@ train_pipeline = [
             dict(type='SampleClipPair', clip_len=4, frame_interval=2),
         ],
     ),
-    *_base_.train_pipeline[2:],
+    _base_.decode_video,
+    _base_.augment,
+    _base_.format_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -22,11 +22,11 @@ model = dict(
 
 # The text does not say how the tuples are augmented: as the blocks, with a crop for each tuple.
 train_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(
         type='SampleJointly',
         samplers=[
-            _base_.train_pipeline[1],
+            _base_.sample_blocks,
             dict(
                 type='SampleSegmentTuples',
                 num_segments=3,
@@ -36,6 +36,10 @@ train_pipeline = [
             ),
         ],
     ),
-    *_base_.train_pipeline[2:],
+    _base_.decode_video,
+    _base_.geometry,
+    _base_.colour,
+    _base_.format_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

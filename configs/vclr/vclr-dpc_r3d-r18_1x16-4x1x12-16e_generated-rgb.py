@@ -17,11 +17,11 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(
         type='SampleJointly',
         samplers=[
-            _base_.train_pipeline[1],
+            _base_.sample_blocks,
             dict(
                 type='SampleSegmentTuples',
                 num_segments=3,
@@ -31,6 +31,9 @@ train_pipeline = [
             ),
         ],
     ),
-    *_base_.train_pipeline[2:],
+    _base_.decode_video,
+    _base_.augment_blocks,
+    _base_.format_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

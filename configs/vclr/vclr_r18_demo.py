@@ -30,27 +30,30 @@ model = dict(
 )
 
 SIZE = 64
+resize = dict(type='Resize', scale=(SIZE, SIZE), keep_ratio=False)
+# The paper's blur at 224 pixels, scaled to these.
+blur = dict(type='ClipGaussianBlur', sigma_range=(0.1, 0.6), prob=0.5)
 augment = dict(
     type='SharedAugment',
     share='frame',
-    transforms=[
-        dict(type='RandomResizedCrop', area_range=(0.2, 1.0)),
-        dict(type='Resize', scale=(SIZE, SIZE), keep_ratio=False),
-        dict(type='Flip', flip_ratio=0.5),
-        dict(
-            type='ClipColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, prob=0.8
-        ),
-        dict(type='ClipGrayscale', prob=0.2),
-        # The paper's blur at 224 pixels, scaled to these.
-        dict(type='ClipGaussianBlur', sigma_range=(0.1, 0.6), prob=0.5),
-    ],
+    transforms=[_base_.crop, resize, _base_.flip, _base_.jitter, _base_.grayscale, blur],
 )
-train_pipeline = [*_base_.train_pipeline[:3], augment, *_base_.train_pipeline[4:]]
+train_pipeline = [
+    _base_.open_video,
+    _base_.sample_tuples,
+    _base_.decode_video,
+    augment,
+    _base_.format_frames,
+    _base_.pack,
+]
 feature_pipeline = [
-    *_base_.feature_pipeline[:3],
+    _base_.open_video,
+    _base_.sample_features,
+    _base_.decode_video,
     dict(type='Resize', scale=(-1, SIZE * 8 // 7)),
     dict(type='CenterCrop', crop_size=SIZE),
-    *_base_.feature_pipeline[5:],
+    _base_.shape_frames,
+    _base_.pack,
 ]
 train_dataloader = dict(
     batch_size=32, num_workers=2, dataset=dict(bad_videos='raise', pipeline=train_pipeline)

@@ -1,16 +1,19 @@
 _base_ = 'vclr_r50_8x64-3seg-400e_kinetics400-rgb.py'
 
 train_pipeline = [
-    dict(type='SampleSegmentTuples', num_segments=3, clip_len=1, views=(0, 1, 0)),
+    _base_.sample_tuples,
     dict(type='RawFrameDecode'),
     _base_.augment,
-    dict(type='FormatViews', input_format='NCHW'),
-    dict(type='PackActionInputs'),
+    _base_.format_frames,
+    _base_.pack,
 ]
 feature_pipeline = [
-    dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=30, test_mode=True),
+    _base_.sample_features,
     dict(type='RawFrameDecode'),
-    *_base_.feature_pipeline[3:],
+    _base_.resize_short,
+    _base_.crop_centre,
+    _base_.shape_frames,
+    _base_.pack,
 ]
 train_dataloader = dict(
     dataset=dict(

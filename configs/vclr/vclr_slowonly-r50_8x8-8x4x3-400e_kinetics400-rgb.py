@@ -20,21 +20,21 @@ model = dict(
 
 # One draw per clip, so that motion inside it stays what it was.
 train_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SampleSegmentTuples', num_segments=3, clip_len=8, frame_interval=4, views=(0, 1, 0)),
-    dict(type='DecordDecode'),
+    _base_.decode_video,
     {**_base_.augment, 'share': 'clip'},
-    dict(type='FormatViews', input_format='NCTHW'),
-    dict(type='PackActionInputs'),
+    _base_.format_clips,
+    _base_.pack,
 ]
 feature_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SampleFrames', clip_len=8, frame_interval=4, num_clips=10, test_mode=True),
-    dict(type='DecordDecode'),
-    dict(type='Resize', scale=(-1, 256)),
-    dict(type='CenterCrop', crop_size=224),
-    dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='PackActionInputs'),
+    _base_.decode_video,
+    _base_.resize_short,
+    _base_.crop_centre,
+    _base_.shape_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 

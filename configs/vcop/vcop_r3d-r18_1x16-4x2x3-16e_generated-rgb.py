@@ -14,10 +14,11 @@ model = dict(
 
 # 25 of 30 frames. One draw for all three clips, so that order is told by what moves.
 train_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SampleConsecutiveClips', num_segments=3, clip_len=4, frame_interval=2, clip_gap=2),
-    dict(type='DecordDecode'),
+    _base_.decode_video,
     {**_base_.augment, 'share': 'view'},
-    *_base_.train_pipeline[4:],
+    _base_.format_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -13,9 +13,12 @@ model = dict(
 
 # Four frames of a video, each augmented twice. The authors draw them without segments.
 train_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SampleSegmentTuples', num_segments=4, views=(0, 0)),
-    *_base_.train_pipeline[2:],
+    _base_.decode_video,
+    _base_.augment,
+    _base_.format_frames,
+    _base_.pack,
 ]
 train_dataloader = dict(
     dataset=dict(

@@ -11,21 +11,19 @@ all are known: a flat folder, a folder per class, any container.
 import csv
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import av
-from rich.console import Console
-from rich.progress import track
-
 from mmssl_video.errors import UserError
 from mmssl_video.files import atomic_path, write_json
+from mmssl_video.passes import TIMEOUT, run_pass
+from mmssl_video.video import VideoReader, available_cores, find_videos
 
 from .synthetic import write_list
-from .unlabeled_videos import VIDEO_SUFFIXES
 
 UNTRIMMED_FOLDERS = 'videos', 'data', '.'
+MANY_VIDEOS = 16  # from here on several processes open them
 
 
 @dataclass
@@ -38,6 +36,7 @@ class Split:
         official (tuple[int, ...]): Number of videos by the publishers, one for each release.
         entries (list[tuple[str, int]]): (path, label) of the videos found.
         missing (list[str]): Names of the annotated videos that are not there.
+        unreadable (dict[str, str]): Why others cannot be read, by name, where videos are opened.
         localization (str): Name of the ActivityNet-style annotation to write, if any.
         intervals (dict): Its content, by ``v_<id>``.
     """
@@ -47,13 +46,14 @@ class Split:
     official: tuple[int, ...]
     entries: list[tuple[str, int]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
     localization: str = ''
     intervals: dict[str, dict] = field(default_factory=dict)
 
     @property
     def annotated(self) -> int:
         """The number of videos that the annotation names."""
-        return len(self.entries) + len(self.missing)
+        return len(self.entries) + len(self.missing) + len(self.unreadable)
 
 
 @dataclass
@@ -108,12 +108,8 @@ def index_videos(folder: Path) -> dict[str, str]:
     Of two with one name, the first in the order of paths counts.
     """
     index = {}
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        for name in sorted(files):
-            stem, suffix = os.path.splitext(name)
-            if suffix.lower() in VIDEO_SUFFIXES:
-                index.setdefault(stem, os.path.relpath(os.path.join(parent, name), folder))
+    for path in find_videos(folder):
+        index.setdefault(Path(path).stem, path)
     return index
 
 
@@ -327,26 +323,26 @@ def _make_untrimmed(
         ]
         index = _find(files, videos)
         fill(split, annotated, index)
-        split.localization = anno_name.format(part)
-        found = {key: video for key, video in videos.items() if key in index}
-        for key, video in track(
-            found.items(),
-            f'Lengths of {part}',
-            total=len(found),
-            console=Console(stderr=True),
-            transient=True,
-        ):
-            seconds = float(video['duration'])
+        durations = {key: float(videos[key]['duration']) for key in index}
+        for key, seconds in durations.items():
             if seconds <= 0:
                 raise UserError(
                     f'{annotation}: the duration of {key} is {seconds:g}; write its length in '
                     'seconds there, or take the video out'
                 )
-            frames = _count_frames(folder / index[key], seconds)
+        paths = {key: str(folder / path) for key, path in index.items()}
+        lengths, faults = _count_frames(list(paths.values()), f'Lengths of {part}')
+        split.unreadable = {key: faults[path] for key, path in paths.items() if path in faults}
+        split.entries = [pair for pair in split.entries if str(folder / pair[0]) not in faults]
+        split.localization = anno_name.format(part)
+        for key, seconds in durations.items():
+            if key in split.unreadable:
+                continue
+            frames = lengths[paths[key]]
             split.intervals[key] = dict(
                 duration_second=seconds,
                 duration_frame=frames,
-                annotations=video['annotations'],
+                annotations=videos[key]['annotations'],
                 # What features of all frames cover; tools/extract_bmn_features.py writes its own.
                 feature_frame=frames,
                 fps=frames / seconds,
@@ -356,14 +352,23 @@ def _make_untrimmed(
     return splits, classes
 
 
-def _count_frames(path: Path, seconds: float) -> int:
-    """The number of frames by the file's header; 30 a second where it says nothing."""
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            return stream.frames or round(float(stream.average_rate or 30) * seconds)
-    except (av.FFmpegError, IndexError):
-        return round(30 * seconds)
+def _count_frames(paths: list[str], description: str) -> tuple[dict[str, int], dict[str, str]]:
+    """Numbers of frames of videos, and why the others cannot be read, by path."""
+    lengths = {}
+    faults = run_pass(
+        paths,
+        _read_length,
+        lambda length: lengths.update([length]),
+        description=description,
+        num_workers=available_cores() if len(paths) >= MANY_VIDEOS else 0,
+        skip_bad=True,
+    )
+    return lengths, faults
+
+
+def _read_length(path: str) -> Iterator[tuple[str, int]]:
+    with VideoReader(path, timeout=TIMEOUT) as video:
+        yield path, len(video)
 
 
 MAKERS: dict[str, Callable[[Place], tuple[list[Split], list[str]]]] = {
@@ -381,8 +386,10 @@ def write_lists(name: str, place: Place, out: Path) -> list[Split]:
     """Write the lists of a data set, each complete or not at all.
 
     ``<out>/<list>.txt`` (``path label`` a line), ``<out>/<list>.missing.txt`` where videos are
-    missing, ``<out>/<name>_classes.txt`` (a class a line, in the order of labels), and for
+    missing, ``<out>/<list>.unreadable.txt`` (``name<TAB>reason`` a line) where videos cannot be
+    read, ``<out>/<name>_classes.txt`` (a class a line, in the order of labels), and for
     localization ``<out>/<annotation>.json`` in the form of MMAction2's ``ActivityNetDataset``.
+    Videos are opened for the latter alone.
 
     Args:
         name: A key of :data:`MAKERS`.
@@ -411,21 +418,27 @@ def write_lists(name: str, place: Place, out: Path) -> list[Split]:
             'download it again'
         )
     if not any(split.entries for split in splits):
-        first = next(split for split in splits if split.missing)
-        raise UserError(
-            f'{first.folder}: none of the {first.annotated} annotated videos is there, '
-            f'such as {first.missing[0]}; name their folder by --videos'
-        )
+        first = next(split for split in splits if split.annotated)
+        told = f'{first.folder}: none of the {first.annotated} annotated videos is there'
+        if first.unreadable:
+            name, reason = next(iter(first.unreadable.items()))
+            raise UserError(
+                f'{told} and can be read, such as {name} ({reason}); download them again'
+            )
+        raise UserError(f'{told}, such as {first.missing[0]}; name their folder by --videos')
     with atomic_path(out / f'{name}_classes.txt') as temporary:
         temporary.write_text(''.join(f'{line}\n' for line in classes))
     for split in splits:
         with atomic_path(out / f'{split.name}.txt') as temporary:
             write_list(temporary, split.entries)
-        missing = out / f'{split.name}.missing.txt'
-        missing.unlink(missing_ok=True)
-        if split.missing:
-            with atomic_path(missing) as temporary:
-                temporary.write_text(''.join(f'{line}\n' for line in split.missing))
+        reports = {'missing': split.missing, 'unreadable': map('\t'.join, split.unreadable.items())}
+        for word, lines in reports.items():
+            report = out / f'{split.name}.{word}.txt'
+            if text := ''.join(f'{line}\n' for line in lines):
+                with atomic_path(report) as temporary:
+                    temporary.write_text(text)
+            else:
+                report.unlink(missing_ok=True)
         if split.localization:
             write_json(out / f'{split.localization}.json', split.intervals)
     return splits

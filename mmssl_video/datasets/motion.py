@@ -5,20 +5,20 @@ frames, OPN also patches, from where the optical flow is large. ``tools/motion_i
 the motion of a data set, ``LoadMotion`` reads that of a video.
 """
 
-import logging
-import signal
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
-from mmaction.datasets.transforms import DecordDecode, DecordInit, RawFrameDecode
-from mmengine.logging import print_log
-from torch.utils.data import DataLoader
+from mmaction.datasets.transforms import RawFrameDecode
 
 from mmssl_video.errors import UserError
 from mmssl_video.files import atomic_path, claim_folder
+from mmssl_video.passes import TIMEOUT, report_faults, run_pass
+from mmssl_video.video import VideoReader
+from mmssl_video.video.find import fetch
 
 from .unlabeled_videos import UnlabeledVideoDataset
 
@@ -63,70 +63,84 @@ def measure_motion(
         frames, per frame.
     """
     magnitude = MEASURES[measure]
-    cells = [
+    cells = (
         cv2.resize(magnitude(*pair), (grid, grid), interpolation=cv2.INTER_AREA)
         for pair in pairwise(frames)
-    ]
-    return np.array(cells, dtype=np.float16).reshape(-1, grid, grid)
+    )
+    # Into one array: an array for each frame, kept between those of the decoder, would scatter
+    # these over more and more memory.
+    return np.fromiter(cells, np.dtype((np.float16, (grid, grid))))
 
 
-def read_grey(video: dict, size: int = 64) -> Iterator[np.ndarray]:
+def read_grey(
+    video: dict, size: int = 64, backend_args: dict | None = None
+) -> Iterator[np.ndarray]:
     """Decode a video (or folder of frames) in order, grey and small.
 
     Args:
         video: Annotation of :class:`UnlabeledVideoDataset`.
         size: Shorter side of the pictures, in pixels; the aspect ratio is kept.
+        backend_args: Of the file backend of MMEngine that has the video; not for raw frames.
 
     Yields:
         uint8 [H, W] for every frame.
     """
-    if 'filename' in video:
-        video, decode = DecordInit()(video), DecordDecode()
-    else:
-        decode = RawFrameDecode()
-    start, num_frames = 0, 1  # the first frame alone tells how many fit in the memory
-    while start < video['total_frames']:
-        frames = np.arange(start, min(start + num_frames, video['total_frames']))
-        imgs = decode({**video, 'frame_inds': frames + video['start_index']})['imgs']
+    for imgs in _read_chunks(video, backend_args):
         for img in imgs:
             height, width = img.shape[:2]
             scale = size / min(height, width)
             shape = round(scale * width), round(scale * height)
             grey = cv2.cvtColor(img, cv2.COLOR_RGB2GRAY)
             yield cv2.resize(grey, shape, interpolation=cv2.INTER_AREA)
-        start, num_frames = start + len(frames), max(1, CHUNK_BYTES // imgs[0].nbytes)
 
 
-class MotionWriter:
-    """Map-style data set whose item i measures video i and writes its motion, unless it is there.
+def _read_chunks(video: dict, backend_args: dict | None) -> Iterator[list[np.ndarray]]:
+    if 'filename' not in video:
+        decode = RawFrameDecode()
 
-    The item is a ``str``: empty, or why the video cannot be read. Such a video gets an empty file,
-    by which training knows it from one that was never measured. It is tried again the next time.
-    """
+        def read_files(inds: np.ndarray) -> list[np.ndarray]:
+            return decode({**video, 'frame_inds': inds + video['start_index']})['imgs']
 
-    def __init__(self, videos: UnlabeledVideoDataset, measure: str, size: int, grid: int) -> None:
-        self.videos = videos
-        self.measure = measure
-        self.size = size
-        self.grid = grid
+        yield from _in_chunks(video['total_frames'], read_files)
+        return
+    name, index_path = video['filename'], video.get('index_path')
+    source = fetch(name, backend_args)
+    with VideoReader(
+        source, name=name, timeout=TIMEOUT, forward=True, index_path=index_path
+    ) as reader:
 
-    def __len__(self) -> int:
-        return len(self.videos)
+        def decode_on(inds: np.ndarray) -> list[np.ndarray]:
+            reader.renew()
+            return reader.frames(inds)
 
-    def __getitem__(self, idx: int) -> str:
-        video = self.videos.get_data_info(idx)
-        path = Path(video['motion_path'])
-        if path.exists() and path.stat().st_size:
-            return ''
-        fault = ''
-        try:
-            motion = measure_motion(read_grey(video, self.size), self.measure, self.grid)
-        except Exception as error:  # decoders raise types of their own
-            fault = f'{type(error).__name__}: {error}'.splitlines()[0]
-        with atomic_path(path) as temporary, temporary.open('wb') as file:
-            if not fault:
-                np.save(file, motion)
-        return fault
+        yield from _in_chunks(len(reader), decode_on)
+
+
+def _in_chunks(
+    total_frames: int, read: Callable[[np.ndarray], list[np.ndarray]]
+) -> Iterator[list[np.ndarray]]:
+    """Read frames in order, as many at a time as the memory is to hold."""
+    start, num_frames = 0, 1  # the first frame alone tells how many these are
+    while start < total_frames:
+        imgs = read(np.arange(start, min(start + num_frames, total_frames)))
+        yield imgs
+        start, num_frames = start + len(imgs), max(1, CHUNK_BYTES // imgs[0].nbytes)
+
+
+@dataclass
+class MotionReader:
+    """Measures the motion of videos by their numbers."""
+
+    videos: UnlabeledVideoDataset
+    measure: str
+    size: int
+    grid: int
+
+    def __call__(self, number: int) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield where the motion of a video belongs, and the motion."""
+        video = self.videos.get_data_info(number)
+        frames = read_grey(video, self.size, self.videos.backend_args)
+        yield video['motion_path'], measure_motion(frames, self.measure, self.grid)
 
 
 def index_motion(
@@ -135,13 +149,14 @@ def index_motion(
     size: int = 64,
     grid: int = 8,
     jobs: int = 1,
-    progress: Callable[[], object] | None = None,
-) -> list[str]:
+) -> dict[str, str]:
     """Write the motion of all videos below ``videos.motion_folder``, where ``LoadMotion`` finds it.
 
     Each video gets ``<its path>.npy``, float16 [total_frames - 1, G, G] of :func:`measure_motion`.
     Motion that is there is kept. ``settings.json`` in the folder keeps measures apart. Videos that
-    cannot be read are left out with a warning, and stand in ``unreadable.txt``.
+    cannot be read are left out with a warning, and stand in ``unreadable.txt``, a line
+    ``path<TAB>reason`` for each. They get an empty file, by which training knows them from those
+    that were never measured, and are tried again the next time.
 
     Args:
         videos: Of any pipeline, with ``bad_videos='skip'``.
@@ -149,14 +164,13 @@ def index_motion(
         size: Shorter side of the pictures that are compared, in pixels.
         grid: G, at most ``size``.
         jobs: Processes.
-        progress: Called without arguments after each video.
 
     Returns:
-        Paths of the videos that cannot be read, those included that the dataset has left out.
+        Why videos cannot be read, by their paths, those included that the dataset has left out.
 
     Raises:
-        UserError: A setting is out of its range, the folder holds motion of other settings, or it
-            cannot be written.
+        UserError: A setting is out of its range, the folder holds motion of other settings, it
+            cannot be written, or no video can be read.
     """
     if measure not in MEASURES:
         raise UserError(f'unknown measure {measure!r}; choose from {", ".join(MEASURES)}')
@@ -166,37 +180,31 @@ def index_motion(
         )
     folder = Path(videos.motion_folder)
     claim_folder(folder, dict(measure=measure, size=size, grid=grid), 'motion')
-    loader = DataLoader(
-        MotionWriter(videos, measure, size, grid),
-        batch_size=None,
+
+    def is_done(number: int) -> bool:
+        path = Path(videos.get_data_info(number)['motion_path'])
+        return path.exists() and path.stat().st_size > 0
+
+    faults = run_pass(
+        range(len(videos)),
+        MotionReader(videos, measure, size, grid),
+        _write,
+        name=videos.get_path,
+        done=is_done,
+        description='Motion',
         num_workers=jobs if jobs > 1 else 0,
-        # Results come in order: with few on their way, all would wait for one long video.
-        prefetch_factor=32 if jobs > 1 else None,
-        worker_init_fn=_ignore_interrupt,
+        skip_bad=True,
     )
-    unreadable = list(videos.left_out)
-    # The cores are for the processes; and OpenCV's pool of threads does not survive a fork.
-    num_threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        for idx, fault in enumerate(loader):
-            if fault:
-                video = videos.get_data_info(idx)
-                unreadable.append(video.get('filename') or video['frame_dir'])
-                message = f'left out: {unreadable[-1]} cannot be read ({fault})'
-                print_log(message, logger='current', level=logging.WARNING)
-            if progress is not None:
-                progress()
-    finally:
-        cv2.setNumThreads(num_threads)
-    if unreadable:
-        with atomic_path(folder / UNREADABLE) as temporary:
-            temporary.write_text(''.join(f'{path}\n' for path in unreadable))
-    else:
-        (folder / UNREADABLE).unlink(missing_ok=True)
-    return unreadable
+    for number in range(len(videos)) if faults else ():
+        if videos.get_path(number) in faults:
+            with atomic_path(videos.get_data_info(number)['motion_path']) as temporary:
+                temporary.touch()
+    faults = videos.left_out | faults
+    report_faults(folder / UNREADABLE, faults, len(videos) + len(videos.left_out))
+    return faults
 
 
-def _ignore_interrupt(worker: int) -> None:
-    # Ctrl-C reaches all processes of a terminal; the main one lets the others finish a video.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _write(measured: tuple[str, np.ndarray]) -> None:
+    path, motion = measured
+    with atomic_path(path) as temporary, temporary.open('wb') as file:
+        np.save(file, motion)

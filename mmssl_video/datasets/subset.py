@@ -1,13 +1,42 @@
 """Few labels: a part of an annotation list in which every class keeps its share."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from mmssl_video.errors import UserError
+from mmssl_video.passes import run_pass
+from mmssl_video.video import VideoReader, available_cores, is_video
+from mmssl_video.video.find import is_local
+from mmssl_video.video.storage import play
 
-from .unlabeled_videos import VIDEO_SUFFIXES
+from .sources import FileCheck, join
+
+MANY_VIDEOS = 16  # from here on several processes read them
+
+
+def _split_columns(lines: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Path of each line, and its numbers: the label, for raw frames after their number."""
+    rows = []
+    for number, line in enumerate(lines, 1):
+        match = re.fullmatch(r'(\S.*?)((?:\s+\d+)+)\s*', line)
+        if match is None:
+            raise UserError(f'line {number}: {line!r} does not end in a label; correct the line')
+        path, columns = match[1], match[2].split()
+        # Before the label of raw frames is their number; a file's other numbers are labels too.
+        if len(columns) > (1 if is_video(path) else 2):
+            raise UserError(
+                f'line {number}: {line!r} has several labels, and then no class has a share; draw '
+                'from a list with one label a video'
+            )
+        if rows and len(columns) != len(rows[0][1]):
+            raise UserError(
+                f'line {number}: {line!r} ends in {len(columns)} numbers, the lines before in '
+                f'{len(rows[0][1])}; correct the line'
+            )
+        rows.append((path, columns))
+    return rows
 
 
 def read_labels(lines: Sequence[str]) -> np.ndarray:
@@ -22,26 +51,42 @@ def read_labels(lines: Sequence[str]) -> np.ndarray:
     Raises:
         UserError: If a line has no label or several; it names the line by its number.
     """
-    labels, num_columns = [], 0
-    for number, line in enumerate(lines, 1):
-        match = re.fullmatch(r'(\S.*?)((?:\s+\d+)+)\s*', line)
-        if match is None:
-            raise UserError(f'line {number}: {line!r} does not end in a label; correct the line')
-        path, columns = match[1], match[2].split()
-        # Before the label of raw frames is their number; a file's other numbers are labels too.
-        if len(columns) > (1 if path.lower().endswith(VIDEO_SUFFIXES) else 2):
-            raise UserError(
-                f'line {number}: {line!r} has several labels, and then no class has a share; draw '
-                'from a list with one label a video'
-            )
-        num_columns = num_columns or len(columns)
-        if len(columns) != num_columns:
-            raise UserError(
-                f'line {number}: {line!r} ends in {len(columns)} numbers, the lines before in '
-                f'{num_columns}; correct the line'
-            )
-        labels.append(int(columns[-1]))
-    return np.array(labels, dtype=np.int64)
+    return np.array([int(columns[-1]) for _, columns in _split_columns(lines)], dtype=np.int64)
+
+
+def find_unreadable(lines: Sequence[str], root: str, numbers: Sequence[int]) -> dict[int, str]:
+    """Decode local videos of a list from end to end; of raw frames, look for the folder alone.
+
+    Args:
+        lines: As for :func:`read_labels`.
+        root: Folder that their paths are relative to.
+        numbers: Positions of the lines to look at.
+
+    Returns:
+        Why videos cannot be read, by position; the log names each.
+    """
+    rows = _split_columns(lines)
+    paths = {number: join(root, rows[number][0]) for number in numbers}
+    paths = {number: path for number, path in paths.items() if is_local(path)}
+    if rows and len(rows[0][1]) == 2:
+        entries = [dict(frame_dir=path, total_frames=1) for path in paths.values()]
+        found = FileCheck('existence').find_faults(entries)
+        faults = {entries[place]['frame_dir']: reason for place, (reason, _) in found.items()}
+    else:
+        faults = run_pass(
+            list(paths.values()),
+            _read_whole,
+            description='Videos',
+            num_workers=available_cores() if len(paths) >= MANY_VIDEOS else 0,
+            skip_bad=True,
+        )
+    return {number: faults[path] for number, path in paths.items() if path in faults}
+
+
+def _read_whole(path: str) -> None:
+    with VideoReader(path, forward=True) as video:
+        for _ in play(video):
+            pass
 
 
 def draw_subset(
@@ -49,6 +94,7 @@ def draw_subset(
     fraction: float | None = None,
     per_class: int | None = None,
     seed: int = 0,
+    left_out: Collection[int] = (),
 ) -> np.ndarray:
     """Draw a part of a list at random, balanced by class.
 
@@ -60,13 +106,15 @@ def draw_subset(
     So what is drawn by one seed is contained in what is drawn of a larger fraction, or more per
     class; largest remainders would not keep that.
 
-    The order of the lines has no influence.
+    The order of the lines has no influence. Where a video is left out, the next one of its class
+    takes its turn; all other turns stay as they are.
 
     Args:
         lines: As for :func:`read_labels`, none of them empty.
         fraction: In (0, 1], or
         per_class: the number of videos of each class.
         seed: Not negative.
+        left_out: Positions of lines that are not drawn.
 
     Returns:
         Positions of the lines drawn, int64, ascending.
@@ -86,19 +134,25 @@ def draw_subset(
     labels = read_labels(lines)
     by_text = np.array(sorted(range(len(lines)), key=lines.__getitem__), dtype=np.int64)
     classes, class_of, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    place = np.empty(len(lines), dtype=np.int64)  # of each video in the order of its class
+    kept = np.ones(len(lines), dtype=bool)
+    kept[list(left_out)] = False
+    place = np.full(len(lines), -1)  # of each video in the order of its class
     for index, label in enumerate(classes):
         members = by_text[class_of[by_text] == index]
-        place[np.random.default_rng([seed, label]).permutation(members)] = np.arange(len(members))
+        members = np.random.default_rng([seed, label]).permutation(members)
+        members = members[kept[members]]
+        place[members] = np.arange(len(members))
 
     if per_class is not None:
-        if len(sizes) and sizes.min() < per_class:
+        there = np.bincount(class_of[kept], minlength=len(classes))
+        if len(there) and there.min() < per_class:
             raise UserError(
-                f'class {classes[sizes.argmin()]} has {sizes.min()} videos, fewer than '
+                f'class {classes[there.argmin()]} has {there.min()} videos, fewer than '
                 f'{per_class}; draw fewer per class'
             )
-        return np.flatnonzero(place < per_class)
+        return np.flatnonzero(kept & (place < per_class))
     turn = np.where(place == 0, 0, (place + 0.5) / sizes[class_of])
     precedence = np.random.default_rng(seed).permutation(len(classes))[class_of]
     total = max(round(fraction * len(lines)), len(classes))
-    return np.sort(np.lexsort((precedence, turn))[:total])
+    order = np.lexsort((precedence, turn))
+    return np.sort(order[kept[order]][:total])

@@ -17,14 +17,13 @@ import os
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 
 from mmssl_video.errors import UserError
 from mmssl_video.files import claim_folder
+from mmssl_video.video import available_cores, encode_video
 
 # A texture maps scene coordinates in texture periods (float32 [T, H, W] each) to a field of the
 # same shape; `render_video` cuts the field at a quantile, so no texture owns more of one colour.
@@ -220,60 +219,6 @@ def render_video(
     return (255 * np.clip(frames, 0, 1)).astype(np.uint8)
 
 
-def encode_video(
-    path: str | os.PathLike,
-    frames: np.ndarray,
-    fps: float = 25,
-    codec: str = 'libx264',
-    keyframe_interval: int = 10,
-    options: dict[str, str] | None = None,
-) -> None:
-    """Encode frames into a video file.
-
-    The file appears under its name when it is complete: it is written beside it and then renamed.
-    The same frames and settings give the same bytes (one encoder thread).
-
-    Args:
-        path: Target; its suffix names the container. Missing folders are made.
-        frames: uint8 RGB [T, H, W, 3]; H and W even (4:2:0 chroma).
-        fps: Frames per second.
-        codec: Name of an FFmpeg encoder.
-        keyframe_interval: Frames from one key frame to the next.
-        options: Encoder options, e.g. ``dict(crf='18')``.
-
-    Raises:
-        UserError: The frames are of another shape or dtype.
-    """
-    path = Path(path)
-    frames = np.asarray(frames)
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not len(frames):
-        raise UserError(
-            f'{path}: frames must be uint8 [T, H, W, 3] with T > 0, '
-            f'not {frames.dtype} {frames.shape}'
-        )
-    if frames.shape[1] % 2 or frames.shape[2] % 2:
-        raise UserError(f'{path}: height and width must be even, not {frames.shape[1:3]}')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The process id keeps two writers apart; the suffix stays last, it tells FFmpeg the container.
-    partial = path.with_name(f'.{path.stem}.{os.getpid()}.partial{path.suffix}')
-    try:
-        with av.open(str(partial), 'w') as container:
-            stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
-            stream.height, stream.width = frames.shape[1:3]
-            stream.pix_fmt = 'yuv420p'
-            stream.codec_context.gop_size = keyframe_interval
-            stream.codec_context.thread_count = 1
-            # x264's macroblock tree now and then gives other bytes for the same frames.
-            repeatable = {'x264-params': 'mbtree=0'} if codec == 'libx264' else {}
-            stream.options = repeatable | (options or {})
-            for frame in frames:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format='rgb24')))
-            container.mux(stream.encode(None))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def write_list(path: str | os.PathLike, entries: Sequence[tuple[str, int]]) -> None:
     """Write an MMAction2 list: one ``<relative path> <label>`` a line."""
     Path(path).write_text(''.join(f'{name} {label}\n' for name, label in entries))
@@ -334,7 +279,7 @@ def write_videos(
 
     names = [(name, i) for i in range(num_videos_per_class) for name in classes]
     # Threads: NumPy and the encoder release the GIL, and there is no process to fork beside torch.
-    pool = ThreadPoolExecutor(num_workers or len(os.sched_getaffinity(0)))
+    pool = ThreadPoolExecutor(num_workers or available_cores())
     try:
         for job in as_completed([pool.submit(write, *name) for name in names]):
             job.result()

@@ -3,23 +3,24 @@
 import logging
 import os.path as osp
 import random
-import re
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmaction.datasets import BaseActionDataset
 from mmaction.registry import DATASETS
-from mmengine.fileio import isdir, list_dir_or_file, list_from_file
 from mmengine.logging import print_log
 
-from mmssl_video.errors import UserError
+from mmssl_video.errors import BadVideoError, UserError, bad_video
+from mmssl_video.passes import from_main_process
+from mmssl_video.video import VIDEO_SUFFIXES
 
-VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.webm', '.mov', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
-MAX_NAMED = 20  # files left out at the start that are named one by one
+from .bad_videos import add_to_report, check_share, draw_replacements
+from .sources import CHECKS, FileCheck, find_sources, path_of, read_list
+
 BAD_VIDEOS_REMEDY = (
     "remove it, or set train_dataloader.dataset.bad_videos='skip' to train without it"
 )
@@ -38,15 +39,18 @@ class UnlabeledVideoDataset(BaseActionDataset):
     3. raw frames, ``data_prefix=dict(img=folder)``: a list with lines ``folder num_frames
        [label]``, or without a list every folder that holds files named by ``filename_tmpl``.
 
-    A missing label becomes -1. Local files are checked before training: a missing or empty file,
-    or one that holds text, is an error. Files of other MMEngine backends are first opened when
-    they are decoded.
+    A missing label becomes -1, and so do several labels and words. A line may be the URI of a
+    video in a store that an MMEngine backend reads (``s3://...``). Local files are looked at before
+    training, by the first process for all: every process has to build the data set, or it needs
+    ``check_files='none'``. Files of other backends are first opened when they are decoded.
 
     Each sample has ``motion_path``, where ``tools/motion_index.py`` puts the motion of the video:
     ``<path of the video relative to the folder of all>.npy`` in a folder beside the list,
     ``train.motion`` for ``train.txt``, or beside the folder of videos, ``<folder>.motion``. What
-    the list names outside that folder goes there too: its leading ``/`` falls away, and ``..``
-    becomes ``__``.
+    the list names outside that folder goes there too: its leading ``/`` falls away, as does the
+    ``s3://`` of a URI, and ``..`` becomes ``__``. The ``index_path`` of its packets is
+    ``train.index/...npz`` likewise. For a list or folder in another store, these folders are in
+    ``local_root``.
 
     Random draws are reproducible: once :meth:`set_epoch` has been called (the ``ReproducibleHook``
     does), the pipeline of each sample starts from a state of ``random`` and ``numpy.random`` that
@@ -54,7 +58,7 @@ class UnlabeledVideoDataset(BaseActionDataset):
     after a resume.
 
     Args:
-        pipeline (list): Transforms; the first opens the video (e.g. ``DecordInit``) or, for raw
+        pipeline (list): Transforms; the first opens the video (``VideoInit``) or, for raw
             frames, samples the views.
         ann_file (str): Annotation list.
         data_prefix (dict): ``dict(video=folder)`` or ``dict(img=folder)``; the folder may be a
@@ -62,13 +66,24 @@ class UnlabeledVideoDataset(BaseActionDataset):
         filename_tmpl (str): File name of a raw frame, counted from ``start_index``.
         start_index (int, optional): Number of the first raw frame. Default 1, MMAction2's.
         bad_videos (str): ``'raise'`` stops at a video that cannot be read, at start or while
-            training; ``'skip'`` warns, leaves it out, and takes another sample in its place.
+            training; ``'skip'`` leaves it out, and another video takes its place, see
+            :meth:`set_order`.
+        max_bad_share (float): Part of the videos that may be bad, those left out before training
+            included, rounded up to whole videos; one more stops the run.
+        check_files (str): How files are looked at before training: ``'full'`` reads the head of
+            each video, and compares the frames of each folder with ``num_frames``;
+            ``'existence'`` asks whether each is there, ``'none'`` nothing.
+        local_root (str): Folder of motion and indexes of lists and folders in other stores; those
+            of ``s3://bucket/train.txt`` are in ``<local_root>/bucket/train.motion``.
         backend_args (dict, optional): MMEngine file backend of the list and the folder. The
-            decoder has its own, ``io_backend`` of ``DecordInit``.
+            reader has its own, ``io_backend`` of ``VideoInit``.
         kwargs: As MMEngine's ``BaseDataset``.
 
     Attributes:
-        left_out (list[str]): Paths left out before training, with ``bad_videos='skip'``.
+        left_out (dict[str, str]): Why videos are left out before training, with
+            ``bad_videos='skip'``, by their paths.
+        report (Path, optional): List of those that are found while training, of the
+            ``BadVideosHook`` that collects them; without one, the log names each.
 
     Raises:
         UserError: If there is no video, a line cannot be read, or (``bad_videos='raise'``) a file
@@ -83,11 +98,20 @@ class UnlabeledVideoDataset(BaseActionDataset):
         filename_tmpl: str = 'img_{:05}.jpg',
         start_index: int | None = None,
         bad_videos: str = 'raise',
+        max_bad_share: float = 0.01,
+        check_files: str = 'full',
+        local_root: str = 'data/remote',
         backend_args: dict | None = None,
         **kwargs,
     ) -> None:
+        if check_files not in CHECKS:
+            raise UserError(
+                f'dataset.check_files is {check_files!r}; use {", ".join(map(repr, CHECKS))}'
+            )
         if bad_videos not in ('raise', 'skip'):
             raise UserError(f"dataset.bad_videos is {bad_videos!r}; use 'raise' or 'skip'")
+        if not 0 <= max_bad_share <= 1:
+            raise UserError(f'dataset.max_bad_share is {max_bad_share}; give a part from 0 to 1')
         data_prefix = data_prefix or {'video': ''}
         if len(data_prefix) != 1 or not {'video', 'img'} & set(data_prefix):
             raise UserError(
@@ -102,11 +126,18 @@ class UnlabeledVideoDataset(BaseActionDataset):
         self.frames = 'img' in data_prefix
         self.filename_tmpl = filename_tmpl
         self.bad_videos = bad_videos
+        self.max_bad_share = max_bad_share
+        self.check_files = check_files
+        self.local_root = local_root
         self.backend_args = backend_args
-        self.left_out: list[str] = []
-        self._reported: set[str] = set()
-        # [seed, epoch]; shared memory, so that persistent workers see the next epoch too.
-        self._draw_state = torch.full((2,), -1, dtype=torch.int64).share_memory_()
+        self.left_out: dict[str, str] = {}
+        self.report: Path | None = None
+        self._found: dict[str, str] = {}  # bad ones, as far as this process knows
+        self._batch: set[int] | None = None
+        # [seed, epoch, videos in a batch of all processes, 0 for an unknown order]; shared memory,
+        # as is the order, so that persistent workers see the next epoch too.
+        self._draw_state = torch.tensor([-1, -1, 0]).share_memory_()
+        self._order = torch.empty(0, dtype=torch.int32).share_memory_()
         super().__init__(
             ann_file,
             pipeline=pipeline,
@@ -123,8 +154,20 @@ class UnlabeledVideoDataset(BaseActionDataset):
     @property
     def motion_folder(self) -> str:
         """Folder of the motion of the videos, whether it is there or not."""
-        source = osp.splitext(self.ann_file)[0] if self.ann_file else osp.abspath(self.root)
-        return f'{source}.motion'
+        return f'{self._beside}.motion'
+
+    @property
+    def index_folder(self) -> str:
+        """Folder of the indexes of the videos, whether it is there or not."""
+        return f'{self._beside}.index'
+
+    @property
+    def _beside(self) -> str:
+        """What the folders beside the list or the folder of videos are called, less their ends."""
+        source = osp.splitext(self.ann_file)[0] if self.ann_file else self.root
+        if '://' in source:
+            return osp.join(self.local_root, source.split('://', 1)[1].strip('/'))
+        return source if self.ann_file else osp.abspath(source)
 
     @property
     def _remedy(self) -> str:
@@ -134,17 +177,18 @@ class UnlabeledVideoDataset(BaseActionDataset):
     # -- The list of videos ------------------------------------------------------------------
 
     def load_data_list(self) -> list[dict]:
-        """Read the list or search the folder; check what can be checked without decoding."""
+        """Read the list or search the folder and look at the files, in one process for all."""
+        load = self._load_sources
+        entries, self.left_out = load() if self.check_files == 'none' else from_main_process(load)
+        return entries
+
+    def _load_sources(self) -> tuple[list[dict], dict[str, str]]:
+        source = self.ann_file or self.root
         if self.ann_file:
-            entries = list(self._read_list())
-            source = self.ann_file
+            entries = read_list(self.ann_file, self.root, self.frames, self.backend_args)
         else:
-            if not isdir(self.root, backend_args=self.backend_args):
-                raise UserError(
-                    f'{self.root}: no such folder; set train_dataloader.dataset.data_prefix'
-                )
-            entries = self._find_frame_folders() if self.frames else self._find_videos()
-            source = self.root
+            template = self.filename_tmpl if self.frames else None
+            entries = find_sources(self.root, template, self.backend_args)
         if not entries:
             wanted = (
                 f'folders of frames named like {self.filename_tmpl.format(self.start_index)}'
@@ -152,149 +196,136 @@ class UnlabeledVideoDataset(BaseActionDataset):
                 else f'videos ({", ".join(VIDEO_SUFFIXES)})'
             )
             raise UserError(f'{source}: found no {wanted}; check the path and the file names')
-        return self._check_files(entries, source)
-
-    def _find_videos(self) -> list[dict]:
-        names = list_dir_or_file(
-            self.root, list_dir=False, recursive=True, backend_args=self.backend_args
-        )
-        return [
-            {'filename': osp.join(self.root, name), 'label': -1}
-            for name in sorted(names)
-            if name.lower().endswith(VIDEO_SUFFIXES)
-        ]
-
-    def _find_frame_folders(self) -> list[dict]:
-        prefix, suffix = re.split(r'\{.*?\}', self.filename_tmpl, maxsplit=1)
-        pattern = re.compile(re.escape(prefix) + r'\d+' + re.escape(suffix))
-        counts: dict[str, int] = {}
-        for name in list_dir_or_file(
-            self.root, list_dir=False, recursive=True, backend_args=self.backend_args
-        ):
-            folder, file = osp.split(name)
-            if pattern.fullmatch(file):
-                counts[folder] = counts.get(folder, 0) + 1
-        return [
-            {'frame_dir': osp.join(self.root, folder), 'total_frames': count, 'label': -1}
-            for folder, count in sorted(counts.items())
-        ]
-
-    def _read_list(self) -> Iterator[dict]:
-        try:
-            lines = list_from_file(self.ann_file, backend_args=self.backend_args)
-        except FileNotFoundError:
-            raise UserError(
-                f'{self.ann_file}: no such annotation list; set train_dataloader.dataset.ann_file'
-            ) from None
-        line_pattern = re.compile(
-            r'(?P<path>.+?)\s+(?P<frames>\d+)(?:\s+(?P<label>-?\d+))?'
-            if self.frames
-            else r'(?P<path>.+?)(?:\s+(?P<label>-?\d+))?'
-        )
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            match = line_pattern.fullmatch(line.strip())
-            if match is None:
-                raise UserError(
-                    f'{self.ann_file}, line {number}: {line.strip()!r} does not read '
-                    "'folder num_frames [label]'; correct the line"
-                )
-            entry = {
-                'frame_dir' if self.frames else 'filename': osp.join(self.root, match['path']),
-                'label': int(match['label'] or -1),
-                'line': number,
-            }
-            if self.frames:
-                entry['total_frames'] = int(match['frames'])
-            yield entry
-
-    def _check_files(self, entries: list[dict], source: str) -> list[dict]:
-        """Leave out, or raise at, local files that cannot be videos."""
-        if '://' in self.root or (self.backend_args or {}).get('backend', 'local') != 'local':
-            return entries
-        with ThreadPoolExecutor(16) as pool:
-            faults = list(pool.map(_fault, entries))
-        lines = [entry.pop('line', None) for entry in entries]
-        good, bad = [], []
-        for entry, line, fault in zip(entries, lines, faults, strict=True):
-            if fault is None:
-                good.append(entry)
-            else:
-                where = source if line is None else f'{source}, line {line}'
-                path = entry.get('filename') or entry['frame_dir']
-                self.left_out.append(path)
-                bad.append(f'{where}: {path} {fault}')
-        if bad:
-            others = f' ({len(bad) - 1} more like it)' if len(bad) > 1 else ''
-            if self.bad_videos == 'raise':
-                raise UserError(f'{bad[0]}{others}; {self._remedy}')
-            if not good:
-                raise UserError(
-                    f'{bad[0]}{others}, so none is left; check dataset.data_prefix and ann_file'
-                )
-            for message in bad[:MAX_NAMED]:
-                print_log(f'left out: {message}', logger='current', level=logging.WARNING)
-            if len(bad) > MAX_NAMED:
-                message = f'left out: {len(bad) - MAX_NAMED} more of {len(entries)} like these'
-                print_log(message, logger='current', level=logging.WARNING)
-        return good
+        check = FileCheck(self.check_files, self.filename_tmpl, self.start_index, self.backend_args)
+        return check.leave_out_bad(entries, source, self.bad_videos == 'skip', self._remedy)
 
     # -- Samples -----------------------------------------------------------------------------
 
     def get_data_info(self, idx: int) -> dict:
-        """Annotation of one sample, with ``motion_path`` and what decoders of raw frames need."""
+        """Annotation of one sample, with ``motion_path``, ``index_path`` and what decoders need."""
         info = super().get_data_info(idx)
         if self.frames:
             info['filename_tmpl'] = self.filename_tmpl
-        path = info.get('filename') or info['frame_dir']
-        name = path.removeprefix(osp.join(self.root, '')).lstrip('/').replace('../', '__/')
+        name = path_of(info).removeprefix(osp.join(self.root, '')).split('://', 1)[-1]
+        name = name.lstrip('/').replace('../', '__/')
         info['motion_path'] = osp.join(self.motion_folder, f'{name}.npy')
+        info['index_path'] = osp.join(self.index_folder, f'{name}.npz')
         return info
+
+    def get_path(self, idx: int) -> str:
+        """Path or URI of one video (or folder of frames)."""
+        return path_of(super().get_data_info(idx))
 
     def get_name(self, idx: int) -> str:
         """Path of one video (or folder of frames) relative to the folder of all."""
-        info = self.get_data_info(idx)
-        return osp.relpath(info.get('filename') or info['frame_dir'], self.root or '.')
+        path = self.get_path(idx)
+        if '://' in path:
+            return path.removeprefix(osp.join(self.root, ''))
+        return osp.relpath(path, self.root or '.')
 
     def set_epoch(self, seed: int, epoch: int) -> None:
         """Make the draws of the coming epoch a function of ``seed``, ``epoch`` and index."""
+        self._draw_state.share_memory_()  # a copy of the dataset, as the Runner makes, is not
         self._draw_state[0] = seed
         self._draw_state[1] = epoch
 
-    def prepare_data(self, idx: int) -> dict:
-        """Run the pipeline; where a bad video is skipped, the next one takes its place.
+    def set_order(self, order: Sequence[int], batch_size: int) -> None:
+        """Tell the batches of the coming epoch, none of whose videos may replace another one.
 
-        In test mode nothing can take its place: its ``inputs`` are empty.
+        Where the ``BadVideosHook`` cannot tell them, this holds for each process by itself.
+
+        Args:
+            order: Videos of all processes, each ``batch_size`` in a row a batch; in every epoch
+                equally many.
+            batch_size: Videos in a batch of all processes together.
+        """
+        order = torch.as_tensor(order, dtype=torch.int32)
+        if order.shape != self._order.shape:
+            self._order = torch.empty_like(order).share_memory_()
+        self._order.copy_(order)
+        self._draw_state[2] = batch_size
+
+    def __getitems__(self, indices: list[int]) -> list[dict]:
+        """The samples of a batch, as far as this process reads them."""
+        self._batch = {index % len(self) for index in indices}
+        try:
+            return [self[index] for index in indices]
+        finally:
+            self._batch = None
+
+    def prepare_data(self, idx: int) -> dict:
+        """Run the pipeline; with ``bad_videos='skip'``, another video takes a bad one's place.
+
+        The metainfo of ``data_samples`` then has ``bad_videos``, [(path, reason), ...]. In test
+        mode nothing can take its place.
+
+        Raises:
+            BadVideoError: The video cannot be read, and no other one is to take its place, or can.
         """
         num_videos = len(self)
         if not -num_videos <= idx < num_videos:
             raise IndexError(f'sample {idx} of a dataset of {num_videos}')  # ends a for loop
         idx %= num_videos
-        for attempt in range(min(self.max_refetch + 1, num_videos)):
-            info = self.get_data_info((idx + attempt) % num_videos)
-            name = info.get('filename') or info['frame_dir']
+        bad = []
+        for video in chain([idx], self._replacements(idx)):
+            info = self.get_data_info(video)
+            path = path_of(info)
             try:
                 with self._seeded(idx):
-                    return self.pipeline(info)
-            except (UserError, TypeError, KeyError, AttributeError, NameError, ImportError):
-                raise  # a mistake in the pipeline, not in the video
+                    sample = self.pipeline(info)
+                if sample is None:
+                    raise ValueError('its pipeline gives nothing')
             except Exception as error:
-                # Decoders raise types of their own; what matters is which file it was.
-                message = f'{name} cannot be read ({_first_line(error)})'
-                if self.bad_videos == 'raise':
-                    raise UserError(f'{message}; {self._remedy}') from error
-                if name not in self._reported:
-                    self._reported.add(name)
-                    print_log(f'left out: {message}', logger='current', level=logging.WARNING)
-                if self.test_mode:
-                    return {'inputs': torch.empty(0), 'data_samples': None}
-        raise UserError(f'{attempt + 1} videos in a row cannot be read, the last one: {message}')
+                if (fault := bad_video(error, path)) is None:
+                    raise
+                if self.bad_videos == 'raise' or self.test_mode:
+                    raise BadVideoError(path, fault.reason, self._remedy) from error
+                bad.append((path, fault.reason))
+                del fault  # its traceback holds this frame, and so all that the reader had
+                self._note(*bad[-1])
+                continue
+            if bad and 'data_samples' in sample:  # PackActionInputs is not in every pipeline
+                sample['data_samples'].set_metainfo({'bad_videos': bad})
+            return sample
+        if self.report is not None:
+            add_to_report(self.report, self._found)
+        others = f'nor can the {len(bad) - 1} that' if bad[1:] else 'no other video'
+        raise BadVideoError(
+            *bad[0],
+            f'{others} could take its place without being in its batch: remove such files, or '
+            'lower train_dataloader.batch_size',
+        )
+
+    def _note(self, path: str, reason: str) -> None:
+        """Tell of a bad video, unless a hook does, and stop where there are too many."""
+        if path in self._found:
+            return
+        self._found[path] = reason
+        if self.report is None:
+            message = f'left out: {path} cannot be read ({reason})'
+            print_log(message, logger='current', level=logging.WARNING)
+        bad = self.left_out | self._found
+        check_share(bad, len(self) + len(self.left_out), self.max_bad_share, self.report)
+
+    def _replacements(self, idx: int) -> Iterator[int]:
+        """Videos that may take the place of one, in the order in which they are tried."""
+        seed, epoch, batch_size = self._draw_state.tolist()
+        entropy = [seed, epoch, idx] if epoch >= 0 else np.random.randint(2**31)
+        generator = np.random.default_rng(entropy)
+        order = self._order.numpy()
+        if batch_size and idx in order:
+            yield from draw_replacements(idx, order, batch_size, len(self), generator)
+            return
+        taken = {idx} if self._batch is None else self._batch
+        for video in generator.permutation(len(self)).tolist():
+            if video not in taken:
+                taken.add(video)  # nor may it replace another one of this batch
+                yield video
 
     @contextmanager
     def _seeded(self, idx: int) -> Iterator[None]:
         """Seed the generators that MMAction2's transforms draw from, and restore them after."""
-        seed, epoch = self._draw_state.tolist()
+        seed, epoch, _ = self._draw_state.tolist()
         if epoch < 0:
             yield
             return
@@ -307,24 +338,3 @@ class UnlabeledVideoDataset(BaseActionDataset):
         finally:
             random.setstate(python_state)
             np.random.set_state(numpy_state)
-
-
-def _fault(entry: dict) -> str | None:
-    """What makes a local entry unreadable, seen without decoding; ``None`` where nothing does."""
-    if 'frame_dir' in entry:
-        if not osp.isdir(entry['frame_dir']):
-            return 'does not exist'
-        return None if entry['total_frames'] else 'has no frames'
-    path = Path(entry['filename'])
-    if not path.is_file():
-        return 'does not exist'
-    with path.open('rb') as file:
-        head = file.read(1024)
-    if not head:
-        return 'is empty (0 bytes)'
-    # The head of every video container holds zero bytes; text does not.
-    return None if b'\0' in head else 'holds text, not a video'
-
-
-def _first_line(error: Exception) -> str:
-    return f'{type(error).__name__}: {error}'.splitlines()[0]

@@ -21,8 +21,9 @@ import numpy as np
 
 from mmssl_video.errors import UserError
 from mmssl_video.files import claim_folder, write_json
+from mmssl_video.video import available_cores, encode_video
 
-from .synthetic import CLASSES, encode_video, render_video
+from .synthetic import CLASSES, render_video
 
 ACTIONS = CLASSES[::3]
 BACKGROUNDS = tuple(name for name in CLASSES if name not in ACTIONS)
@@ -170,7 +171,7 @@ def write_untrimmed(
         return name, annotate(shots, fps)
 
     # Threads: NumPy and the encoder release the GIL, and there is no process to fork beside torch.
-    pool = ThreadPoolExecutor(num_workers or len(os.sched_getaffinity(0)))
+    pool = ThreadPoolExecutor(num_workers or available_cores())
     ann_files = []
     try:
         jobs = {s: [pool.submit(write, s, i) for i in range(n)] for s, n in sizes.items()}

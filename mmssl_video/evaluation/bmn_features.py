@@ -13,36 +13,33 @@ take the whole of ``duration_second``.
 """
 
 import json
-import logging
-import signal
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
-from mmaction.datasets.transforms import DecordInit
 from mmaction.registry import TRANSFORMS
 from mmcv.transforms import Compose
 from mmengine.config import Config
-from mmengine.dist import get_dist_info, is_main_process
-from mmengine.logging import print_log
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from mmengine.dist import is_main_process
 from scipy.integrate import cumulative_trapezoid
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mmssl_video.datasets.lists import find_video, index_videos
 from mmssl_video.datasets.transforms import SampleSlidingClips
-from mmssl_video.errors import UserError
+from mmssl_video.errors import BadVideoError, UserError
 from mmssl_video.files import atomic_path, claim_folder, write_json
 from mmssl_video.models.encoding import encode
+from mmssl_video.passes import TIMEOUT, from_main_process, report_faults, run_pass
+from mmssl_video.video import VideoReader
 
-from .extract import NOT_FINITE, feature_pipeline, fingerprint, run_together
+from .encoder import NotFiniteError
+from .loader import feature_pipeline
+from .store import fingerprint
 
 FRAMES_AT_A_TIME = 64  # decoded by a worker, at the video's own size
 UNREADABLE = 'unreadable.txt'
@@ -99,7 +96,7 @@ def sliding_pipeline(
     steps = feature_pipeline(cfg)
     decoders = [i for i, step in enumerate(steps) if step['type'].endswith('Decode')]
     if not decoders:
-        raise UserError(f'the feature pipeline of {cfg.filename} decodes nothing; add DecordDecode')
+        raise UserError(f'the feature pipeline of {cfg.filename} decodes nothing; add VideoDecode')
     # MMAction2's samplers of clips have 1 by default; UniformSample has no such thing.
     sampler = next((step for step in steps if 'clip_len' in step), dict(type='UniformSample'))
     if frame_interval is None and sampler['type'] != 'UniformSample':
@@ -119,58 +116,62 @@ def sliding_pipeline(
             frame_interval=sliding.frame_interval,
             interval=sliding.interval,
         ),
-        dict(type='DecordDecode'),
+        dict(type='VideoDecode'),
         *steps[decoders[0] + 1 :],
     ]
 
 
 class Chunk(NamedTuple):
-    """Some clips of a video, in order, or why it is to be left out."""
+    """Some clips of a video, in order; without a batch, the end of what can be read of it."""
 
     name: str
+    path: str
     num_frames: int = 0  # of the whole video
     num_clips: int = 0  # of the whole video
     clips: int = 0  # in this chunk
     batch: dict | None = None  # for the data preprocessor
-    fault: str = ''
 
 
-class ClipStream(IterableDataset):
-    """All sliding clips of some videos, a few at a time; of several workers, each has its videos.
-
-    A video is opened once, by the process that decodes it, and read from its start to its end.
+class ClipReader:
+    """Reads all sliding clips of a video, a few at a time.
 
     Args:
-        videos: Names and paths.
         pipeline: Of :func:`sliding_pipeline`.
         num_clips: Clips in a chunk, at most.
     """
 
-    def __init__(self, videos: list[tuple[str, str]], pipeline: list[dict], num_clips: int) -> None:
-        self.videos = videos
+    def __init__(self, pipeline: list[dict], num_clips: int) -> None:
         self.pipeline = Compose([TRANSFORMS.build(step) for step in pipeline])
         self.num_clips = num_clips
 
-    def __iter__(self) -> Iterator[Chunk]:
-        worker = get_worker_info()
-        step = slice(worker.id, None, worker.num_workers) if worker else slice(None)
-        for name, path in self.videos[step]:
-            try:
-                yield from self._read(name, path)
-            except (UserError, TypeError, KeyError, AttributeError, NameError, ImportError):
-                raise  # a mistake in the pipeline, not in the video
-            except Exception as error:  # decoders raise types of their own
-                yield Chunk(name, fault=f'{type(error).__name__}: {error}'.splitlines()[0])
+    def __call__(self, video: tuple[str, str]) -> Iterator[Chunk | float]:
+        """Yield the chunks of a video, of (name, path), each with how far it has come."""
+        name, path = video
+        try:
+            with VideoReader(path, timeout=TIMEOUT, forward=True) as reader:
+                total = self.pipeline.transforms[0].num_clips(len(reader))
+                for first in range(0, total, self.num_clips):
+                    end = min(first + self.num_clips, total)
+                    yield Chunk(
+                        name, path, len(reader), total, end - first, self._cut(reader, first, end)
+                    )
+                    yield end / total
+        except Exception:
+            yield Chunk(name, path)
+            raise
 
-    def _read(self, name: str, path: str) -> Iterator[Chunk]:
-        video = DecordInit()(dict(filename=path, start_index=0, modality='RGB'))
-        num_frames = video['total_frames']
-        total = self.pipeline.transforms[0].num_clips(num_frames)
-        for first in range(0, total, self.num_clips):
-            end = min(first + self.num_clips, total)
-            batch = self.pipeline({**video, 'clip_range': (first, end)})
-            batch = {key: [value] for key, value in batch.items()}
-            yield Chunk(name, num_frames, total, end - first, batch)
+    def _cut(self, reader: VideoReader, first: int, end: int) -> dict:
+        reader.renew()
+        clips = dict(
+            video_reader=nullcontext(reader),  # VideoDecode would close it
+            total_frames=len(reader),
+            avg_fps=reader.avg_fps,
+            frame_times=reader.times,
+            start_index=0,
+            modality='RGB',
+            clip_range=(first, end),
+        )
+        return {key: [value] for key, value in self.pipeline(clips).items()}
 
 
 @torch.no_grad()
@@ -181,7 +182,7 @@ def encode_chunk(model: nn.Module, chunk: Chunk, clip_len: int) -> np.ndarray:
     backbone encodes one by one.
 
     Args:
-        model: Of :func:`~mmssl_video.evaluation.extract.build_encoder`.
+        model: Of :func:`~mmssl_video.evaluation.encoder.build_encoder`.
         chunk: With a batch.
         clip_len: Frames of a clip.
     """
@@ -193,38 +194,40 @@ def encode_chunk(model: nn.Module, chunk: Chunk, clip_len: int) -> np.ndarray:
     return features.mean(dim=(0, 2)).cpu().numpy()
 
 
-def encode_chunks(
-    model: nn.Module, loader: Iterable[Chunk], clip_len: int
-) -> Iterator[tuple[Chunk, np.ndarray | None]]:
-    """Encode chunks, and put those of a video together.
+class _Assembly:
+    """Encodes chunks, puts those of a video together, and writes each video that is complete.
 
     Args:
-        model: Of :func:`~mmssl_video.evaluation.extract.build_encoder`.
-        loader: Gives the chunks of a video in order, but those of several videos mixed.
+        model: Of :func:`~mmssl_video.evaluation.encoder.build_encoder`.
         clip_len: Frames of a clip.
-
-    Yields:
-        Each chunk, with the features float32 [K, D] of its whole video if it is the last one of
-        it, else with ``None``. A chunk whose features are not finite has that for a fault, and
-        those of its video that come after it are left out.
+        out, interval, bins: Of :func:`extract_bmn_features`.
     """
-    parts: dict[str, list[np.ndarray]] = {}
-    spoilt = set()
-    for chunk in loader:
-        if chunk.name in spoilt:
-            continue
-        if not chunk.fault:
-            features = encode_chunk(model, chunk, clip_len)
-            if not np.isfinite(features).all():
-                spoilt.add(chunk.name)
-                chunk = chunk._replace(fault=NOT_FINITE)
-        if chunk.fault:
-            parts.pop(chunk.name, None)
-            yield chunk, None
-            continue
-        parts.setdefault(chunk.name, []).append(features)
-        complete = sum(map(len, parts[chunk.name])) == chunk.num_clips
-        yield chunk, np.concatenate(parts.pop(chunk.name)) if complete else None
+
+    def __init__(
+        self, model: nn.Module, clip_len: int, out: Path, interval: int, bins: int
+    ) -> None:
+        self.model = model
+        self.clip_len = clip_len
+        self.target = out, interval, bins
+        self.parts: dict[str, list[np.ndarray]] = {}
+        self.spoilt: set[str] = set()
+
+    def __call__(self, chunk: Chunk) -> list[BadVideoError]:
+        """Take the next chunk of a video; those of several videos come mixed."""
+        if chunk.name in self.spoilt:
+            return []
+        if chunk.batch is None:
+            self.parts.pop(chunk.name, None)
+            return []
+        features = encode_chunk(self.model, chunk, self.clip_len)
+        if not np.isfinite(features).all():
+            self.spoilt.add(chunk.name)
+            self.parts.pop(chunk.name, None)
+            return [NotFiniteError(chunk.path)]
+        self.parts.setdefault(chunk.name, []).append(features)
+        if sum(map(len, self.parts[chunk.name])) == chunk.num_clips:
+            _write(chunk, np.concatenate(self.parts.pop(chunk.name)), *self.target)
+        return []
 
 
 def extract_bmn_features(
@@ -253,7 +256,7 @@ def extract_bmn_features(
 
     Args:
         cfg: Of the model.
-        model: Of :func:`~mmssl_video.evaluation.extract.build_encoder`.
+        model: Of :func:`~mmssl_video.evaluation.encoder.build_encoder`.
         ann_files: Annotations in the format of MMAction2's ``ActivityNetDataset``.
         data_root: Folder with ``<video>.mp4`` or another container's suffix, at any depth; the name
             may also lack ``v_``, or have it in addition.
@@ -320,47 +323,17 @@ def extract_bmn_features(
         claim_folder(out, settings, 'features')
         return paths, missing
 
-    rank, num_processes = get_dist_info()
-    # All share the list of the first, and none has written anything before all have looked.
-    paths, faults = run_together(prepare)[0]
-    share = dict(list(paths.items())[rank::num_processes])
-    stream = ClipStream(
-        list(share.items()), pipeline, batch_size or max(1, FRAMES_AT_A_TIME // clip_len)
+    paths, missing = from_main_process(prepare)
+    unreadable = run_pass(
+        list(paths.items()),
+        ClipReader(pipeline, batch_size or max(1, FRAMES_AT_A_TIME // clip_len)),
+        _Assembly(model, clip_len, out, interval, bins),
+        name=itemgetter(1),
+        num_workers=num_workers,
+        skip_bad=skip_bad,
     )
-    loader = DataLoader(
-        stream, batch_size=None, num_workers=num_workers, worker_init_fn=_start_worker
-    )
-    console = Console(stderr=True)
-    columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn()
-
-    def encode_share() -> dict[str, str]:
-        faults = {}
-        with Progress(
-            *columns,
-            TimeRemainingColumn(),
-            console=console,
-            disable=not (console.is_terminal and is_main_process()),
-        ) as progress:
-            task = progress.add_task('Videos', total=len(share))
-            for chunk, features in encode_chunks(model, loader, clip_len):
-                progress.advance(task, chunk.clips / chunk.num_clips if chunk.num_clips else 0)
-                if chunk.fault:
-                    _report(share[chunk.name], chunk.fault, skip_bad)
-                    faults[chunk.name] = chunk.fault
-                elif features is not None:
-                    _write(out, chunk, features, interval, bins)
-        return faults
-
-    # The cores are for the processes; and OpenCV's pool of threads does not survive a fork.
-    num_threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        for found in run_together(encode_share):
-            faults |= found
-    finally:
-        cv2.setNumThreads(num_threads)
-    if len(faults) == len(names):
-        raise UserError(f'{data_root}: none of the videos can be read')
+    faults = missing | {n: unreadable[path] for n, path in paths.items() if path in unreadable}
+    report_faults(out / UNREADABLE, faults, len(names))
     if is_main_process():
         for path, videos in annotations.items():
             kept = {
@@ -369,11 +342,6 @@ def extract_bmn_features(
                 if name not in faults
             }
             write_json(targets[path], kept)
-        if faults:
-            with atomic_path(out / UNREADABLE) as temporary:
-                temporary.write_text(''.join(f'{n}\t{fault}\n' for n, fault in faults.items()))
-        else:
-            (out / UNREADABLE).unlink(missing_ok=True)
     return faults
 
 
@@ -385,7 +353,7 @@ def _length_path(out: Path, name: str) -> Path:
     return out / 'lengths' / f'{name}.json'
 
 
-def _write(out: Path, chunk: Chunk, features: np.ndarray, interval: int, bins: int) -> None:
+def _write(chunk: Chunk, features: np.ndarray, out: Path, interval: int, bins: int) -> None:
     length = dict(
         duration_frame=max(chunk.num_frames, interval), feature_frame=chunk.num_clips * interval
     )
@@ -395,16 +363,6 @@ def _write(out: Path, chunk: Chunk, features: np.ndarray, interval: int, bins: i
         header = ','.join(f'f{i}' for i in range(features.shape[1]))
         rows = rescale(features, bins)
         np.savetxt(temporary, rows, fmt='%.6g', delimiter=',', header=header, comments='')
-
-
-def _report(path: str, fault: str, skip_bad: bool) -> None:
-    """Warn of a video that is left out, or stop at it."""
-    message, remedy = f'{path} cannot be read ({fault})', 'replace it'
-    if fault == NOT_FINITE:
-        message, remedy = f'{path}: {fault}', 'check that video and the checkpoint'
-    if not skip_bad:
-        raise UserError(f'{message}; {remedy}, or leave such videos out with --skip-bad')
-    print_log(f'left out: {message}', logger='current', level=logging.WARNING)
 
 
 def _read_annotations(path: str) -> dict[str, dict]:
@@ -440,11 +398,3 @@ def _find_videos(names: list[str], data_root: str) -> tuple[dict[str, str], dict
         else:
             missing[name] = f'no such video in {data_root}'
     return paths, missing
-
-
-def _start_worker(worker: int) -> None:
-    cv2.setNumThreads(1)  # a spawned process has not inherited it
-    # Ctrl-C reaches all processes of a terminal; the main one ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Python's thread that hands out tensors shows a traceback if they are no longer fetched.
-    sys.excepthook = lambda *error: None

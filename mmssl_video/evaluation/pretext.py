@@ -29,9 +29,14 @@ def pretext_accuracy(
     Returns:
         By head, for those that log ``acc``: the accuracy and that of chance, in percent. A queue
         is filled by these videos, and chance is that of a full one.
+
+    Raises:
+        BadVideoError: A video cannot be read.
     """
     dataset_cfg = deepcopy(cfg.train_dataloader.dataset)
-    dataset_cfg.update(ann_file=ann_file, data_prefix=dict(video=data_root), bad_videos='raise')
+    # In test mode, an error does not advise to train without the video.
+    source = dict(ann_file=ann_file, data_prefix=dict(video=data_root))
+    dataset_cfg.update(**source, bad_videos='raise', test_mode=True)
     dataset = DATASETS.build(dataset_cfg)
     batch_size = cfg.train_dataloader.batch_size
     model = deepcopy(model).eval()

@@ -16,10 +16,10 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from PIL import Image, ImageDraw, ImageFont
 
-from mmssl_video.datasets.synthetic import encode_video
 from mmssl_video.datasets.transforms.jointly import segments_per_view
 from mmssl_video.errors import UserError
 from mmssl_video.files import atomic_path
+from mmssl_video.video import encode_video
 
 from .figures import class_name
 

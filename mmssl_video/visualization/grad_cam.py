@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmssl_video.compat import load_checkpoint_file
-from mmssl_video.errors import UserError
-from mmssl_video.evaluation.extract import build_encoder
+from mmssl_video.errors import UserError, bad_video
+from mmssl_video.evaluation.encoder import build_encoder
 from mmssl_video.models.encoding import encode
 from mmssl_video.models.weights import fit_tensors
 
@@ -203,7 +203,7 @@ def build_model(cfg: Config, checkpoint: str | None, with_head: bool, seed: int 
 
     Args:
         cfg: Of pretraining or of a recognizer of MMAction2.
-        checkpoint: As for :func:`~mmssl_video.evaluation.extract.build_encoder`.
+        checkpoint: As for :func:`~mmssl_video.evaluation.encoder.build_encoder`.
         with_head: Whether to load the ``cls_head`` too.
         seed: Seed of random weights.
 
@@ -244,7 +244,7 @@ def look_at_video(
 
     Args:
         model: Of :func:`build_model`, or a trained one; put into eval mode for the time.
-        pipeline: As :func:`~mmssl_video.evaluation.extract.feature_pipeline` gives it.
+        pipeline: As :func:`~mmssl_video.evaluation.loader.feature_pipeline` gives it.
         video: A video file.
         target: ``'norm'``: the norm of the pooled feature of each frame or clip. ``'similarity'``:
             its cosine similarity with the feature of the frame or clip half the video away, or
@@ -340,11 +340,8 @@ def _read_video(
         for transform in Compose(list(pipeline)).transforms:
             results = transform(results)
             numbers = results.get('frame_inds', numbers)
-    except UserError:
-        raise
-    except Exception as error:  # decoders raise types of their own
-        reason = f'{type(error).__name__}: {error}'.splitlines()[0]
-        raise UserError(f'{video}: cannot be read by the feature pipeline ({reason})') from error
+    except Exception as error:
+        raise bad_video(error, str(video)) or error from error
     images = results['inputs']  # [M, C, H, W] or [M, C, T, H, W]
     batch = dict(inputs=[images], data_samples=[results['data_samples']])
     inputs = model.data_preprocessor(batch, training=False)['inputs'][0]

@@ -16,8 +16,8 @@ from mmaction.evaluation import pairwise_temporal_iou
 from PIL import Image, ImageOps
 
 from mmssl_video.datasets.lists import find_video, index_videos
-from mmssl_video.datasets.unlabeled_videos import VIDEO_SUFFIXES
 from mmssl_video.errors import UserError
+from mmssl_video.video import VIDEO_SUFFIXES
 
 from .figures import save_figure
 from .frames import frames_at

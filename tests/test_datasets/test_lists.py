@@ -255,7 +255,8 @@ DATABASE = {
 def test_activitynet(tmp_path, write_numbered_video):
     write_tree(tmp_path, {'activity_net.v1-3.min.json': DATABASE})
     write_numbered_video(tmp_path / 'videos/v_id_a.mp4', 20)
-    write_tree(tmp_path, videos('videos/v_id_b.mkv'))  # unreadable: 30 frames a second are taken
+    # The rate of an MKV tells no number of frames.
+    write_numbered_video(tmp_path / 'videos/v_id_b.mkv', 15)
     splits = write_lists('activitynet', Place(tmp_path), tmp_path)
     assert lines(tmp_path / 'anet_train_video.txt') == ['v_id_a.mp4 1']
     assert lines(tmp_path / 'anet_val_video.txt') == ['v_id_b.mkv 0']
@@ -263,7 +264,8 @@ def test_activitynet(tmp_path, write_numbered_video):
     train = mmengine.load(tmp_path / 'anet_anno_train.json')
     assert train['v_id_a']['duration_frame'] == train['v_id_a']['feature_frame'] == 20
     assert train['v_id_a']['fps'] == 10
-    assert mmengine.load(tmp_path / 'anet_anno_val.json')['v_id_b']['duration_frame'] == 48
+    assert mmengine.load(tmp_path / 'anet_anno_val.json')['v_id_b']['duration_frame'] == 15
+    assert not list(tmp_path.glob('*.unreadable.txt'))
     init_default_scope('mmaction')
     data = ActivityNetDataset(
         ann_file=str(tmp_path / 'anet_anno_train.json'),
@@ -273,10 +275,52 @@ def test_activitynet(tmp_path, write_numbered_video):
     assert data[0]['gt_bbox'].tolist() == [[0.25, 0.5], [0.6, 0.75]]
 
 
-def test_activitynet_without_prefix(tmp_path):
+def test_a_video_that_cannot_be_read_has_no_length(tmp_path, write_numbered_video):
+    """It is named with its reason, and in no list; zero bytes were given 300 frames once."""
+    database = {'id_z': DATABASE['database']['id_b'], **DATABASE['database']}
+    write_tree(tmp_path, {'activity_net.v1-3.min.json': {'database': database}})
+    write_numbered_video(tmp_path / 'videos/v_id_a.mp4', 20)
+    write_numbered_video(tmp_path / 'videos/v_id_b.mp4', 16)
+    (tmp_path / 'videos/v_id_z.mkv').write_bytes(bytes(99))
+    _, split = write_lists('activitynet', Place(tmp_path), tmp_path)
+    assert (split.annotated, len(split.entries), len(split.unreadable)) == (2, 1, 1)
+    assert lines(tmp_path / 'anet_val_video.txt') == ['v_id_b.mp4 0']
+    (line,) = lines(tmp_path / 'anet_val_video.unreadable.txt')
+    name, reason = line.split('\t')
+    assert name == 'v_id_z' and reason
+    assert list(mmengine.load(tmp_path / 'anet_anno_val.json')) == ['v_id_b']
+    # A mended one is no longer named.
+    write_numbered_video(tmp_path / 'videos/v_id_z.mkv', 12)
+    write_lists('activitynet', Place(tmp_path), tmp_path)
+    assert not (tmp_path / 'anet_val_video.unreadable.txt').exists()
+    assert mmengine.load(tmp_path / 'anet_anno_val.json')['v_id_z']['duration_frame'] == 12
+
+
+def test_several_processes_read_the_lengths(tmp_path, write_numbered_video, monkeypatch):
+    monkeypatch.setattr('mmssl_video.datasets.lists.MANY_VIDEOS', 2)
+    write_numbered_video(tmp_path / 'videos/v_id_a.mp4', 20)
+    (tmp_path / 'videos/v_id_b.mp4').write_bytes(bytes(99))
+    database = DATABASE['database'] | {'id_d': DATABASE['database']['id_a']}
+    write_tree(tmp_path, {'activity_net.v1-3.min.json': {'database': database}})
+    write_numbered_video(tmp_path / 'videos/v_id_d.mp4', 7)
+    train, val = write_lists('activitynet', Place(tmp_path), tmp_path)
+    found = {name: video['duration_frame'] for name, video in train.intervals.items()}
+    assert found == {'v_id_a': 20, 'v_id_d': 7}
+    assert list(val.unreadable) == ['v_id_b'] and not val.entries
+
+
+def test_no_video_that_can_be_read(tmp_path):
+    write_tree(tmp_path, {'activity_net.v1-3.min.json': DATABASE, **videos('videos/v_id_a.mp4')})
+    with pytest.raises(UserError, match=r'can be read, such as v_id_a \(is empty \(0 bytes\)\)'):
+        write_lists('activitynet', Place(tmp_path), tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_activitynet_without_prefix(tmp_path, write_numbered_video):
     """Files may lack ``v_``; the annotation for localization has it, as MMAction2's has."""
     write_tree(tmp_path, {'activity_net.v1-3.min.json': DATABASE})
-    write_tree(tmp_path, videos('videos/id_a.mp4', 'videos/b/id_b.mp4', 'videos/v_id_b.mp4'))
+    for name in ('id_a.mp4', 'b/id_b.mp4', 'v_id_b.mp4'):
+        write_numbered_video(tmp_path / 'videos' / name, 4)
     splits = write_lists('activitynet', Place(tmp_path), tmp_path)
     assert lines(tmp_path / 'anet_train_video.txt') == ['id_a.mp4 1']
     assert lines(tmp_path / 'anet_val_video.txt') == ['v_id_b.mp4 0']
@@ -293,7 +337,7 @@ def test_activitynet_without_a_duration(tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
-def test_hacs_segments_and_clips(tmp_path):
+def test_hacs_segments_and_clips(tmp_path, write_numbered_video):
     clips = (
         'classname,youtube_id,subset,start,end,label\nArchery,id_a,training,0,2,1\n'
         'Archery,id_a,training,4,6,-1\nZumba,id_d,training,0,2,-1\nZumba,id_b,validation,0,2,1\n'
@@ -303,9 +347,10 @@ def test_hacs_segments_and_clips(tmp_path):
         {
             'HACS_v1.1.1/HACS_segments_v1.1.1.json': DATABASE,
             'HACS_v1.1.1/HACS_clips_v1.1.1.csv': clips,
-            **videos('Zumba/id_a.mp4', 'Archery/v_id_b.mp4'),
         },
     )
+    for name in ('Zumba/id_a.mp4', 'Archery/v_id_b.mp4'):
+        write_numbered_video(tmp_path / name, 4)
     splits = write_lists('hacs', Place(tmp_path), tmp_path)
     assert lines(tmp_path / 'hacs_train_video.txt') == ['Zumba/id_a.mp4 1']
     assert lines(tmp_path / 'hacs_val_video.txt') == ['Archery/v_id_b.mp4 0']
@@ -315,8 +360,11 @@ def test_hacs_segments_and_clips(tmp_path):
 
 
 def test_index_takes_videos_alone_and_the_first_of_a_name(tmp_path):
-    write_tree(tmp_path, videos('b/x.mp4', 'a/x.AVI', 'a/x.txt', 'y.json', 'c/z.webm'))
-    assert index_videos(tmp_path) == {'x': 'a/x.AVI', 'z': 'c/z.webm'}
+    write_tree(tmp_path, videos('b/x.mp4', 'a/x.AVI', 'a/x.txt', 'y.json', 'c/z.webm', 'd.e.ts'))
+    (tmp_path / 'b' / 'all').symlink_to(tmp_path)
+    (tmp_path / 'b' / 'again').symlink_to(tmp_path)
+    assert index_videos(tmp_path) == {'x': 'a/x.AVI', 'z': 'c/z.webm', 'd.e': 'd.e.ts'}
+    assert index_videos(tmp_path / 'no') == {}
 
 
 def test_what_cannot_be_made_is_told_and_nothing_is_written(tmp_path):

@@ -95,6 +95,43 @@ def test_the_draw_stays_what_it_is():
     assert draw_subset(lines, 0.25).tolist() == [2, 4, 9, 11]
 
 
+@given(sizes_of_classes, percents, percents, seeds, st.data())
+@settings(deadline=None, max_examples=100)
+def test_what_is_left_out_gives_its_turn_to_the_next_of_its_class(sizes, one, other, seed, data):
+    """As the slow way: take the bad ones out of each class's order; smaller stays in larger."""
+    lines = make_list(sizes)
+    bad = data.draw(st.sets(st.integers(0, len(lines) - 1)))
+    small, large = (
+        draw_subset(lines, p / 100, seed=seed, left_out=bad) for p in sorted((one, other))
+    )
+    assert not bad & set(large.tolist()) and set(small) <= set(large)
+    assert len(large) == min(
+        max(round(max(one, other) / 100 * len(lines)), len(sizes)), len(lines) - len(bad)
+    )
+    labels, good = read_labels(lines), [i for i in range(len(lines)) if i not in bad]
+    for label in range(len(sizes)):
+        # A class's order: what is drawn first, second, ... of it alone.
+        own = [i for i in range(len(lines)) if labels[i] == label]
+        own_lines = [lines[i] for i in own]
+        drawn = [
+            set(draw_subset(own_lines, per_class=n, seed=seed)) for n in range(len(own) + 1)[1:]
+        ]
+        order = [own[(new - old).pop()] for old, new in zip([set(), *drawn], drawn, strict=False)]
+        kept = [i for i in order if i in good]
+        count = int((labels[large] == label).sum())
+        assert set(large[labels[large] == label].tolist()) == set(kept[:count])
+
+
+def test_left_out_per_class():
+    lines = make_list([5, 3])
+    first, *_ = draw_subset(lines, per_class=1, seed=2).tolist()
+    drawn = draw_subset(lines, per_class=2, seed=2, left_out=[first])
+    assert first not in drawn and sorted(read_labels(lines)[drawn]) == [0, 0, 1, 1]
+    bad = [i for i, label in enumerate(read_labels(lines)) if label == 1][:2]
+    with pytest.raises(UserError, match='class 1 has 1 videos, fewer than 2'):
+        draw_subset(lines, per_class=2, left_out=bad)
+
+
 @pytest.mark.parametrize(
     ('line', 'label'),
     [
@@ -168,6 +205,75 @@ def test_tool(tmp_path, monkeypatch, capsys):
     assert told[2:] == [['list', '3', '30', '10', '10'], ['drawn', '3', '6', '2', '2']]
     assert call(monkeypatch, source, out, '--per-class', '1') == 0
     assert len(out.read_text().splitlines()) == 3
+
+
+@pytest.fixture
+def half_bad(tmp_path, write_numbered_video):
+    """A list of two classes with four sound and four bad videos each."""
+    content = bytearray(write_numbered_video(tmp_path / 'v/s.mp4', 30).read_bytes())
+    start, end = content.find(b'mdat') + 200, content.find(b'moov') - 4
+    content[start:end] = np.random.default_rng(0).bytes(end - start)
+    lines = []
+    for label in (0, 1):
+        for i in range(4):
+            write_numbered_video(tmp_path / f'v/{label}/good {i}.mp4', 4)
+            lines.append(f'{label}/good {i}.mp4 {label}')
+        for i, bad in enumerate([None, b'', b'text', bytes(content)]):
+            path = tmp_path / f'v/{label}/bad {i}.mp4'
+            if bad is not None:
+                path.write_bytes(bad)
+            lines.append(f'{label}/bad {i}.mp4 {label}')
+    (tmp_path / 'train.txt').write_text('\n'.join(lines))
+    return tmp_path
+
+
+@pytest.mark.parametrize('size', [('--fraction', 0.5), ('--per-class', 4)])
+def test_tool_draws_no_broken_video(half_bad, monkeypatch, capsys, left_out, size):
+    """Each is replaced by the next of its class and named, also one whose packets are damaged."""
+    source, out = half_bad / 'train.txt', half_bad / 'few.txt'
+    assert call(monkeypatch, source, out, *size, '--data-root', half_bad / 'v') == 0
+    drawn = out.read_text().splitlines()
+    assert drawn == [line for line in source.read_text().splitlines() if 'good' in line]
+    assert capsys.readouterr().out.startswith('8 videos that cannot be read are left out\n')
+    assert {message.partition(' cannot be read')[0] for message in left_out} == {
+        f'{half_bad}/v/{label}/bad {i}.mp4' for label in (0, 1) for i in range(4)
+    }
+    assert call(monkeypatch, source, out, *size) == 0  # without a folder nothing is opened
+    assert any('bad' in line for line in out.read_text().splitlines())
+
+
+def test_tool_finds_too_few_that_can_be_read(half_bad, monkeypatch, capsys):
+    source, out = half_bad / 'train.txt', half_bad / 'few.txt'
+    args = ('--per-class', 5, '--data-root', half_bad / 'v')
+    assert call(monkeypatch, source, out, *args) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f'error: {source}: ') and 'videos cannot be read, and class' in error
+    assert call(monkeypatch, source, out, '--per-class', 5, '--data-root', half_bad / 'no') == 2
+    assert f'{half_bad}/no: no such folder; set --data-root' in capsys.readouterr().err
+    source.write_text('0/bad 0.mp4 0\n1/bad 1.mp4 1\n')
+    assert call(monkeypatch, source, out, '--fraction', 1, '--data-root', half_bad / 'v') == 2
+    assert 'none of its videos can be read; check --data-root' in capsys.readouterr().err
+    source.write_text('0/good 0.mp4 0\n1/bad 1.mp4 1\n')
+    assert call(monkeypatch, source, out, '--fraction', 1, '--data-root', half_bad / 'v') == 0
+    assert 'no video can be read of class 1\n' in capsys.readouterr().out
+    assert out.read_text() == '0/good 0.mp4 0\n'
+
+
+def test_tool_looks_for_folders_of_raw_frames(tmp_path, monkeypatch):
+    (tmp_path / 'v' / 'a').mkdir(parents=True)
+    (tmp_path / 'train.txt').write_text('a 120 3\nb 120 3\n')
+    args = ('--per-class', 1, '--data-root', tmp_path / 'v')
+    for seed in range(4):
+        out = tmp_path / f'{seed}.txt'
+        assert call(monkeypatch, tmp_path / 'train.txt', out, *args, '--seed', seed) == 0
+        assert out.read_text() == 'a 120 3\n'
+
+
+def test_tool_reads_a_list_of_windows(tmp_path, monkeypatch):
+    (tmp_path / 'train.txt').write_bytes('ä.mp4 3\r\nb.mp4 4\r\n'.encode('utf-16'))
+    out = tmp_path / 'out.txt'
+    assert call(monkeypatch, tmp_path / 'train.txt', out, '--per-class', 1) == 0
+    assert out.read_bytes() == 'ä.mp4 3\nb.mp4 4\n'.encode()
 
 
 def test_errors_of_the_tool(tmp_path, monkeypatch, capsys):

@@ -78,9 +78,9 @@ def config(name, videos, work_dir, **settings):
     is_2d = name != 'slowonly'
     sampler = dict(type='SampleFrames', clip_len=1 if is_2d else 4, num_clips=2 if is_2d else 1)
     pipeline = [
-        dict(type='DecordInit'),
+        dict(type='VideoInit'),
         sampler,
-        dict(type='DecordDecode'),
+        dict(type='VideoDecode'),
         dict(type='FormatShape', input_format='NCHW' if is_2d else 'NCTHW'),
         dict(type='PackActionInputs'),
     ]

@@ -19,12 +19,9 @@ from tiny_vclr import build_tiny, tiny_config, write_videos
 from mmssl_video.engine.hooks import OnlineKNNHook, ProgressBarHook, online_knn
 from mmssl_video.errors import UserError
 from mmssl_video.evaluation import knn_accuracy
-from mmssl_video.evaluation.extract import (
-    build_encoder,
-    encode_videos,
-    extract_features,
-    feature_pipeline,
-)
+from mmssl_video.evaluation.encoder import build_encoder
+from mmssl_video.evaluation.extract import encode_videos, extract_features
+from mmssl_video.evaluation.loader import feature_pipeline
 
 EPOCHS = 3
 NUM_VIDEOS = 11

@@ -20,7 +20,7 @@ from torch import nn
 from mmssl_video.errors import UserError
 from mmssl_video.evaluation import bmn_features
 from mmssl_video.evaluation.bmn_features import extract_bmn_features, rescale, sliding_pipeline
-from mmssl_video.evaluation.extract import build_encoder
+from mmssl_video.evaluation.encoder import build_encoder
 
 init_default_scope('mmaction')
 
@@ -43,7 +43,7 @@ class NumberReader(nn.Module):
         return torch.stack([number, 255 - number], dim=1)[..., None, None]
 
 
-def config(ndim=2, clip_len=1, frame_interval=1, decoder='Decord'):
+def config(ndim=2, clip_len=1, frame_interval=1, decoder='Video'):
     shape = {2: 'NCHW', 3: 'NCTHW'}[ndim]
     return Config(
         dict(
@@ -286,7 +286,7 @@ def process(rank, folder):
     out = folder / 'two'
     read = []
     write = bmn_features._write
-    bmn_features._write = lambda *args: (read.append(args[1].name), write(*args))
+    bmn_features._write = lambda *args: (read.append(args[0].name), write(*args))
     extract(folder, out, anns=('train.json', 'val.json'))
     return read
 
@@ -324,7 +324,7 @@ def test_what_stops_one_process_stops_all(folder, tmp_path):
     assert one == other and len(one) == 3
     for said, path in zip(one, ('second/videos/v_b', 'first/videos/v_a'), strict=False):
         assert said.startswith(f'{tmp_path}/{path}.mp4 cannot be read (')
-        assert said.endswith('; replace it, or leave such videos out with --skip-bad')
+        assert said.endswith(', or leave such videos out with --skip-bad')
     assert 'out1 holds features of other settings' in one[2]
     assert [path.name for path in (tmp_path / 'out0' / 'csv').iterdir()] == ['v_a.csv']
     assert [path.name for path in (tmp_path / 'out1' / 'csv').iterdir()] == ['v_b.csv']
@@ -405,7 +405,7 @@ def test_a_broken_video_stops(folder, tmp_path):
     with pytest.raises(UserError, match=r'v_a.mp4 cannot be read \(.*--skip-bad$') as error:
         extract(tmp_path, tmp_path / 'out')
     assert '\n' not in str(error.value)
-    with pytest.raises(UserError, match='videos: none of the videos can be read'):
+    with pytest.raises(UserError, match='unreadable.txt: none of the videos can be read'):
         extract(tmp_path, tmp_path / 'out', skip_bad=True)
 
 
@@ -488,7 +488,7 @@ def test_pipeline():
     cfg = config(3, clip_len=8, frame_interval=4, decoder='PyAV')
     steps = sliding_pipeline(cfg, 16)
     sampler = dict(type='SampleSlidingClips', clip_len=8, frame_interval=4, interval=16)
-    assert steps == [sampler, dict(type='DecordDecode'), *cfg.feature_pipeline[3:]]
+    assert steps == [sampler, dict(type='VideoDecode'), *cfg.feature_pipeline[3:]]
     assert sliding_pipeline(cfg, 5, 4, 2)[0] == sampler | dict(
         clip_len=4, frame_interval=2, interval=5
     )
@@ -499,7 +499,7 @@ def test_pipeline():
         sliding_pipeline(cfg)
     assert sliding_pipeline(cfg, frame_interval=2)[0] == sampler | dict(frame_interval=2)
     del cfg.feature_pipeline[2]
-    with pytest.raises(UserError, match='decodes nothing; add DecordDecode'):
+    with pytest.raises(UserError, match='decodes nothing; add VideoDecode'):
         sliding_pipeline(cfg)
 
 

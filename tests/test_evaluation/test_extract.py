@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-import decord
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,18 +14,11 @@ from torch import nn
 
 from mmssl_video.errors import UserError
 from mmssl_video.evaluation import FeatureSet
-from mmssl_video.evaluation import extract as extract_module
-from mmssl_video.evaluation.extract import (
-    LayerOutput,
-    build_encoder,
-    build_video_loader,
-    encode_videos,
-    extract_features,
-    extraction_settings,
-    feature_pipeline,
-    remove_leftover,
-    write_features,
-)
+from mmssl_video.evaluation.encoder import LayerOutput, build_encoder
+from mmssl_video.evaluation.extract import encode_videos, extract_features, write_features
+from mmssl_video.evaluation.loader import VideoLoader, feature_pipeline
+from mmssl_video.evaluation.store import PartialFeatures, extraction_settings, remove_leftover
+from mmssl_video.video import VideoReader
 
 NUM_VIDEOS = 5
 
@@ -45,10 +38,10 @@ def cfg(videos, tmp_path):
 
 def slow_feature(model, path, indices):
     """The mean feature of these frames, one forward each."""
-    reader = decord.VideoReader(str(path))
+    reader = VideoReader(path)
     features = []
     for index in indices:
-        image = torch.from_numpy(reader[index].asnumpy()).permute(2, 0, 1).float()
+        image = torch.from_numpy(reader.get_batch([index])[0]).permute(2, 0, 1).float()
         with torch.no_grad():
             features.append(model.backbone((image[None] - 127.5) / 64)[0].flatten(1).mean(1))
     return torch.stack(features).mean(0).numpy()
@@ -99,7 +92,7 @@ def test_pipeline_is_the_feature_pipeline_or_the_test_pipeline():
     with pytest.raises(UserError, match='has neither feature_pipeline nor test_pipeline'):
         feature_pipeline(Config(dict()))
     with pytest.raises(UserError, match='^--num-frames: the feature pipeline of .* has none of'):
-        feature_pipeline(Config(dict(test_pipeline=[dict(type='DecordDecode')])), 4)
+        feature_pipeline(Config(dict(test_pipeline=[dict(type='VideoDecode')])), 4)
 
 
 def test_random_weights_come_from_the_seed(cfg):
@@ -287,7 +280,7 @@ def test_layers_of_a_video_swin():
 def build_loader(pipeline, videos, ann_file='', skip_bad=False):
     """Two videos at a time. Serialising a list is of no use here and takes half a second."""
     options = dict(serialize_data=False)
-    return build_video_loader(pipeline, str(ann_file), str(videos), 2, 0, skip_bad, options)
+    return VideoLoader(pipeline, str(ann_file), str(videos), 2, 0, skip_bad, options)
 
 
 def encode_all(cfg, videos, model=None, ann_file='', **options):
@@ -326,7 +319,7 @@ def test_rows_of_zeros_stay_so(cfg, videos):
 def test_features_that_are_not_finite(cfg, videos):
     model = build_encoder(cfg, None)
     nn.init.constant_(model.backbone.layers[2].bias, float('nan'))
-    words = '^video_0.mp4: its features are not finite; check .* or leave .* out with --skip-bad'
+    words = '/video_0.mp4: its features are not finite; check .* or leave .* out with --skip-bad'
     with pytest.raises(UserError, match=words):
         encode_all(cfg, videos, model)
 
@@ -380,10 +373,10 @@ def test_clips_of_a_3d_backbone(cfg, videos):
     cfg.feature_pipeline[4].input_format = 'NCTHW'
     model = build_encoder(cfg, None)
     features = extract_features(model, feature_pipeline(cfg), '', str(videos), num_workers=0)
-    reader = decord.VideoReader(str(videos / 'video_1.mp4'))
+    reader = VideoReader(videos / 'video_1.mp4')
     expected = []
     for start in (0, 8):  # clips of a 3D backbone reach from the first frame to the last
-        clip = torch.from_numpy(reader.get_batch(range(start, start + 4)).asnumpy())
+        clip = torch.from_numpy(reader.get_batch(range(start, start + 4)))
         clip = (clip.permute(3, 0, 1, 2).float() - 127.5) / 64
         with torch.no_grad():
             expected.append(model.backbone(clip[None])[0].flatten(1).mean(1))
@@ -476,7 +469,8 @@ class Decoded:
 
     def __call__(self, info):
         sample = self.pipeline(info)
-        self.names[info['filename'].split('/')[-1]] += 1
+        path = info.get('filename') or info['frame_dir']
+        self.names[path.split('/')[-1]] += 1
         return sample
 
 
@@ -611,9 +605,9 @@ def test_videos_that_cannot_be_read_are_listed(cfg, spoilt, tmp_path, name, left
     report = (tmp_path / f'{name}.unreadable.txt').read_text().splitlines()
     assert dict(line.split('\t') for line in report) == unreadable
     assert list(unreadable) == ['b.mp4', 'c.mp4', 'e.mp4', 'f.mp4']
-    assert unreadable['f.mp4'].startswith('FileNotFoundError: ')
+    assert unreadable['f.mp4'] == 'does not exist'
     assert len(left_out) == 4
-    assert left_out[0] == f'b.mp4 cannot be read ({unreadable["b.mp4"]})'
+    assert left_out[0] == f'{spoilt}/b.mp4 cannot be read ({unreadable["b.mp4"]})'
 
     for bad in 'bcef':
         (spoilt / f'{bad}.mp4').write_bytes((spoilt / 'a.mp4').read_bytes())
@@ -628,7 +622,7 @@ def test_a_run_that_has_stopped_at_a_video_goes_on(cfg, videos, tmp_path):
         content = (videos / f'video_{number}.mp4').read_bytes()
         (tmp_path / f'video_{number}.mp4').write_bytes(content[:300] if number == 3 else content)
     for out in ('mended.npz', 'skipped.npz'):
-        with pytest.raises(UserError, match='video_3.mp4 cannot be read .* with --skip-bad of'):
+        with pytest.raises(UserError, match='video_3.mp4 cannot be read .* with --skip-bad$'):
             write(cfg, tmp_path, tmp_path / out)
     decoded, (_, unreadable) = write(cfg, tmp_path, tmp_path / 'skipped.npz', skip_bad=True)
     assert decoded == Counter(['video_2.mp4', 'video_4.mp4'])
@@ -648,7 +642,7 @@ def test_videos_whose_features_are_not_finite(cfg, videos, tmp_path, left_out):
         if len(calls) == 2:
             output[5] = float('inf')  # the last frame of the first video
 
-    with pytest.raises(UserError, match='^video_2.mp4: .*not finite; .* out with --skip-bad$'):
+    with pytest.raises(UserError, match='/video_2.mp4: .*not finite; .* out with --skip-bad$'):
         write(cfg, videos, tmp_path / 'x.npz', spoil=spoil)
     calls.clear(), calls.append(1)  # the first batch is done
     decoded, (shape, unreadable) = write(
@@ -656,7 +650,7 @@ def test_videos_whose_features_are_not_finite(cfg, videos, tmp_path, left_out):
     )
     assert decoded == Counter(f'video_{n}.mp4' for n in (2, 3, 4)) and shape[0] == 4
     assert unreadable == {'video_2.mp4': 'its features are not finite'}
-    assert left_out == ['video_2.mp4: its features are not finite']
+    assert left_out == [f'{videos}/video_2.mp4: its features are not finite']
     report = (tmp_path / 'x.npz.unreadable.txt').read_text()
     assert report == 'video_2.mp4\tits features are not finite\n'
     expected = encode_all(cfg, videos)
@@ -721,7 +715,7 @@ def test_a_file_system_that_refuses(cfg, videos, tmp_path, monkeypatch):
 
 def test_another_process_makes_the_array_first(cfg, videos, tmp_path, monkeypatch):
     """What it has written by then stays."""
-    partial = extract_module._Partial(tmp_path / 'p', {}, 3)
+    partial = PartialFeatures(tmp_path / 'p', {}, 3)
     open_memmap = np.lib.format.open_memmap
 
     def overtaken(path, mode, *args, **kwargs):
@@ -757,6 +751,33 @@ def test_leftover_of_a_finished_run(cfg, videos, tmp_path, monkeypatch, name):
     remove_leftover(out)
     assert partial.is_dir()
     remove_leftover(tmp_path / 'other')
+
+
+def test_a_video_that_is_listed_twice(cfg, spoilt, tmp_path):
+    """Each line has its row, and one that cannot be read stands in the report once."""
+    (spoilt / 'list.txt').write_text('a.mp4 0\nb.mp4 1\nb.mp4 2\nd.mp4 3\na.mp4 4\n')
+    source = dict(ann_file=spoilt / 'list.txt', skip_bad=True)
+    _, (shape, unreadable) = write(cfg, spoilt, tmp_path / 'x.npz', **source)
+    assert shape[0] == 3 and unreadable == {'b.mp4': 'is empty (0 bytes)'}
+    assert FeatureSet.load(tmp_path / 'x.npz').labels.tolist() == [0, 3, 4]
+    assert (tmp_path / 'x.npz.unreadable.txt').read_text() == 'b.mp4\tis empty (0 bytes)\n'
+
+
+def test_folders_of_frames_with_other_numbers(cfg, tmp_path, numbered_frames):
+    """Refused, or left out with the reason; the frames that are sampled would all be there."""
+    for folder, first in (('a', 1), ('b', 0)):
+        (tmp_path / folder).mkdir()
+        for number, frame in enumerate(numbered_frames(12), first):
+            cv2.imwrite(str(tmp_path / folder / f'img_{number:05}.jpg'), frame)
+    (tmp_path / 'list.txt').write_text('a 12 0\nb 12 1\n')
+    cfg.feature_pipeline[2] = dict(type='RawFrameDecode')
+    del cfg.feature_pipeline[0]
+    with pytest.raises(UserError, match='b has frames 0 to 11, .* 1 to 12; set .*start_index=0'):
+        write(cfg, tmp_path, tmp_path / 'x.npz', ann_file=tmp_path / 'list.txt')
+    source = dict(ann_file=tmp_path / 'list.txt', skip_bad=True)
+    _, (shape, unreadable) = write(cfg, tmp_path, tmp_path / 'x.npz', **source)
+    assert shape[0] == 1 and list(unreadable) == ['b']
+    assert unreadable['b'].startswith('has frames 0 to 11, expected are 1 to 12')
 
 
 def test_none_can_be_read(cfg, spoilt, tmp_path):

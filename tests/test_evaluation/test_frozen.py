@@ -3,11 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import init_default_scope
 
-from mmssl_video.datasets.synthetic import encode_video, write_list
-from mmssl_video.evaluation.extract import PixelEncoder
+from mmssl_video.datasets.synthetic import write_list
+from mmssl_video.evaluation.encoder import PixelEncoder
 from mmssl_video.evaluation.frozen import evaluate_frozen
 from mmssl_video.models.encoding import encode
+from mmssl_video.video import encode_video
+
+init_default_scope('mmaction')
 
 
 def pixel_encoder(format_shape, size):
@@ -44,9 +48,9 @@ def test_evaluation_of_a_frozen_encoder(tmp_path, format_shape):
                 entries.append((name, label))
         write_list(tmp_path / f'{split}.txt', entries)
     pipeline = [
-        dict(type='DecordInit'),
+        dict(type='VideoInit'),
         dict(type='SampleFrames', clip_len=1, num_clips=2, test_mode=True),
-        dict(type='DecordDecode'),
+        dict(type='VideoDecode'),
         dict(type='FormatShape', input_format=format_shape),
         dict(type='PackActionInputs'),
     ]

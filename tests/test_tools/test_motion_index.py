@@ -49,18 +49,20 @@ def test_list_measure_and_bad_videos(tmp_path, write_numbered_video, monkeypatch
         f'{folder}: the motion of 1 videos',
         f'2 videos cannot be read; their names are in {folder}/unreadable.txt',
     ]
-    names = (folder / 'unreadable.txt').read_text().splitlines()
-    assert names == [f'{tmp_path}/set/gone.mp4', f'{tmp_path}/set/b.mp4']
+    lines = [line.split('\t') for line in (folder / 'unreadable.txt').read_text().splitlines()]
+    assert [name for name, _ in lines] == [f'{tmp_path}/set/gone.mp4', f'{tmp_path}/set/b.mp4']
+    assert all(reason for _, reason in lines)
     video = dict(filename=f'{tmp_path}/set/a.mp4', start_index=0)
     expected = measure_motion(read_grey(video, 24), 'dis', 4)
     np.testing.assert_array_equal(np.load(folder / 'a.mp4.npy'), expected)
 
 
-def test_raw_frames(tmp_path, numbered_frames, monkeypatch, capsys):
+@pytest.mark.parametrize('options', [[], ['--start-index', 0]])
+def test_raw_frames(tmp_path, numbered_frames, monkeypatch, capsys, options):
     (tmp_path / 'set' / 'a').mkdir(parents=True)
-    for i, frame in enumerate(numbered_frames(4), 1):
+    for i, frame in enumerate(numbered_frames(4), 0 if options else 1):
         cv2.imwrite(str(tmp_path / 'set' / 'a' / f'img_{i:05}.jpg'), frame)
-    run(monkeypatch, capsys, tmp_path / 'set', '--raw-frames', '--jobs', 1)
+    run(monkeypatch, capsys, tmp_path / 'set', '--raw-frames', '--jobs', 1, *options)
     found = np.load(tmp_path / 'set.motion' / 'a.npy')
     assert found.shape == (3, 8, 8)
     # Numbers 0 to 3: the bits 0, 0 and 1, 0 change from frame to frame, 30 or 225 in grey.

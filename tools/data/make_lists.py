@@ -5,7 +5,9 @@
 reads the annotation as it is distributed, looks for every video that it names, and writes beside it
 the lists that the configs read (`path label` a line, paths relative to the folder of the videos),
 `<list>.missing.txt` with the names of videos that are not there, the names of the classes in the
-order of their labels, and for ActivityNet and HACS the annotations for localization.
+order of their labels, and for ActivityNet and HACS the annotations for localization. These need
+the lengths of the videos, which are opened; `<list>.unreadable.txt` says what cannot be read, and
+why.
 
 docs/data.md shows where each data set comes from and how its folder looks.
 """
@@ -52,6 +54,8 @@ def main() -> None:
         print(f'paths are relative to {folder} in {lists}')
     if any(split.missing for split in splits):
         print(f'missing videos are named in {out}/*.missing.txt')
+    if num_unreadable := sum(len(split.unreadable) for split in splits):
+        print(f'{num_unreadable:,} videos cannot be read; {out}/*.unreadable.txt says why')
 
 
 if __name__ == '__main__':

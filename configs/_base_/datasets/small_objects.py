@@ -2,13 +2,14 @@
 # colours are left as they are, as in most of these tasks.
 _base_ = 'small_clips.py'
 
-augment = dict(
-    type='SharedAugment',
-    share='clip',
-    transforms=[
-        dict(type='RandomResizedCrop', area_range=(0.5, 1.0)),
-        *_base_.augment.transforms[1:3],
-    ],
-)
-train_pipeline = [*_base_.train_pipeline[:3], augment, *_base_.train_pipeline[4:]]
+crop = dict(type='RandomResizedCrop', area_range=(0.5, 1.0))
+augment = dict(type='SharedAugment', share='clip', transforms=[crop, _base_.resize, _base_.flip])
+train_pipeline = [
+    _base_.open_video,
+    _base_.sample_clips,
+    _base_.decode_video,
+    augment,
+    _base_.format_clips,
+    _base_.pack,
+]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

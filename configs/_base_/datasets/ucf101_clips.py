@@ -1,22 +1,32 @@
 # Clips of UCF101 split 1 at 112 pixels, as VCOP reads them: three in a row, each cropped by itself.
+_base_ = '../pipelines/video.py'
+
+sample_clips = dict(type='SampleConsecutiveClips', num_segments=3, clip_len=16, clip_gap=8)
+resize = dict(type='Resize', scale=(171, 128), keep_ratio=False)
+crop = dict(type='RandomCrop', size=112)
+augment = dict(type='SharedAugment', share='clip', transforms=[crop])
 train_pipeline = [
-    dict(type='DecordInit'),
-    dict(type='SampleConsecutiveClips', num_segments=3, clip_len=16, clip_gap=8),
-    dict(type='DecordDecode'),
-    dict(type='Resize', scale=(171, 128), keep_ratio=False),
-    dict(type='SharedAugment', share='clip', transforms=[dict(type='RandomCrop', size=112)]),
-    dict(type='FormatViews', input_format='NCTHW'),
-    dict(type='PackActionInputs'),
+    _base_.open_video,
+    sample_clips,
+    _base_.decode_video,
+    resize,
+    augment,
+    _base_.format_clips,
+    _base_.pack,
 ]
 # Features of a whole video: 10 clips, centre crop.
+sample_features = dict(
+    type='SampleFrames', clip_len=16, frame_interval=1, num_clips=10, test_mode=True
+)
+crop_centre = dict(type='CenterCrop', crop_size=112)
 feature_pipeline = [
-    dict(type='DecordInit'),
-    dict(type='SampleFrames', clip_len=16, frame_interval=1, num_clips=10, test_mode=True),
-    dict(type='DecordDecode'),
-    dict(type='Resize', scale=(171, 128), keep_ratio=False),
-    dict(type='CenterCrop', crop_size=112),
-    dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='PackActionInputs'),
+    _base_.open_video,
+    sample_features,
+    _base_.decode_video,
+    resize,
+    crop_centre,
+    _base_.shape_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(
     batch_size=8,

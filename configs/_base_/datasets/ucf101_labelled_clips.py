@@ -1,29 +1,41 @@
 # Labelled clips of UCF101 at 112 pixels, as VCOP fine-tunes on them: one clip of 16 frames of a
 # video to train, 10 clips and a centre crop to test. The environment variable SPLIT, 1 if it is not
 # set, says which of the three splits.
+_base_ = '../pipelines/video.py'
+
+sample_train = dict(type='SampleFrames', clip_len=16, frame_interval=1, num_clips=1)
+sample_val = {**sample_train, 'test_mode': True}
+sample_test = {**sample_val, 'num_clips': 10}
+resize = dict(type='Resize', scale=(171, 128), keep_ratio=False)
+crop = dict(type='RandomCrop', size=112)
+crop_centre = dict(type='CenterCrop', crop_size=112)
 train_pipeline = [
-    dict(type='DecordInit'),
-    dict(type='SampleFrames', clip_len=16, frame_interval=1, num_clips=1),
-    dict(type='DecordDecode'),
-    dict(type='Resize', scale=(171, 128), keep_ratio=False),
-    dict(type='RandomCrop', size=112),
-    dict(type='Flip', flip_ratio=0.5),
-    dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='PackActionInputs'),
+    _base_.open_video,
+    sample_train,
+    _base_.decode_video,
+    resize,
+    crop,
+    _base_.flip,
+    _base_.shape_clips,
+    _base_.pack,
 ]
 val_pipeline = [
-    dict(type='DecordInit'),
-    dict(type='SampleFrames', clip_len=16, frame_interval=1, num_clips=1, test_mode=True),
-    dict(type='DecordDecode'),
-    dict(type='Resize', scale=(171, 128), keep_ratio=False),
-    dict(type='CenterCrop', crop_size=112),
-    dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='PackActionInputs'),
+    _base_.open_video,
+    sample_val,
+    _base_.decode_video,
+    resize,
+    crop_centre,
+    _base_.shape_clips,
+    _base_.pack,
 ]
 test_pipeline = [
-    dict(type='DecordInit'),
-    dict(type='SampleFrames', clip_len=16, frame_interval=1, num_clips=10, test_mode=True),
-    *val_pipeline[2:],
+    _base_.open_video,
+    sample_test,
+    _base_.decode_video,
+    resize,
+    crop_centre,
+    _base_.shape_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(
     batch_size=8,

@@ -2,17 +2,28 @@
 # finetune_ucf_Slow_8x8_R50_syn0): cosine without warm-up, rates for 64 videos; 10 clips and three
 # crops to test. SPLIT=2 in the environment takes split 2.
 _base_ = [
-    'mmaction::recognition/slowonly/slowonly_r50_8xb16-8x8x1-256e_kinetics400-rgb.py',
+    '../../_base_/mmaction2/slowonly_8x8x1.py',
     '../../_base_/downstream_runtime.py',
 ]
 
 model = dict(cls_head=dict(num_classes=101))
 
+jitter = dict(
+    type='ClipColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, prob=0.8
+)
+grayscale = dict(type='ClipGrayscale', prob=0.2)
 train_pipeline = [
-    *_base_.train_pipeline[:7],
-    dict(type='ClipColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, prob=0.8),
-    dict(type='ClipGrayscale', prob=0.2),
-    *_base_.train_pipeline[7:],
+    _base_.open_video,
+    _base_.sample_train,
+    _base_.decode_video,
+    _base_.resize_short,
+    _base_.crop,
+    _base_.resize,
+    _base_.flip,
+    jitter,
+    grayscale,
+    _base_.shape_clips,
+    _base_.pack,
 ]
 train_data = dict(
     ann_file='data/ucf101/ucf101_train_split_{{$SPLIT:1}}_videos.txt',

@@ -6,12 +6,27 @@ model = dict(
     cls_head=dict(type='TSMHead', num_segments=8, is_shift=True, init_std=0.001),
 )
 
-train_pipeline = [*_base_.train_pipeline]
-val_pipeline = [*_base_.val_pipeline]
-train_pipeline[1] = dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=8)
-val_pipeline[1] = dict(
-    type='SampleFrames', clip_len=1, frame_interval=1, num_clips=8, test_mode=True
-)
+sample_train = dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=8)
+sample_val = {**sample_train, 'test_mode': True}
+train_pipeline = [
+    _base_.open_video,
+    sample_train,
+    _base_.decode_video,
+    _base_.crop,
+    _base_.resize,
+    _base_.flip,
+    _base_.shape_frames,
+    _base_.pack,
+]
+val_pipeline = [
+    _base_.open_video,
+    sample_val,
+    _base_.decode_video,
+    _base_.resize_short,
+    _base_.crop_centre,
+    _base_.shape_frames,
+    _base_.pack,
+]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=val_pipeline))

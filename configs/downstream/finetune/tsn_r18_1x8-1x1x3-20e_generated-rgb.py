@@ -1,7 +1,7 @@
 # TSN on the generated videos of tools/demo.sh, for one CPU: the backbone of vclr_r18_demo.py, 3
 # frames of 64 pixels. 60 labelled videos take about a minute.
 _base_ = [
-    'mmaction::recognition/tsn/tsn_imagenet-pretrained-r50_8xb32-1x1x3-100e_kinetics400-rgb.py',
+    '../../_base_/mmaction2/tsn_1x1x3.py',
     '../../_base_/downstream_runtime.py',
 ]
 
@@ -9,23 +9,38 @@ model = dict(
     backbone=dict(depth=18, pretrained=None), cls_head=dict(num_classes=12, in_channels=512)
 )
 
+sample_test = {**_base_.sample_val, 'num_clips': 6}
+crop = dict(type='RandomResizedCrop', area_range=(0.2, 1.0))
+resize = dict(type='Resize', scale=(64, 64), keep_ratio=False)
+resize_short = dict(type='Resize', scale=(-1, 72))
+crop_centre = dict(type='CenterCrop', crop_size=64)
 train_pipeline = [
-    *_base_.train_pipeline[:3],
-    dict(type='RandomResizedCrop', area_range=(0.2, 1.0)),
-    dict(type='Resize', scale=(64, 64), keep_ratio=False),
-    *_base_.train_pipeline[6:],
+    _base_.open_video,
+    _base_.sample_train,
+    _base_.decode_video,
+    crop,
+    resize,
+    _base_.flip,
+    _base_.shape_frames,
+    _base_.pack,
 ]
-view = [
-    dict(type='DecordDecode'),
-    dict(type='Resize', scale=(-1, 72)),
-    dict(type='CenterCrop', crop_size=64),
-    *_base_.val_pipeline[5:],
+val_pipeline = [
+    _base_.open_video,
+    _base_.sample_val,
+    _base_.decode_video,
+    resize_short,
+    crop_centre,
+    _base_.shape_frames,
+    _base_.pack,
 ]
-val_pipeline = [*_base_.val_pipeline[:2], *view]
 test_pipeline = [
-    dict(type='DecordInit'),
-    dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=6, test_mode=True),
-    *view,
+    _base_.open_video,
+    sample_test,
+    _base_.decode_video,
+    resize_short,
+    crop_centre,
+    _base_.shape_frames,
+    _base_.pack,
 ]
 videos = dict(video='work_dirs/demo/videos-seed0')
 train_data = dict(ann_file='work_dirs/demo/videos-seed0/gallery.txt', data_prefix=videos)

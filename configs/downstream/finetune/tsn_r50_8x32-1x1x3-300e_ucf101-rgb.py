@@ -2,21 +2,31 @@
 # Epochs, rate and decay are those of the authors' MMAction2 (github.com/KuangHaofei/mmaction2,
 # configs/recognition/tsn/seco/tsn_ucf101.py). SPLIT=2 in the environment takes split 2.
 _base_ = [
-    'mmaction::recognition/tsn/tsn_imagenet-pretrained-r50_8xb32-1x1x3-100e_kinetics400-rgb.py',
+    '../../_base_/mmaction2/tsn_1x1x3.py',
     '../../_base_/downstream_runtime.py',
 ]
 
 model = dict(backbone=dict(pretrained=None), cls_head=dict(num_classes=101, init_std=0.001))
 
 train_pipeline = [
-    *_base_.train_pipeline[:4],
-    dict(type='RandomResizedCrop'),
-    *_base_.train_pipeline[5:],
+    _base_.open_video,
+    _base_.sample_train,
+    _base_.decode_video,
+    _base_.resize_short,
+    _base_.crop,
+    _base_.resize,
+    _base_.flip,
+    _base_.shape_frames,
+    _base_.pack,
 ]
 test_pipeline = [
-    *_base_.test_pipeline[:4],
+    _base_.open_video,
+    _base_.sample_test,
+    _base_.decode_video,
+    _base_.resize_short,
     dict(type='CenterCrop', crop_size=256),
-    *_base_.test_pipeline[5:],
+    _base_.shape_frames,
+    _base_.pack,
 ]
 train_data = dict(
     ann_file='data/ucf101/ucf101_train_split_{{$SPLIT:1}}_videos.txt',

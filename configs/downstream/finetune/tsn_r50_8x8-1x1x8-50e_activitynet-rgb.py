@@ -3,21 +3,31 @@
 # configs/recognition/tsn/seco/tsn_activitynet.py). They train on the annotated actions, cut out of
 # the videos; here it is whole videos, as in MMAction2's other recipe. A list of clips works alike.
 _base_ = [
-    'mmaction::recognition/tsn/tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb.py',
+    '../../_base_/mmaction2/tsn_1x1x8.py',
     '../../_base_/downstream_runtime.py',
 ]
 
 model = dict(backbone=dict(pretrained=None), cls_head=dict(num_classes=200, dropout_ratio=0.8))
 
 train_pipeline = [
-    *_base_.train_pipeline[:4],
-    dict(type='RandomResizedCrop'),
-    *_base_.train_pipeline[5:],
+    _base_.open_video,
+    _base_.sample_train,
+    _base_.decode_video,
+    _base_.resize_short,
+    _base_.crop,
+    _base_.resize,
+    _base_.flip,
+    _base_.shape_frames,
+    _base_.pack,
 ]
 test_pipeline = [
-    *_base_.test_pipeline[:4],
-    dict(type='ThreeCrop', crop_size=256),
-    *_base_.test_pipeline[5:],
+    _base_.open_video,
+    _base_.sample_test,
+    _base_.decode_video,
+    _base_.resize_short,
+    _base_.crop_three,
+    _base_.shape_frames,
+    _base_.pack,
 ]
 train_data = dict(
     ann_file='data/ActivityNet/anet_train_video.txt',

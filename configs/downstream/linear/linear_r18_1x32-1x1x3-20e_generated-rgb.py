@@ -2,6 +2,7 @@
 # frames of 64 pixels to train, 10 to test.
 _base_ = [
     '../../_base_/models/r18.py',
+    '../../_base_/pipelines/video.py',
     'mmaction::_base_/default_runtime.py',
     '../../_base_/linear_runtime.py',
 ]
@@ -18,22 +19,23 @@ default_hooks = dict(
 )
 
 train_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=3),
-    dict(type='DecordDecode'),
+    _base_.decode_video,
     dict(type='RandomResizedCrop', area_range=(0.3, 1.0), aspect_ratio_range=(0.5, 2.0)),
     dict(type='Resize', scale=(64, 64), keep_ratio=False),
-    dict(type='Flip', flip_ratio=0.5),
-    dict(type='FormatShape', input_format='NCHW'),
-    dict(type='PackActionInputs'),
+    _base_.flip,
+    _base_.shape_frames,
+    _base_.pack,
 ]
 test_pipeline = [
-    dict(type='DecordInit'),
+    _base_.open_video,
     dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=10, test_mode=True),
-    dict(type='DecordDecode'),
+    _base_.decode_video,
     dict(type='Resize', scale=(-1, 73)),
     dict(type='CenterCrop', crop_size=64),
-    *train_pipeline[6:],
+    _base_.shape_frames,
+    _base_.pack,
 ]
 data = dict(type='VideoDataset', data_prefix=dict(video='work_dirs/demo/videos-seed0'))
 train_dataloader = dict(

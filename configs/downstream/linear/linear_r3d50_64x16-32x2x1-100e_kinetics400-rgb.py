@@ -7,20 +7,37 @@ model = dict(
     backbone=dict(conv1_kernel=(5, 7, 7), conv1_stride_t=2), cls_head=dict(l2_normalize=True)
 )
 
+sample_train = dict(type='SampleFrames', clip_len=32, frame_interval=2, num_clips=1)
+sample_val = {**sample_train, 'test_mode': True}
+sample_test = {**sample_val, 'num_clips': 10}
+crop = dict(type='RandomResizedCrop', area_range=(0.3, 1.0), aspect_ratio_range=(0.5, 2.0))
 train_pipeline = [
-    dict(type='DecordInit'),
-    dict(type='SampleFrames', clip_len=32, frame_interval=2, num_clips=1),
-    dict(type='DecordDecode'),
-    dict(type='RandomResizedCrop', area_range=(0.3, 1.0), aspect_ratio_range=(0.5, 2.0)),
-    dict(type='Resize', scale=(224, 224), keep_ratio=False),
-    *_base_.train_pipeline[5:],
+    _base_.open_video,
+    sample_train,
+    _base_.decode_video,
+    crop,
+    _base_.resize,
+    _base_.flip,
+    _base_.shape_clips,
+    _base_.pack,
 ]
-clip = dict(type='SampleFrames', clip_len=32, frame_interval=2, num_clips=1, test_mode=True)
-val_pipeline = [_base_.val_pipeline[0], clip, *_base_.val_pipeline[2:]]
+val_pipeline = [
+    _base_.open_video,
+    sample_val,
+    _base_.decode_video,
+    _base_.resize_short,
+    _base_.crop_centre,
+    _base_.shape_clips,
+    _base_.pack,
+]
 test_pipeline = [
-    _base_.test_pipeline[0],
-    {**clip, 'num_clips': 10},
-    *_base_.test_pipeline[2:],
+    _base_.open_video,
+    sample_test,
+    _base_.decode_video,
+    _base_.resize_short,
+    _base_.crop_three,
+    _base_.shape_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(batch_size=16, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))

@@ -2,7 +2,7 @@
 # layer that is learned on 8 augmented frames of a video and tested on the SVM's 30. No paper has
 # its recipe; crop, rate (32 per 1024 videos) and schedule are CVRL's.
 _base_ = [
-    'mmaction::recognition/tsn/tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb.py',
+    '../../_base_/mmaction2/tsn_1x1x8.py',
     '../../_base_/linear_runtime.py',
 ]
 
@@ -19,15 +19,25 @@ model = dict(
 )
 default_hooks = dict(_delete_=True, **_base_.linear_hooks)
 
+crop = dict(type='RandomResizedCrop', area_range=(0.3, 1.0), aspect_ratio_range=(0.5, 2.0))
 train_pipeline = [
-    *_base_.train_pipeline[:3],
-    dict(type='RandomResizedCrop', area_range=(0.3, 1.0), aspect_ratio_range=(0.5, 2.0)),
-    *_base_.train_pipeline[5:],
+    _base_.open_video,
+    _base_.sample_train,
+    _base_.decode_video,
+    crop,
+    _base_.resize,
+    _base_.flip,
+    _base_.shape_frames,
+    _base_.pack,
 ]
 test_pipeline = [
-    _base_.val_pipeline[0],
-    dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=30, test_mode=True),
-    *_base_.val_pipeline[2:],
+    _base_.open_video,
+    {**_base_.sample_val, 'num_clips': 30},
+    _base_.decode_video,
+    _base_.resize_short,
+    _base_.crop_centre,
+    _base_.shape_frames,
+    _base_.pack,
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

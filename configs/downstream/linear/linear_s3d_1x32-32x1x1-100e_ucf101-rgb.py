@@ -3,7 +3,7 @@
 # video; here it is 10 clips and one crop. SPLIT=2 in the environment takes split 2.
 _base_ = [
     '../../_base_/models/s3d.py',
-    '../../_base_/datasets/ucf101_labelled_clips.py',
+    '../../_base_/datasets/ucf101_labelled_clips_128.py',
     'mmaction::_base_/default_runtime.py',
     '../../_base_/linear_runtime.py',
 ]
@@ -22,28 +22,7 @@ default_hooks = dict(_delete_=True, **_base_.linear_hooks)
 # The statistics of the head's normalisation are made of the whole batch.
 sync_bn = 'torch'
 
-train_pipeline = [
-    dict(type='DecordInit'),
-    dict(type='SampleFrames', clip_len=32, frame_interval=1, num_clips=1),
-    dict(type='DecordDecode'),
-    dict(type='RandomResizedCrop', area_range=(0.2, 1.0)),
-    dict(type='Resize', scale=(128, 128), keep_ratio=False),
-    dict(type='Flip', flip_ratio=0.5),
-    dict(type='ClipColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, prob=0.3),
-    *_base_.train_pipeline[6:],
-]
-clip = dict(type='SampleFrames', clip_len=32, frame_interval=1, num_clips=1, test_mode=True)
-view = [
-    dict(type='DecordDecode'),
-    dict(type='Resize', scale=(-1, 146)),
-    dict(type='CenterCrop', crop_size=128),
-    *_base_.val_pipeline[5:],
-]
-val_pipeline = [dict(type='DecordInit'), clip, *view]
-test_pipeline = [dict(type='DecordInit'), {**clip, 'num_clips': 10}, *view]
-train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(batch_size=32, dataset=dict(pipeline=val_pipeline))
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+val_dataloader = dict(batch_size=32)
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=10)
 val_cfg = dict(type='ValLoop')

@@ -2,7 +2,7 @@
 # linear_k400_Slow_8x8_R50_syn8): features as they are, the rate is for 64 videos; 10 clips and
 # three crops to test.
 _base_ = [
-    'mmaction::recognition/slowonly/slowonly_r50_8xb16-8x8x1-256e_kinetics400-rgb.py',
+    '../../_base_/mmaction2/slowonly_8x8x1.py',
     '../../_base_/linear_runtime.py',
 ]
 
@@ -21,10 +21,14 @@ model = dict(
 default_hooks = dict(_delete_=True, **_base_.linear_hooks)
 
 train_pipeline = [
-    *_base_.train_pipeline[:3],
+    _base_.open_video,
+    _base_.sample_train,
+    _base_.decode_video,
     dict(type='RandomRescale', scale_range=(256, 320)),
     dict(type='RandomCrop', size=224),
-    *_base_.train_pipeline[6:],
+    _base_.flip,
+    _base_.shape_clips,
+    _base_.pack,
 ]
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 

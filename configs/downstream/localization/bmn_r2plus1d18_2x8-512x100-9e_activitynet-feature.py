@@ -3,9 +3,9 @@ _base_ = 'bmn_tsn-r50_2x8-2048x100-9e_activitynet-feature.py'
 
 model = dict(feat_dim=512)
 load_feature = dict(type='LoadCheckedFeature', channels=512, bins=100, interval=16)
-train_pipeline = [load_feature, *_base_.train_pipeline[1:]]
-val_pipeline = [load_feature, *_base_.val_pipeline[1:]]
-test_pipeline = [load_feature, *_base_.test_pipeline[1:]]
+train_pipeline = [load_feature, _base_.make_labels, _base_.pack_train]
+val_pipeline = [load_feature, _base_.make_labels, _base_.pack_test]
+test_pipeline = [load_feature, _base_.pack_test]
 
 data_root = 'data/ActivityNet/r2plus1d18'
 ann_file_train = f'{data_root}/anet_anno_train.json'

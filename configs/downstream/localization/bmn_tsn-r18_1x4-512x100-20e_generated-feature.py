@@ -12,9 +12,9 @@ model = dict(
     hidden_dim_3d=96,
 )
 load_feature = dict(type='LoadCheckedFeature', channels=512, bins=100, interval=4)
-train_pipeline = [load_feature, *_base_.train_pipeline[1:]]
-val_pipeline = [load_feature, *_base_.val_pipeline[1:]]
-test_pipeline = [load_feature, *_base_.test_pipeline[1:]]
+train_pipeline = [load_feature, _base_.make_labels, _base_.pack_train]
+val_pipeline = [load_feature, _base_.make_labels, _base_.pack_test]
+test_pipeline = [load_feature, _base_.pack_test]
 
 data_root = 'data/untrimmed/tsn-r18'
 ann_file_train = f'{data_root}/anet_anno_train.json'

@@ -6,9 +6,16 @@ custom_imports = dict(imports=['mmssl_video'], allow_failed_imports=False)
 custom_hooks = [dict(type='ResultsInWorkDirHook'), dict(type='FiniteLossHook')]
 
 load_feature = dict(type='LoadCheckedFeature', channels=2048, bins=100, interval=16)
-train_pipeline = [load_feature, *_base_.train_pipeline[1:]]
-val_pipeline = [load_feature, *_base_.val_pipeline[1:]]
-test_pipeline = [load_feature, *_base_.test_pipeline[1:]]
+make_labels = dict(type='GenerateLocalizationLabels')
+pack_train = dict(type='PackLocalizationInputs', keys=('gt_bbox',), meta_keys=('video_name',))
+pack_test = dict(
+    type='PackLocalizationInputs',
+    keys=('gt_bbox',),
+    meta_keys=('video_name', 'duration_second', 'duration_frame', 'annotations', 'feature_frame'),
+)
+train_pipeline = [load_feature, make_labels, pack_train]
+val_pipeline = [load_feature, make_labels, pack_test]
+test_pipeline = [load_feature, pack_test]
 
 # The folder that tools/extract_bmn_features.py has written.
 data_root = 'data/ActivityNet/tsn-r50'

@@ -1,7 +1,7 @@
 # TSN on 1 % of Kinetics-400's labels, with VCLR's three frames of a video. VCLR has no such
 # experiment: the recipe is MMAction2's for all of the labels.
 _base_ = [
-    'mmaction::recognition/tsn/tsn_imagenet-pretrained-r50_8xb32-1x1x3-100e_kinetics400-rgb.py',
+    '../../_base_/mmaction2/tsn_1x1x3.py',
     '../../_base_/downstream_runtime.py',
 ]
 

@@ -20,6 +20,7 @@ from .pace import SamplePace
 from .rotation import ClipRotation
 from .segment_tuples import SampleSegmentTuples
 from .sliding_clips import SampleSlidingClips
+from .video import VideoDecode, VideoInit
 
 __all__ = [
     'ChannelSplit',
@@ -43,5 +44,7 @@ __all__ = [
     'SampleSlidingClips',
     'SharedAugment',
     'SumOfDifferences',
+    'VideoDecode',
+    'VideoInit',
     'draw_gap',
 ]

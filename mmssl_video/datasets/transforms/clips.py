@@ -8,6 +8,8 @@ from mmssl_video.errors import UserError
 
 from .clip_frames import write_clips
 
+CLOCK_ERROR = 1e-6  # seconds; more than the rounding of times, less than any frame lasts
+
 
 @TRANSFORMS.register_module()
 class SampleClips(BaseTransform):
@@ -18,8 +20,10 @@ class SampleClips(BaseTransform):
     indices wrap around the end.
 
     Without ``timespan`` the starts are independent and uniform over these M frames. With it, they
-    lie in a window of ``W = min(floor(timespan * fps), M - 1)`` frames: the window's first frame
-    ``a`` is uniform over ``0 … M - 1 - W``, then the starts are independent and uniform over
+    lie in a window of frames that are shown within ``timespan`` seconds of its first one: the first
+    frame ``a`` is uniform over those whose window ends by frame ``M - 1`` (or is 0 where there is
+    none), then the starts are independent and uniform over the window. At a constant rate that is
+    ``W = min(floor(timespan * fps), M - 1)``, ``a`` in ``0 … M - 1 - W`` and the starts in
     ``a … a + W``. A start is then less likely near both ends of the video, unless W is M - 1. A
     video whose file tells no frame rate (0) gives equal starts.
 
@@ -27,8 +31,9 @@ class SampleClips(BaseTransform):
     starts; for a head that reads all views alike this is the same. Sorted views would give a head
     that reads queries from view 0 and keys from view 1 early queries and late keys only.
 
-    Required keys: ``total_frames``, ``start_index``; with ``timespan`` also ``avg_fps``, each
-    video's own frame rate, which of MMAction2's transforms ``DecordInit`` alone writes.
+    Required keys: ``total_frames``, ``start_index``; with ``timespan`` also ``frame_times``, the
+    seconds at which each frame is shown, of ``VideoInit``, or ``avg_fps``, the frame rate, which of
+    MMAction2's transforms ``DecordInit`` alone writes.
     Added keys: as :class:`SampleSegmentTuples`, with V = ``num_views`` views of S = 1 segment.
 
     Args:
@@ -71,15 +76,24 @@ class SampleClips(BaseTransform):
             num_starts = total_frames
         first, num_allowed = 0, num_starts
         if self.timespan is not None:
-            if 'avg_fps' not in results:
-                raise UserError(
-                    f'SampleClips(timespan={self.timespan}) needs the frame rate of each video; '
-                    'open videos by DecordInit, or (raw frames too) set timespan=None'
-                )
-            window = int(min(self.timespan * results['avg_fps'], num_starts - 1))
-            first, num_allowed = np.random.randint(num_starts - window), window + 1
+            first, num_allowed = self._draw_window(results, num_starts)
         starts = first + np.random.randint(num_allowed, size=self.num_views)
         return write_clips(results, starts, 1, self.clip_len, self.frame_interval)
+
+    def _draw_window(self, results: dict, num_starts: int) -> tuple[int, int]:
+        """First start, and number of starts within the timespan from it."""
+        if 'frame_times' in results:
+            times = results['frame_times'][:num_starts]
+            lasts = np.searchsorted(times, times + self.timespan + CLOCK_ERROR, side='right') - 1
+            first = np.random.randint(np.searchsorted(lasts, num_starts - 1) + 1)
+            return first, lasts[first] - first + 1
+        if 'avg_fps' in results:
+            window = int(min(self.timespan * results['avg_fps'], num_starts - 1))
+            return np.random.randint(num_starts - window), window + 1
+        raise UserError(
+            f'SampleClips(timespan={self.timespan}) needs the times of the frames of each video; '
+            'open videos by VideoInit, or (raw frames too) set timespan=None'
+        )
 
     def __repr__(self) -> str:
         return (

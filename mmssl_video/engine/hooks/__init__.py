@@ -1,6 +1,7 @@
 """Hooks of pretraining, and of starting from what it gave."""
 
 from .backbone_load import BackboneLoadHook
+from .bad_videos import BadVideosHook
 from .collapse_monitor import CollapseMonitorHook
 from .finite_loss import FiniteLossHook
 from .head_epoch import HeadEpochHook
@@ -13,6 +14,7 @@ from .results_in_work_dir import ResultsInWorkDirHook
 
 __all__ = [
     'BackboneLoadHook',
+    'BadVideosHook',
     'CollapseMonitorHook',
     'FiniteLossHook',
     'HeadEpochHook',

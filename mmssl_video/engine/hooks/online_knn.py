@@ -13,12 +13,8 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmssl_video.errors import UserError
 from mmssl_video.evaluation import FeatureSet, knn_accuracy
-from mmssl_video.evaluation.extract import (
-    build_video_loader,
-    dataset_options,
-    encode_videos,
-    feature_pipeline,
-)
+from mmssl_video.evaluation.extract import encode_videos
+from mmssl_video.evaluation.loader import VideoLoader, dataset_options, feature_pipeline
 
 from .progress_bar import ProgressBarHook
 from .unwrap import unwrapped_model
@@ -91,7 +87,7 @@ class OnlineKNNHook(Hook):
         pipeline = feature_pipeline(runner.cfg, self.num_frames)
         with _random_states_kept():  # some transforms draw when they are built
             self.loaders = [
-                build_video_loader(
+                VideoLoader(
                     pipeline,
                     ann_file,
                     self.data_root,
@@ -107,7 +103,7 @@ class OnlineKNNHook(Hook):
             labels = [videos.get_data_info(index)['label'] for index in range(len(videos))]
             names = [videos.get_name(index) for index in range(len(videos))]
             listed.append(FeatureSet(np.zeros((len(videos), 1)), labels, names, ann_file))
-            videos.bad_videos = 'skip'  # no reason to stop a run that has begun
+            loader.skip_bad = True  # no reason to stop a run that has begun
         self._accuracy(listed, self.k)
         if len(listed[0]) * len(listed[-1]) > MANY_PAIRS:
             runner.logger.warning(

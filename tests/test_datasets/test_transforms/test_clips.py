@@ -174,12 +174,15 @@ def test_rate_of_each_video():
         assert_distribution(gaps, expected)
 
 
-def test_rate_of_a_file(tmp_path, write_numbered_video):
-    """DecordInit writes the key that the sampler reads."""
+@pytest.mark.parametrize('opener', ['VideoInit', 'DecordInit'])
+def test_rate_of_a_file(tmp_path, write_numbered_video, opener):
+    """Each writes a key that the sampler reads."""
+    if opener == 'DecordInit':
+        pytest.importorskip('decord')
     np.random.seed(7)
     for fps in (5, 20):
         path = write_numbered_video(tmp_path / f'{fps}.mp4', 40, fps=fps)
-        opened = TRANSFORMS.build(dict(type='DecordInit'))(dict(filename=str(path), start_index=0))
+        opened = TRANSFORMS.build(dict(type=opener))(dict(filename=str(path), start_index=0))
         sampler = SampleClips(num_views=20, clip_len=1, timespan=1.0)
         spans = [np.ptp(sampler(dict(opened))['frame_inds']) for _ in range(200)]
         assert max(spans) == fps
@@ -192,10 +195,40 @@ def test_no_rate(tmp_path, write_numbered_video, opener):
     if opener:
         path = write_numbered_video(tmp_path / 'video.mp4', 40)
         results = TRANSFORMS.build(dict(type=opener))(dict(filename=str(path), start_index=0))
-    with pytest.raises(UserError, match=r'timespan=2.*DecordInit.*timespan=None$') as error:
+    with pytest.raises(UserError, match=r'timespan=2.*VideoInit.*timespan=None$') as error:
         SampleClips(timespan=2)(results)
     assert '\n' not in str(error.value)
     assert SampleClips(clip_len=2)(results)['frame_inds'].shape == (4,)
+
+
+@pytest.mark.parametrize('timespan', [0.0, 0.1, 0.2, 0.5, 0.79, 1.2, 1.21, 99])
+def test_constant_rate_by_times_as_by_rate(timespan):
+    """The draws themselves are the same, whether the rate or the times are known."""
+    results = dict(total_frames=11, start_index=0)
+    sampler = SampleClips(num_views=3, clip_len=3, frame_interval=2, timespan=timespan)
+    for seed in range(50):
+        np.random.seed(seed)
+        by_rate = sampler(dict(results, avg_fps=5))['frame_inds']
+        np.random.seed(seed)
+        by_times = sampler(dict(results, frame_times=np.arange(11) / 5))['frame_inds']
+        np.testing.assert_array_equal(by_times, by_rate)
+
+
+def test_window_of_a_variable_rate():
+    """Two seconds hold 2 frames of the slow part, and 4 where the fast one begins."""
+    np.random.seed(8)
+    times = np.array([0, 2, 4, 4.5, 5, 6, 9])
+    sampler = SampleClips(num_views=2, clip_len=1, timespan=2)
+    draws = []
+    for _ in range(4000):
+        results = sampler(dict(total_frames=7, start_index=0, frame_times=times))
+        draws.append(tuple(results['frame_inds']))
+    expected = Counter()
+    windows = [[0, 1], [1, 2], [2, 3, 4, 5], [3, 4, 5], [4, 5], [5], [6]]
+    for window in windows:
+        for s, t in product(window, repeat=2):
+            expected[s, t] += 1 / (len(windows) * len(window) ** 2)
+    assert_distribution(draws, expected)
 
 
 def test_unknown_rate():

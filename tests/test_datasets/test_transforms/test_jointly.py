@@ -88,9 +88,9 @@ def test_pipeline(tmp_path, write_numbered_video, frame_number, input_format):
         [
             TRANSFORMS.build(cfg)
             for cfg in (
-                dict(type='DecordInit'),
+                dict(type='VideoInit'),
                 dict(type='SampleJointly', samplers=samplers),
-                dict(type='DecordDecode'),
+                dict(type='VideoDecode'),
                 dict(type='SharedAugment', share='view', transforms=[dict(type='Flip')]),
                 dict(type='FormatViews', input_format=input_format),
             )

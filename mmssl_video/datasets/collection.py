@@ -1,0 +1,126 @@
+"""A collection of videos, as a tool goes through it, and what it keeps of them."""
+
+import json
+import os
+import os.path as osp
+from collections.abc import Iterable
+from pathlib import Path
+
+from mmssl_video.errors import UserError
+from mmssl_video.files import atomic_path
+from mmssl_video.video import VideoReader
+from mmssl_video.video.find import fetch
+
+from .sources import read_lines
+from .unlabeled_videos import UnlabeledVideoDataset
+
+TEXT = dict(encoding='utf-8', errors='surrogateescape')  # names of files may be of any bytes
+
+
+class Collection:
+    """Videos of a folder or of a list, by their numbers.
+
+    Args:
+        folder: It is searched, or what the list is relative to.
+        ann_file: MMAction2 list; labels may be missing.
+
+    Attributes:
+        root (str): The folder.
+        title (str): Name of the list without its suffix, or ``'videos'``.
+        beside (str): Path of the list without its suffix, or of the folder.
+        names (list[str]): Path of each video relative to the folder; a URI stays as it is.
+        lines (list[str]): Of the list; the names where there is none.
+        numbers (dict[str, int]): Each video once, however many lines it has: its first number, by
+            its name.
+    """
+
+    def __init__(self, folder: str, ann_file: str = '') -> None:
+        self._videos = UnlabeledVideoDataset(
+            [], ann_file, dict(video=folder), check_files='none', bad_videos='skip'
+        )
+        self.root = folder
+        self.title = Path(ann_file).stem if ann_file else 'videos'
+        self.beside = self._videos.index_folder.removesuffix('.index')
+        self.names = self.lines = [
+            self._videos.get_name(number) for number in range(len(self._videos))
+        ]
+        if ann_file:
+            self.lines = [line.strip() for line in read_lines(ann_file) if line.strip()]
+        self.numbers: dict[str, int] = {}
+        for number, name in enumerate(self.names):
+            self.numbers.setdefault(name, number)
+
+    def path(self, number: int) -> str:
+        """Path or URI of a video."""
+        return self._videos.get_path(number)
+
+    def label(self, number: int) -> int:
+        """Label of a video; -1 if it has none."""
+        return self._videos.get_data_info(number)['label']
+
+    def labels(self, number: int) -> str:
+        """What stands behind the path of a video on its line, with the space before it."""
+        path, line = self.path(number), self.lines[number]
+        name = path if line.startswith(path) else path.removeprefix(osp.join(self.root, ''))
+        return line[len(name) :]
+
+    def index_path(self, number: int) -> str:
+        """Where the index of the packets of a video belongs."""
+        return self._videos.get_data_info(number)['index_path']
+
+    def inner_path(self, number: int) -> str:
+        """Path of a video in another folder; what is outside of this one is below ``__``, too."""
+        return osp.relpath(self.index_path(number), self._videos.index_folder).removesuffix('.npz')
+
+    def signature(self, number: int) -> list[int] | None:
+        """Size of a local file and time of its last change; ``None`` where there is none."""
+        try:
+            status = os.stat(self.path(number))
+        except OSError:
+            return None
+        return [status.st_size, status.st_mtime_ns]
+
+    def open(self, number: int, timeout: float, forward: bool) -> VideoReader:
+        """Open a video, with its index if there is one.
+
+        Args:
+            number: Of the video.
+            timeout, forward: As for :class:`~mmssl_video.video.VideoReader`.
+
+        Raises:
+            BadVideoError: If it cannot be opened.
+        """
+        name, index_path = self.path(number), self.index_path(number)
+        return VideoReader(
+            fetch(name), name=name, timeout=timeout, forward=forward, index_path=index_path
+        )
+
+
+def read_records(path: str | os.PathLike) -> list[dict]:
+    """Read JSON lines; what a process that was killed has not written to the end is left out."""
+    path = Path(path)
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b'\n')[:-1]
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise UserError(f'{path}: holds no JSON lines ({error}); move or delete it') from error
+
+
+def write_records(path: str | os.PathLike, records: Iterable[dict]) -> None:
+    """Write a JSON line for each record, atomically."""
+    with atomic_path(path) as temporary, temporary.open('w') as file:
+        file.writelines(f'{json.dumps(record)}\n' for record in records)
+
+
+def add_record(path: str | os.PathLike, record: dict) -> None:
+    """Add a JSON line to a file of :func:`write_records`."""
+    with open(path, 'a') as file:
+        file.write(f'{json.dumps(record)}\n')
+
+
+def write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:
+    """Write lines of text, atomically."""
+    with atomic_path(path) as temporary, temporary.open('w', **TEXT) as file:
+        file.writelines(f'{line}\n' for line in lines)

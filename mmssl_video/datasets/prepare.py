@@ -1,0 +1,255 @@
+"""Preparing a collection of videos: each stored anew, small and such that it is read fast.
+
+``tools/prepare_videos.py`` does it. It leaves a folder of videos and, for a list ``train.txt``::
+
+    train.txt              paths in this folder, and labels as they were: MMAction2's list
+    train.jsonl            a line for each of them: path, source, frames, fps, width, height, label
+    train.unreadable.txt   path and reason of those that could not be read
+    settings.json          how they are stored
+
+Without a list, these are ``videos.txt`` and so on.
+"""
+
+import os
+import os.path as osp
+import platform
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmssl_video.errors import UserError
+from mmssl_video.files import claim_folder
+from mmssl_video.passes import TIMEOUT, report_faults, run_pass
+from mmssl_video.video.storage import STORAGES, store_video
+
+from .collection import Collection, add_record, read_records, write_lines, write_records
+
+PARTIAL = '.partial'  # suffix of what is being written
+ABANDONED = 3600  # seconds after which another machine is no longer at work on a file
+
+
+@dataclass
+class Preparation:
+    """What is made of videos.
+
+    Args:
+        folder: Where they are stored.
+        storage: A key of `STORAGES`.
+        short_side: To which frames are made smaller, in pixels.
+        quality: For the encoder; by default that of the storage.
+        timeout: Seconds in which a video is to be opened, and some frames are to be read.
+    """
+
+    folder: Path
+    storage: str = 'mjpeg'
+    short_side: int = 256
+    quality: int | None = None
+    timeout: float = TIMEOUT
+
+    def __post_init__(self) -> None:
+        qualities = STORAGES[self.storage].qualities
+        if self.quality is None:
+            self.quality = STORAGES[self.storage].quality
+        if self.quality not in qualities:
+            raise UserError(
+                f'quality is {self.quality}; {self.storage} knows {qualities[0]} (best) to '
+                f'{qualities[-1]}'
+            )
+        if self.short_side < 2 or self.short_side % 2:
+            raise UserError(f'the short side is {self.short_side}; give an even number of pixels')
+        if self.timeout <= 0:
+            raise UserError(f'the time-out is {self.timeout:g}; give seconds, more than 0')
+
+
+@dataclass
+class _Storer:
+    """Stores videos by their numbers; for workers."""
+
+    videos: Collection
+    preparation: Preparation
+    targets: dict[int, str]
+
+    def __call__(self, number: int) -> Iterator[float | tuple[int, dict]]:
+        """Yield how much of a video is stored, then its number and the facts for the table."""
+        preparation = self.preparation
+        storage = STORAGES[preparation.storage]
+        signature = self.videos.signature(number)
+        with self.videos.open(number, preparation.timeout, forward=True) as video:
+            target = preparation.folder / self.targets[number]
+            with _completed(target, preparation.folder) as partial:
+                facts = yield from store_video(
+                    video, partial, storage, preparation.short_side, preparation.quality
+                )
+                facts |= dict(size=partial.stat().st_size, source_signature=signature)
+        yield number, facts
+
+
+def prepare_videos(videos: Collection, preparation: Preparation, jobs: int = 1) -> dict[str, str]:
+    """Store all videos in another folder; what is there of the same settings is kept.
+
+    Args:
+        videos: The collection.
+        preparation: What is made of it.
+        jobs: Processes.
+
+    Returns:
+        Why videos cannot be read, by their paths.
+
+    Raises:
+        UserError: If the folder cannot be used, or no video can be read.
+    """
+    if jobs < 1:
+        raise UserError(f'jobs is {jobs}; give 1 or more')
+    folder = preparation.folder
+    _claim(folder, videos, preparation)
+    _remove_partial(folder)
+    table = folder / f'{videos.title}.jsonl'
+    known = {
+        record['source']: record
+        for path in sorted(folder.glob('*.jsonl'), key=lambda path: path == table)
+        for record in read_records(path)
+    }
+    known = {name: record for name, record in known.items() if _is_there(folder, record)}
+    targets = _name_targets(videos, known, STORAGES[preparation.storage].suffix)
+    write_records(table, (record for name, record in known.items() if name in videos.numbers))
+
+    def is_done(number: int) -> bool:
+        record = known.get(videos.names[number])
+        # A source that is gone since has done its part.
+        return record is not None and videos.signature(number) in (
+            None,
+            record['source_signature'],
+        )
+
+    def keep(payload: tuple[int, dict]) -> None:
+        number, facts = payload
+        name = videos.names[number]
+        known[name] = dict(path=targets[number], source=name) | facts
+        add_record(table, known[name])
+
+    try:
+        faults = run_pass(
+            list(videos.numbers.values()),
+            _Storer(videos, preparation, targets),
+            keep,
+            name=videos.path,
+            done=is_done,
+            description='Preparing',
+            num_workers=jobs if jobs > 1 else 0,
+            skip_bad=True,
+        )
+    finally:
+        _remove_partial(folder)
+    for number in videos.numbers.values():
+        if videos.path(number) in faults:  # of a source that has changed, what was made before
+            (folder / targets[number]).unlink(missing_ok=True)
+    report_faults(folder / f'{videos.title}.unreadable.txt', faults, len(videos.numbers))
+    rows = [
+        (number, known[name])
+        for number, name in enumerate(videos.names)
+        if videos.path(number) not in faults
+    ]
+    write_records(table, [row | dict(label=videos.label(number)) for number, row in rows])
+    write_lines(
+        folder / f'{videos.title}.txt',
+        (f'{row["path"]}{videos.labels(number)}' for number, row in rows),
+    )
+    return faults
+
+
+def _claim(folder: Path, videos: Collection, preparation: Preparation) -> None:
+    """Take a folder, or go on in it.
+
+    Raises:
+        UserError: If it is not to be written to.
+    """
+    source, target = osp.realpath(videos.root), osp.realpath(folder)
+    if '://' not in videos.root and osp.commonpath([source, target]) in (source, target):
+        raise UserError(
+            f'{folder}: prepared videos would lie among the originals in {videos.root}; choose a '
+            'folder beside it'
+        )
+    if folder.is_dir() and not (folder / 'settings.json').exists() and any(folder.iterdir()):
+        raise UserError(f'{folder}: holds other files; choose a new or an empty folder')
+    settings = dict(
+        source=videos.root if '://' in videos.root else source,
+        storage=preparation.storage,
+        short_side=preparation.short_side,
+        quality=preparation.quality,
+    )
+    claim_folder(folder, settings, 'videos')
+
+
+def _is_there(folder: Path, record: dict) -> bool:
+    try:
+        return os.stat(folder / record['path']).st_size == record['size']
+    except OSError:
+        return False
+
+
+def _name_targets(videos: Collection, known: dict[str, dict], suffix: str) -> dict[int, str]:
+    """Paths in the new folder, by the numbers of videos.
+
+    A video keeps its path with the new suffix. Where several have one path but for the suffix,
+    theirs stays before the new one.
+    """
+    paths = {name: _as_text(videos.inner_path(number)) for name, number in videos.numbers.items()}
+    # Some file systems take upper and lower case for the same.
+    stems = Counter(osp.splitext(path)[0].lower() for path in paths.values())
+    taken = {record['path'].lower() for record in known.values()}
+    taken |= {str(folder).lower() for path in paths.values() for folder in Path(path).parents}
+    targets = {}
+    for name, path in paths.items():
+        stem = osp.splitext(path)[0]
+        target = f'{stem if stems[stem.lower()] == 1 else path}{suffix}'
+        if name in known:
+            target = known[name]['path']
+        else:
+            while target.lower() in taken:
+                path += '_'
+                target = f'{path}{suffix}'
+        taken.add(target.lower())
+        targets[videos.numbers[name]] = target
+    return targets
+
+
+def _as_text(path: str) -> str:
+    """A path that a list can hold: in UTF-8, without line breaks; others are changed."""
+    text = path.encode('utf-8', 'surrogateescape').decode('utf-8', 'replace')
+    return re.sub(r'[\x00-\x1f]', '_', text)
+
+
+@contextmanager
+def _completed(target: Path, folder: Path) -> Iterator[Path]:
+    """Give a path to write to, and move what is there to ``target`` when it is complete."""
+    partial = folder / f'.{platform.node()}.{os.getpid()}{PARTIAL}'
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        os.replace(partial, target)
+    except OSError as error:
+        raise UserError(
+            f'{target}: cannot be written ({error.strerror or error}); see that the disk has '
+            'space and the folder may be written to, then the same command goes on'
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _remove_partial(folder: Path) -> None:
+    """Remove what processes that were stopped have left half written."""
+    for path in folder.glob(f'.*{PARTIAL}'):
+        machine, _, process = path.name.removesuffix(PARTIAL).rpartition('.')
+        if machine == f'.{platform.node()}':
+            try:
+                os.kill(int(process), 0)  # does nothing but look for the process
+            except ProcessLookupError:
+                path.unlink(missing_ok=True)
+            except PermissionError:  # it is another user's
+                pass
+        elif time.time() - path.stat().st_mtime > ABANDONED:
+            path.unlink(missing_ok=True)

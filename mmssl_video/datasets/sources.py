@@ -1,0 +1,410 @@
+"""What a data set of videos consists of: reading lists, searching folders, looking at the files."""
+
+import codecs
+import io
+import itertools
+import logging
+import os
+import os.path as osp
+import re
+import shlex
+import stat
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from mmengine.logging import print_log
+from rich.console import Console
+from rich.progress import track
+
+from mmssl_video.errors import UserError
+from mmssl_video.video import VIDEO_SUFFIXES, find_videos
+from mmssl_video.video.find import file_fault, find_backend, is_local, os_fault, walk
+
+CHECKS = ('full', 'existence', 'none')
+NUM_THREADS, FILES_PER_TASK = 16, 256  # threads hide the latency of a network's disk
+MANY_FILES = 20_000  # from here on the check of files shows how far it is
+MAX_NAMED = 20  # files left out that are named one by one
+# The byte order marks, the longest first: UTF-32's begins with UTF-16's.
+MARKS = {
+    codecs.BOM_UTF32_LE: 'utf-32',
+    codecs.BOM_UTF32_BE: 'utf-32',
+    codecs.BOM_UTF8: 'utf-8-sig',
+    codecs.BOM_UTF16_LE: 'utf-16',
+    codecs.BOM_UTF16_BE: 'utf-16',
+}
+# A path that ends as a video does, up to the last such place of a line.
+VIDEO_PATH = re.compile(rf'.*(?:{"|".join(map(re.escape, VIDEO_SUFFIXES))})(?!\S)', re.IGNORECASE)
+NUMBER = re.compile(r'-?\d+')
+
+
+# Lists ----------------------------------------------------------------------------------------
+
+
+def read_lines(path: str, backend_args: dict | None = None) -> list[str]:
+    """Read a list in UTF-8 or, with a byte order mark, in UTF-16 or UTF-32.
+
+    Of other encodings the bytes do not tell which it is, and a wrong guess makes paths that do not
+    exist.
+
+    Args:
+        path: The list, or its URI.
+        backend_args: Of MMEngine's file backend.
+
+    Returns:
+        The lines without their ends.
+
+    Raises:
+        UserError: If it cannot be read, or has another encoding.
+    """
+    backend = find_backend(path, backend_args)
+    try:
+        content = backend.get(path)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            reason = 'no such annotation list'
+        else:
+            reason = f'cannot be read as a list ({error.strerror or error})'
+        raise UserError(f'{path}: {reason}; set train_dataloader.dataset.ann_file') from error
+    encoding = next((MARKS[mark] for mark in MARKS if content.startswith(mark)), 'utf-8')
+    if encoding == 'utf-8' and b'\0' in content:
+        raise UserError(_no_text(path, content))
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise UserError(_wrong_encoding(path, content, error)) from None
+    return [line.rstrip('\n') for line in io.StringIO(text, newline=None)]
+
+
+def _no_text(path: str, content: bytes) -> str:
+    for order, half in (('LE', content[1::2]), ('BE', content[::2])):
+        if half.count(0) > len(half) / 2:  # of the two bytes of most letters, one is zero
+            return (
+                f'{path}: looks like UTF-16 without a byte order mark; write the list in UTF-8: '
+                f'{_iconv(path, f"UTF-16{order}")}'
+            )
+    return f'{path}: holds zero bytes, so it is no list; set train_dataloader.dataset.ann_file'
+
+
+def _wrong_encoding(path: str, content: bytes, error: UnicodeDecodeError) -> str:
+    if error.encoding != 'utf-8':
+        return f'{path}: is cut short or no {error.encoding.upper()}; write the list in UTF-8'
+    line = content.count(b'\n', 0, error.start) + 1
+    # Latin-1 has control characters where Windows' code page has letters and quotes.
+    windows = re.search(rb'[\x80-\x9f]', content)
+    name, code = ('Windows-1252', 'CP1252') if windows else ('Latin-1', 'LATIN1')
+    return (
+        f'{path}, line {line}: is not UTF-8 (byte 0x{content[error.start]:02x}), it looks like '
+        f'{name} or another code page; write the list in UTF-8: {_iconv(path, code)}'
+    )
+
+
+def _iconv(path: str, encoding: str) -> str:
+    name, suffix = osp.splitext(osp.basename(path))
+    copy = shlex.quote(f'{name}_utf8{suffix}')
+    return f'iconv -f {encoding} -t UTF-8 {shlex.quote(path)} > {copy}'
+
+
+def read_list(
+    path: str, root: str, raw_frames: bool = False, backend_args: dict | None = None
+) -> list[dict]:
+    """Read an annotation list of MMAction2, whose labels may be missing and paths hold spaces.
+
+    A label is one integer. Lines with several labels, or with words, get the label -1, and a
+    warning says how many there are.
+
+    Args:
+        path: The list, with lines ``path [label]``, or ``folder num_frames [label]``.
+        root: What its paths are relative to; a URI stands as it is.
+        raw_frames: Whether the lines name folders of frames.
+        backend_args: Of MMEngine's file backend.
+
+    Returns:
+        Of each line ``filename``, or ``frame_dir`` and ``total_frames``; ``label``; and its number
+        ``line``.
+
+    Raises:
+        UserError: If the list or a line cannot be read.
+    """
+    entries: list[dict] = []
+    counts: Counter[str] = Counter()  # of lines whose labels are none, by what is there instead
+    examples: dict[str, str] = {}
+    split = _split_frames_line if raw_frames else _split_video_line
+
+    def exists(name: str) -> bool:
+        full = join(root, name)
+        return is_local(full, backend_args) and osp.exists(full)
+
+    for number, line in enumerate(read_lines(path, backend_args), 1):
+        line = line.strip()
+        if not line:
+            continue
+        parts = split(line, exists)
+        if parts is None:
+            raise UserError(
+                f"{path}, line {number}: {line!r} does not read 'folder num_frames [label]'; "
+                'correct the line'
+            )
+        name, labels = parts
+        num_frames = labels.pop(0) if raw_frames else None
+        label = -1
+        if len(labels) == 1 and NUMBER.fullmatch(labels[0]):
+            label = int(labels[0])
+        elif labels:
+            numeric = all(NUMBER.fullmatch(label) for label in labels)
+            kind = 'several labels' if numeric else 'a word for a label'
+            counts[kind] += 1
+            examples.setdefault(kind, f'line {number}: {" ".join(labels)!r}')
+        entry = {
+            'frame_dir' if raw_frames else 'filename': join(root, name),
+            'label': label,
+            'line': number,
+        }
+        if raw_frames:
+            entry['total_frames'] = int(num_frames)
+        entries.append(entry)
+    if counts:
+        told = [f'{number:,} with {kind} ({examples[kind]})' for kind, number in counts.items()]
+        print_log(
+            f'{path}: of {len(entries):,} lines, {" and ".join(told)}; monitors and evaluation '
+            'need one integer, so these have no label (-1), and pretraining goes on without',
+            logger='current',
+            level=logging.WARNING,
+        )
+    return entries
+
+
+def path_of(entry: dict) -> str:
+    """Path or URI of the video, or of the folder of frames, of an entry or a sample."""
+    return entry.get('filename') or entry['frame_dir']
+
+
+def join(root: str, name: str) -> str:
+    """A path of a list below ``root``; absolute ones and URIs stand as they are."""
+    return name if '://' in name else osp.join(root, name)
+
+
+def _split_video_line(line: str, exists: Callable[[str], bool]) -> tuple[str, list[str]]:
+    """Path and labels: the path ends in the suffix of a video, else before the numbers."""
+    if match := VIDEO_PATH.match(line):
+        return match[0], line[match.end() :].split()
+    return _split_numbers(line, 0, exists)
+
+
+def _split_frames_line(line: str, exists: Callable[[str], bool]) -> tuple[str, list[str]] | None:
+    """Folder, and number of frames and labels; ``None`` where there is no such number."""
+    path, words = _split_numbers(line, 1, exists)
+    if not words and (match := re.fullmatch(r'(.*\S)\s+(\d+)\s+(\D.*)', line)):
+        path, words = match[1], [match[2], *match[3].split()]
+    return (path, words) if words and words[0].isdigit() else None
+
+
+def _split_numbers(
+    line: str, num_columns: int, exists: Callable[[str], bool]
+) -> tuple[str, list[str]]:
+    """Split off the integers at the end: of several labels so many that the path exists."""
+    words = line.split()
+    numbers = list(itertools.takewhile(NUMBER.fullmatch, reversed(words[1:])))
+    usual = min(len(numbers), num_columns + 1)
+    # A path may end in numbers, too.
+    counts = range(len(numbers), num_columns, -1) if len(numbers) > usual else ()
+    count = next((n for n in counts if exists(line.rsplit(None, n)[0])), usual)
+    return line.rsplit(None, count)[0], words[len(words) - count :]
+
+
+# Searching folders ----------------------------------------------------------------------------
+
+
+def find_sources(
+    root: str, frame_template: str | None = None, backend_args: dict | None = None
+) -> list[dict]:
+    """Search a folder for videos, or for folders of frames.
+
+    Args:
+        root: The folder, or its URI.
+        frame_template: File name of a frame with one place for its number; without one, videos are
+            looked for.
+        backend_args: Of MMEngine's file backend.
+
+    Returns:
+        Entries as of :func:`read_list`, sorted by path, without ``line``.
+
+    Raises:
+        UserError: If there is no such folder, or it cannot be searched.
+    """
+    backend = find_backend(root, backend_args)
+    if not hasattr(backend, 'list_dir_or_file'):
+        raise UserError(
+            f'{root}: {backend.name} cannot list a folder; name the videos in a list, '
+            'train_dataloader.dataset.ann_file'
+        )
+    if not backend.isdir(root):
+        raise UserError(f'{root}: no such folder; set train_dataloader.dataset.data_prefix')
+    if frame_template is None:
+        return [
+            {'filename': osp.join(root, name), 'label': -1}
+            for name in find_videos(root, backend_args)
+        ]
+    pattern = _frame_pattern(frame_template)
+    if pattern is None:
+        raise UserError(
+            f'dataset.filename_tmpl is {frame_template!r}; to search a folder it needs one place '
+            "for the number of the frame, as 'img_{:05}.jpg' has"
+        )
+    counts = (
+        (folder, sum(pattern.fullmatch(name) is not None for name in names))
+        for folder, names in walk(root, backend_args)
+    )
+    return [
+        {'frame_dir': osp.join(root, folder), 'total_frames': count, 'label': -1}
+        for folder, count in sorted(counts)
+        if count
+    ]
+
+
+def _frame_pattern(template: str) -> re.Pattern | None:
+    """Matches names of frames, with their number; ``None`` where they have not one number."""
+    parts = re.split(r'\{.*?\}', template)
+    return re.compile(r'(\d+)'.join(map(re.escape, parts))) if len(parts) == 2 else None
+
+
+# Looking at the files -------------------------------------------------------------------------
+
+
+@dataclass
+class FileCheck:
+    """What is looked at before videos are decoded; files of other backends are taken as they are.
+
+    Args:
+        kind: ``'full'`` reads the head of each video, and compares the numbers of raw frames with
+            those expected; ``'existence'`` asks for the file or folder alone, ``'none'`` nothing.
+        frame_template: File name of a raw frame.
+        start_index: Number of the first raw frame.
+        backend_args: Of MMEngine's file backend.
+    """
+
+    kind: str = 'full'
+    frame_template: str = 'img_{:05}.jpg'
+    start_index: int = 1
+    backend_args: dict | None = None
+
+    def __post_init__(self) -> None:
+        self._pattern = _frame_pattern(self.frame_template)
+        self._frame_names: list[str] = []  # of the longest folder so far
+
+    def find_faults(self, entries: list[dict]) -> dict[int, tuple[str, str]]:
+        """Why entries cannot be read, and a remedy of its own or ``''``; by their numbers."""
+        if self.kind == 'none':
+            return {}
+
+        def look(start: int) -> dict[int, tuple[str, str]]:
+            numbers = range(start, min(start + FILES_PER_TASK, len(entries)))
+            return {number: fault for number in numbers if (fault := self._fault(entries[number]))}
+
+        step = NUM_THREADS * FILES_PER_TASK
+        console = Console(stderr=True)
+        rounds = track(
+            range(0, len(entries), step),
+            'Looking at the files',
+            console=console,
+            disable=len(entries) < MANY_FILES or not console.is_terminal,
+            transient=True,
+        )
+        faults = {}
+        with ThreadPoolExecutor(NUM_THREADS) as pool:
+            for start in rounds:  # no more than the tasks of a round are in memory
+                for found in pool.map(look, range(start, start + step, FILES_PER_TASK)):
+                    faults |= found
+        return faults
+
+    def leave_out_bad(
+        self, entries: list[dict], source: str, skip: bool, remedy: str
+    ) -> tuple[list[dict], dict[str, str]]:
+        """Look at the files, and leave those out that cannot be read, or raise.
+
+        Args:
+            entries: As of :func:`read_list` or :func:`find_sources`; they lose their ``line``.
+            source: The list or folder that they come from.
+            skip: Whether they are left out with a warning, instead of an error.
+            remedy: What to do about it.
+
+        Returns:
+            The entries that are left, and why others are not, by their paths.
+
+        Raises:
+            UserError: Without ``skip``, at the first; or if none is left.
+        """
+        faults = self.find_faults(entries)
+        lines = [entry.pop('line', None) for entry in entries]
+        if not faults:
+            return entries, {}
+        left_out, messages = {}, []
+        for number, (reason, _) in faults.items():
+            where = source if lines[number] is None else f'{source}, line {lines[number]}'
+            path = path_of(entries[number])
+            left_out[path] = reason
+            messages.append(f'{where}: {path} {reason}')
+        remedies = [own_remedy for _, own_remedy in faults.values()]
+        if not skip or len(faults) == len(entries):
+            others = f' ({len(faults) - 1:,} more cannot be read)' if len(faults) > 1 else ''
+            if len(faults) == len(entries):
+                others += ', so none is left'
+                remedy = 'check dataset.data_prefix and ann_file'
+            raise UserError(f'{messages[0]}{others}; {remedies[0] or remedy}')
+        messages = ['; '.join(filter(None, pair)) for pair in zip(messages, remedies, strict=True)]
+        if len(messages) > MAX_NAMED:
+            others = f'{len(messages) - MAX_NAMED:,} more of {len(entries):,} like these'
+            messages[MAX_NAMED:] = [others]
+        for message in messages:
+            print_log(f'left out: {message}', logger='current', level=logging.WARNING)
+        return [entry for number, entry in enumerate(entries) if number not in faults], left_out
+
+    def _fault(self, entry: dict) -> tuple[str, str] | None:
+        path, read = path_of(entry), self.kind == 'full'
+        if not is_local(path, self.backend_args):
+            return None
+        if 'filename' in entry:
+            fault = file_fault(path, read)
+            windows = fault == 'does not exist' and '\\' in path
+            return fault and (fault, 'write / for \\ in the list' if windows else '')
+        try:
+            if not stat.S_ISDIR(os.stat(path).st_mode):
+                return 'is a file, not a folder', ''
+            names = set(os.listdir(path)) if read and self._pattern else None
+        except OSError as error:
+            return os_fault(path, error), ''
+        if not entry['total_frames']:
+            return 'has no frames', ''
+        return None if names is None else self._frames_fault(names, entry['total_frames'])
+
+    def _frames_fault(self, names: set[str], total: int) -> tuple[str, str] | None:
+        """Compare the files of a folder with the frames that it should hold."""
+        first, template = self.start_index, self.frame_template
+        if total <= len(names):  # or the names of a wrong total might fill the memory
+            expected = self._frame_names
+            if len(expected) < total:
+                more = (template.format(first + i) for i in range(len(expected), total))
+                expected = self._frame_names = [*expected, *more]
+            if names.issuperset(expected[:total]):
+                return None
+        numbers = {int(match[1]) for name in names if (match := self._pattern.fullmatch(name))}
+        numbers = sorted(number for number in numbers if template.format(number) in names)
+        if not numbers:
+            return f'holds no frames named like {template.format(first)}', (
+                'set dataset.filename_tmpl to their names'
+            )
+        low, high, last = numbers[0], numbers[-1], first + total - 1
+        reason = f'has frames {low} to {high}, expected are {first} to {last}'
+        shifted = low < first or (low > first and len(numbers) >= total)
+        if shifted and high - low + 1 == len(numbers):
+            return reason, f'set dataset.start_index={low}, or number the frames from {first}'
+        there = {number for number in numbers if first <= number <= last}
+        num_missing = min(last, high) - first + 1 - len(there)
+        if num_missing > 0:
+            missing = next(number for number in itertools.count(first) if number not in there)
+            others = f' and {num_missing - 1:,} more' if num_missing > 1 else ''
+            return f'{reason}, of which {template.format(missing)}{others} is missing', (
+                'number the frames without gaps, or leave the folder out'
+            )
+        return reason, 'correct the number of frames in the list'

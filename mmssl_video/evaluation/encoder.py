@@ -1,0 +1,192 @@
+"""Frozen encoders: the backbone of a checkpoint, one of its layers, or raw pixels."""
+
+from copy import deepcopy
+from difflib import get_close_matches
+
+import torch
+from mmaction.registry import MODELS
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import MMLogger
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from mmssl_video.compat import load_checkpoint_file
+from mmssl_video.errors import BadVideoError, UserError
+from mmssl_video.models.encoding import encode, pool
+from mmssl_video.models.weights import BRANCHES, fit_tensors
+
+
+class NotFiniteError(BadVideoError):
+    """A video whose features are not finite; arguments as of ``BadVideoError``."""
+
+    def __init__(
+        self,
+        path: str,
+        reason: str = 'its features are not finite',
+        remedy: str = 'check that video and the checkpoint',
+    ) -> None:
+        super().__init__(path, reason, remedy)
+
+    def __str__(self) -> str:
+        return f'{self.path}: {self.reason}; {self.remedy}'
+
+
+def build_encoder(
+    cfg: Config,
+    checkpoint: str | None,
+    seed: int = 0,
+    branch: str = 'online',
+    layer: str | None = None,
+    trusted: bool = False,
+) -> nn.Module:
+    """Build the config's model with the backbone of a checkpoint, in eval mode on the device.
+
+    Args:
+        cfg: Of pretraining or of a recognizer of MMAction2; weights that it names are not loaded.
+        checkpoint: A file with a ``backbone.`` in MMAction2's key layout, of a TSM with or without
+            the shift; ``None`` for the random weights of the config's initialisation.
+        seed: Seed of the random weights.
+        branch: A key of `BRANCHES`: the backbone itself or its momentum copy. Random weights are
+            the same in both.
+        layer: Dotted name of a layer of the backbone, ``layer4.1.conv2``, whose output takes the
+            place of the backbone's; see :class:`LayerOutput`.
+        trusted: Whether the file may hold any Python object, and so run any code.
+
+    Raises:
+        UserError: If the checkpoint's backbone does not fit the config's, key by key, the
+            checkpoint has no such branch, or the backbone no such layer.
+    """
+    torch.manual_seed(seed)
+    model_cfg = deepcopy(cfg.model)
+    # What MMAction2's configs start from would else take the place of the random weights.
+    if 'pretrained' in model_cfg.backbone:
+        model_cfg.backbone.pretrained = None
+    if (model_cfg.backbone.get('init_cfg') or {}).get('type') == 'Pretrained':
+        model_cfg.backbone.pop('init_cfg')
+    model = MODELS.build(model_cfg)
+    if checkpoint is None:
+        logger = MMLogger.get_current_instance()
+        level = logger.level
+        logger.setLevel('WARNING')  # MMEngine would list every parameter that it initialises
+        model.init_weights()
+        logger.setLevel(level)
+    else:
+        other = (
+            'leave out --branch target'
+            if branch == 'target'
+            else 'convert it with tools/convert_weights.py'
+        )
+        fitted = fit_tensors(
+            load_checkpoint_file(checkpoint, trusted),
+            model.backbone,
+            BRANCHES[branch],
+            checkpoint,
+            f'use the config it was trained with, or {other}',
+        )
+        model.backbone.load_state_dict(fitted)
+    if layer is not None:
+        model.backbone = LayerOutput(model.backbone, layer)
+    return model.to(get_device()).eval()
+
+
+class LayerOutput(nn.Module):
+    """A backbone whose output is that of one of its layers, averaged over space and time.
+
+    The layer gives vectors [M, D] or maps [M, D, (T,) H, W], or a sequence of which the last
+    counts. Tokens [M, tokens, D] of a transformer are refused, and maps with the channels at the
+    end, as all stages and blocks of a Video Swin give them; their LayerNorm or Linear tells them,
+    so that a layer without any, as an activation, passes. Of a layer that is run several times in
+    a forward pass, the last time counts.
+
+    Args:
+        backbone (nn.Module): Any backbone.
+        layer (str): Dotted name of a layer in it.
+
+    Raises:
+        UserError: If there is no such layer; in the forward pass, if it is not run or its output
+            has another shape.
+    """
+
+    def __init__(self, backbone: nn.Module, layer: str) -> None:
+        super().__init__()
+        names = [name for name, _ in backbone.named_modules() if name]
+        if layer not in names:
+            near = get_close_matches(layer, names, n=5, cutoff=0) or ['none']
+            raise UserError(
+                f'--layer: {type(backbone).__name__} has no layer {layer!r}; near are '
+                f'{", ".join(near)}'
+            )
+        self.backbone = backbone
+        self.layer = layer
+        backbone.get_submodule(layer).register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, inputs: tuple, output: object) -> None:
+        while isinstance(output, (tuple, list)):
+            output = output[-1]
+        # Averaged here, for the next layer may work in place.
+        is_map = isinstance(output, Tensor) and output.ndim in (2, 4, 5)
+        if is_map and output.ndim > 2:
+            # What these layers give has its channels at the end, until they are moved.
+            widths = {part.normalized_shape[-1] for part in _parts(module, nn.LayerNorm)}
+            widths |= {part.out_features for part in _parts(module, nn.Linear)}
+            is_map = output.shape[1] in widths or output.shape[-1] not in widths
+        self._output = pool(output, leading=1) if is_map else None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Encode [M, C, ...] to [M, D]."""
+        self._output = None
+        self.backbone(inputs)
+        if self._output is None or len(self._output) != len(inputs):
+            raise UserError(
+                f'--layer: {self.layer!r} gives neither vectors [M, D] nor maps [M, D, (T,) H, W] '
+                f'of M={len(inputs)} frames or clips in the forward pass (tokens, or channels at '
+                "the end, cannot be taken); choose another layer, or the backbone's output"
+            )
+        return self._output
+
+
+def _parts(module: nn.Module, kind: type) -> list:
+    return [part for part in module.modules() if isinstance(part, kind)]
+
+
+class PixelEncoder(nn.Module):
+    """Raw downscaled pixels in place of a backbone: the baseline that any network has to beat.
+
+    Args:
+        data_preprocessor (dict): Config of MMAction2's ``ActionDataPreprocessor``.
+        size (int): Side of the picture that each frame, or the mean of a clip's frames, is
+            averaged down to; D = 3 * size * size.
+    """
+
+    def __init__(self, data_preprocessor: dict, size: int = 16) -> None:
+        super().__init__()
+        self.data_preprocessor = MODELS.build(data_preprocessor)
+        if self.data_preprocessor.format_shape == 'NCTHW':
+            pool = nn.AdaptiveAvgPool3d((1, size, size))
+        else:
+            pool = nn.AdaptiveAvgPool2d(size)
+        # Flattened to a map of one location, over which `encode` has nothing to average.
+        self.backbone = nn.Sequential(pool, nn.Flatten(), nn.Unflatten(1, (-1, 1)))
+
+
+# Not in inference mode, for a model that goes on training could not use tensors it keeps from here.
+@torch.no_grad()
+def encode_clips(model: nn.Module, batch: dict, per_clip: bool = False, l2: bool = False) -> Tensor:
+    """Encode the frames or clips of n videos.
+
+    Args:
+        model: Has a ``data_preprocessor`` and a ``backbone`` in eval mode.
+        batch: ``inputs`` and ``data_samples`` of the videos, for the preprocessor.
+        per_clip: Whether the M features of a video are kept, or averaged to M = 1.
+        l2: Whether each row is divided by its norm; a row of zeros stays as it is.
+
+    Returns:
+        float32 [n, M, D].
+    """
+    batch = model.data_preprocessor(batch, training=False)
+    features = encode(model.backbone, batch['inputs'], model.data_preprocessor.format_shape)
+    features = features.float()
+    if not per_clip:
+        features = features.mean(dim=1, keepdim=True)
+    return normalize(features, dim=-1) if l2 else features

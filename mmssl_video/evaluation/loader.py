@@ -1,0 +1,114 @@
+"""Videos of a list as an encoder sees them."""
+
+from collections.abc import Iterator
+
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+
+from mmssl_video.datasets import UnlabeledVideoDataset
+from mmssl_video.datasets.sources import FileCheck
+from mmssl_video.errors import BadVideoError, UserError
+from mmssl_video.passes import from_main_process
+
+DATASET_OPTIONS = ('filename_tmpl', 'start_index', 'backend_args', 'check_files', 'local_root')
+SAMPLERS = ('SampleFrames', 'DenseSampleFrames', 'UniformSample')
+
+
+def feature_pipeline(cfg: Config, num_frames: int | None = None) -> list[dict]:
+    """The pipeline that shows a whole video to the backbone.
+
+    It is the config's ``feature_pipeline``, or ``test_pipeline`` where there is none.
+
+    Args:
+        num_frames: Number of frames (2D) or clips (3D), evenly spaced; default the pipeline's own.
+
+    Raises:
+        UserError: If the config has no such pipeline, or no sampler in it takes a number.
+    """
+    pipeline = cfg.get('feature_pipeline') or cfg.get('test_pipeline')
+    if pipeline is None:
+        raise UserError(f'{cfg.filename} has neither feature_pipeline nor test_pipeline; add one')
+    pipeline = [step.copy() for step in pipeline]
+    if num_frames is not None:
+        samplers = [step for step in pipeline if step['type'] in SAMPLERS]
+        if not samplers:
+            raise UserError(
+                f'--num-frames: the feature pipeline of {cfg.filename} has none of '
+                f'{", ".join(SAMPLERS)}; leave it out, or change the pipeline'
+            )
+        samplers[0]['num_clips'] = num_frames
+    return pipeline
+
+
+def dataset_options(cfg: Config) -> dict:
+    """Dataset options copied from the training config."""
+    trained_on = cfg.get('train_dataloader', {}).get('dataset', {})
+    return {key: trained_on[key] for key in DATASET_OPTIONS if key in trained_on}
+
+
+class VideoLoader:
+    """Reads the videos of a list, each of which keeps its number whatever becomes of the others.
+
+    Args:
+        pipeline: Of :func:`feature_pipeline`.
+        ann_file: MMAction2 list; without one, every video below ``data_root``.
+        data_root: Folder that the list is relative to.
+        batch_size: Videos at a time.
+        num_workers: Processes that decode; 0 for none.
+        skip_bad: Whether to leave out videos that cannot be read, each with a warning.
+        dataset: Further arguments of ``UnlabeledVideoDataset``, e.g. :func:`dataset_options`.
+
+    Raises:
+        UserError: If the list cannot be read or has no video, or a file in it is none and is not to
+            be left out.
+    """
+
+    def __init__(
+        self,
+        pipeline: list[dict],
+        ann_file: str,
+        data_root: str,
+        batch_size: int = 4,
+        num_workers: int = 2,
+        skip_bad: bool = False,
+        dataset: dict | None = None,
+    ) -> None:
+        raw_frames = any(step['type'] == 'RawFrameDecode' for step in pipeline)
+        options = dict(dataset or {})
+        check = options.pop('check_files', 'full')
+        self.dataset = UnlabeledVideoDataset(
+            pipeline,
+            ann_file,
+            {'img' if raw_frames else 'video': data_root},
+            # What a check left out would take the others' numbers.
+            check_files='none' if skip_bad else check,
+            test_mode=True,
+            **options,
+        )
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.skip_bad = skip_bad
+        # That the frames of a folder have other numbers is not seen in reading some of them.
+        look = skip_bad and raw_frames and check == 'full'
+        self._faults = from_main_process(self._check_folders) if look else {}
+
+    def _check_folders(self) -> dict[int, str]:
+        """Why folders of frames are not as they should be, by their numbers."""
+        videos = self.dataset
+        check = FileCheck('full', videos.filename_tmpl, videos.start_index, videos.backend_args)
+        faults = check.find_faults([videos.get_data_info(n) for n in range(len(videos))])
+        return {number: reason for number, (reason, _) in faults.items()}
+
+    def read(self, numbers: list[int]) -> Iterator[dict | BadVideoError]:
+        """Yield why videos cannot be read, then a batch of the others with their ``number``."""
+        samples = []
+        for number in numbers:
+            if number in self._faults:
+                yield BadVideoError(self.dataset.get_path(number), self._faults[number])
+                continue
+            try:
+                samples.append({**self.dataset[number], 'number': number})
+            except BadVideoError as error:
+                yield error
+        if samples:
+            yield pseudo_collate(samples)

@@ -1,0 +1,181 @@
+"""Features on disk that are not all there yet, and what they are of."""
+
+import hashlib
+import json
+import os
+import shutil
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dist import get_rank
+from torch import Tensor, nn
+
+from mmssl_video.errors import UserError
+from mmssl_video.files import claim_folder
+from mmssl_video.passes import from_main_process
+
+from .features import CHUNK_VALUES
+from .loader import VideoLoader, dataset_options
+
+
+def fingerprint(*parts: object) -> str:
+    """Twelve hexadecimal digits that change with tensors, dicts, lists, strings and numbers."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Tensor):
+            digest.update(part.cpu().reshape(-1).view(torch.uint8).numpy())
+        else:
+            digest.update(json.dumps(part, sort_keys=True, default=str).encode() + b'\0')
+    return digest.hexdigest()[:12]
+
+
+def extraction_settings(
+    cfg: Config,
+    checkpoint: str | None,
+    model: nn.Module,
+    loader: VideoLoader,
+    pipeline: list[dict],
+    **options: object,
+) -> dict:
+    """What features depend on, in a few words that ``json`` can write.
+
+    Args:
+        cfg, checkpoint: Of the model; their names are stored.
+        model: Of :func:`build_encoder`.
+        loader: Of :class:`VideoLoader`.
+        pipeline: Of :func:`feature_pipeline`.
+        options: Stored unchanged.
+    """
+    videos = loader.dataset
+    shown = [cfg.model.backbone, cfg.model.get('data_preprocessor'), pipeline, dataset_options(cfg)]
+    weights = chain.from_iterable(sorted(model.backbone.state_dict().items()))
+    names = [videos.get_name(number) for number in range(len(videos))]
+    source = videos.ann_file or videos.root
+    return {
+        'config': f'{Path(cfg.filename or "").name} {fingerprint(*shown)}',
+        'weights': f'{Path(checkpoint or "random").name} {fingerprint(*weights)}',
+        'videos': f'{Path(source).name} {fingerprint(os.path.abspath(videos.root), names)}',
+        **options,
+    }
+
+
+def check_clips(source: object, first: tuple[int, ...], other: tuple[int, ...]) -> None:
+    """Compare the shapes [..., M, D] of the features of a video and of another one."""
+    if first != other:
+        raise UserError(
+            f'{source}: has room for {list(first[-2:])} features of a video, not for '
+            f'{list(other[-2:])}; leave out --per-clip where videos differ in their clips'
+        )
+
+
+class PartialFeatures:
+    """Features that are not all there yet, in a folder that several processes write to.
+
+    ``features/array.npy`` float32 [N, M, D] has the features of all N videos, ``done/array.npy``
+    bool [N] tells which ones are there, and ``settings.json`` what they are of. Arrays are written
+    through files, not through memory maps: a full disk is then an error, and a mark reaches the
+    disk after what it stands for.
+
+    Args:
+        folder: It may hold what an interrupted run has left.
+        settings: Of the run.
+        num_videos: N.
+
+    Attributes:
+        done (np.ndarray): bool [N], what is done as far as this process knows.
+
+    Raises:
+        UserError: If the folder holds features of other settings, or cannot be written.
+    """
+
+    def __init__(self, folder: Path, settings: dict, num_videos: int) -> None:
+        self.folder = folder
+
+        def claim() -> np.ndarray:
+            claim_folder(folder, settings, 'unfinished features')
+            self._create('done', (num_videos,), bool)
+            return np.load(self._path('done'))
+
+        # Of the first process, before anybody writes.
+        self.done = from_main_process(claim)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / name / 'array.npy'
+
+    def write(self, numbers: list[int], features: np.ndarray) -> None:
+        """Put the features [n, M, D] of n videos of one batch in their place and mark these."""
+        self._create('features', (len(self.done), *features.shape[1:]), np.float32)
+        runs = np.split(np.arange(len(numbers)), np.flatnonzero(np.diff(numbers) != 1) + 1)
+        for run in runs:
+            self._write('features', numbers[run[0]], features[run])
+        self.done[numbers] = True
+        # All marks at once: what is left of a batch would be encoded by itself.
+        self._write('done', numbers[0], self.done[numbers[0] : numbers[-1] + 1])
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers int64 [n] of the videos that are done; their features [n, M, D], on disk."""
+        numbers = np.flatnonzero(np.load(self._path('done')))
+        features = np.load(self._path('features'), mmap_mode='r')
+        if len(numbers) < len(self.done):
+            shutil.rmtree(self.folder / 'kept', ignore_errors=True)  # of an earlier attempt
+            self._create('kept', (len(numbers), *features.shape[1:]), np.float32)
+            step = max(1, CHUNK_VALUES // features[0].size)
+            for start in range(0, len(numbers), step):
+                self._write('kept', start, features[numbers[start : start + step]])
+            features = np.load(self._path('kept'), mmap_mode='r')
+        return numbers, features
+
+    def _create(self, name: str, shape: tuple[int, ...], dtype: type) -> None:
+        """Make an array of zeros, unless it is there; zeros take no room on the disk."""
+        path = self._path(name)
+        temporary = self.folder / f'.{name}.{get_rank()}'
+        try:
+            if not path.exists():
+                temporary.mkdir(exist_ok=True)
+                np.lib.format.open_memmap(temporary / path.name, 'w+', dtype, shape)
+                try:
+                    # A folder never takes the place of one with something in it.
+                    temporary.rename(path.parent)
+                except OSError:
+                    if not path.exists():
+                        raise
+                    shutil.rmtree(temporary)  # another process was faster
+            found = np.load(path, mmap_mode='r').shape
+        except OSError as error:
+            raise self._cannot_write(path, error) from error
+        check_clips(path, found, shape)
+
+    def _write(self, name: str, first: int, rows: np.ndarray) -> None:
+        path = self._path(name)
+        try:
+            start = np.load(path, mmap_mode='r').offset + first * rows[0].nbytes
+            with path.open('r+b') as file:
+                file.seek(start)
+                file.write(rows.tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise self._cannot_write(path, error) from error
+
+    def _cannot_write(self, path: Path, error: OSError) -> UserError:
+        return UserError(
+            f'{path}: cannot be written ({error.strerror or error}); mend that, and the same '
+            'command goes on'
+        )
+
+
+def remove_leftover(out: str | os.PathLike) -> None:
+    """Remove ``OUT.partial`` of a run that was stopped when OUT was complete, if it is there.
+
+    Nothing has been written to it since OUT has been, other than to one of a run that is to
+    replace OUT.
+    """
+    out = Path(out)
+    partial = Path(f'{out}.partial')
+    complete, done = out if out.suffix == '.npz' else out / 'features.npy', partial / 'done'
+    if complete.is_file() and (file := done / 'array.npy').is_file():
+        if file.stat().st_mtime_ns < complete.stat().st_mtime_ns:
+            shutil.rmtree(partial, ignore_errors=True)

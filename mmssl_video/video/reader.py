@@ -1,0 +1,460 @@
+"""The one reader of videos: exactly the frames that are asked for, or an error in bounded time.
+
+Frame i is the i-th frame that a player shows when it plays the file from its start: edit lists
+are applied, frames come in the order of their time stamps, the display matrix turns them. FFmpeg,
+by PyAV, reads all packets of the best video stream once, without decoding, and their time stamps
+number the frames. To read a frame, decoding starts at the last key frame at or before it.
+
+Files whose packets do not tell the order of their frames are decoded when they are opened, to
+number them, unless a stored index does: those without presentation times (AVI, raw streams), with
+time stamps that are missing or equal, and those that do not start with a key frame.
+"""
+
+import os
+import weakref
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import av
+import cv2
+import numpy as np
+from av.video.frame import PictureType
+from av.video.reformatter import VideoReformatter
+
+from mmssl_video.errors import MACHINE_FAULTS, BadVideoError
+
+from .find import os_fault
+from .index import VideoIndex
+from .packets import Deadline, DeadlineError, PacketSource, SeekError
+
+INTRA = {PictureType.I, PictureType.SI, PictureType.BI}
+# What a reader that goes forward keeps of what it has decoded: more than most clips span.
+RECENT_FRAMES, RECENT_BYTES = 64, 2**28
+SKIPPING_CODECS = {'h264', 'hevc'}  # whose decoders can leave out frames that no other one needs
+END_OF_JPEG = b'\xff\xd9'
+
+
+class VideoReader:
+    """Frames of a video by their number.
+
+    The memory that it takes does not grow with the length of the video, but for the index of some
+    200 bytes a frame, 350 while it is made. A reader serves one thread and one process.
+
+    Args:
+        source (str | PathLike | bytes): A local file, or the content of one.
+        name (str, optional): What errors call the video; default the path.
+        num_threads (int): Threads that decode, 0 for one a core. Default 1.
+        timeout (float, optional): Seconds that opening the video and reading frames may take, all
+            together, until :meth:`renew`; None for no limit.
+        forward (bool): Whether the video is read from its start to its end, part by part. Decoding
+            then goes on where the last call stopped, and the last 64 frames are kept (fewer of
+            large ones), so that parts may overlap.
+        index_path (str | PathLike, optional): File with the index of this video, of
+            :meth:`save_index`. It is used if it is there and the video has not changed since.
+
+    Raises:
+        BadVideoError: The video cannot be opened in time.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike | bytes,
+        *,
+        name: str | None = None,
+        num_threads: int = 1,
+        timeout: float | None = 30.0,
+        forward: bool = False,
+        index_path: str | os.PathLike | None = None,
+    ) -> None:
+        self.name = name or ('a video in memory' if isinstance(source, bytes) else str(source))
+        self._num_threads = num_threads
+        self._forward = forward
+        self._deadline = Deadline(timeout)
+        self._orientation: tuple[bool, bool, bool] | None = None
+        self._position: int | None = None  # the packet that is fed next, while decoding
+        self._shown = -1  # the last frame that has come out
+        self._recent: deque[tuple[int, av.VideoFrame]] = deque()
+        self._source = self._index = None
+        try:
+            self._source = PacketSource(source, self._deadline)
+            decoder = self._source.decoder
+            self._size = width, height = decoder.width, decoder.height
+            room = RECENT_BYTES // max(1, 2 * width * height)  # 12 bits a pixel and some
+            self._recent = deque(maxlen=min(RECENT_FRAMES, max(1, room)))
+            index = index_path and VideoIndex.load(index_path, self._source.signature)
+            if index:
+                self._index = index
+            else:
+                self._index, complete = self._source.read()
+                if not complete:
+                    self._number_by_decoding()
+            self._length = len(self)
+        except Exception as error:
+            self.close()
+            self._raise(error)
+
+    # -- What is known -----------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """Number of frames, 1 or more."""
+        return len(self._index.packets)
+
+    @property
+    def times(self) -> np.ndarray:
+        """float64 [N], seconds at which each frame is shown, the first at 0."""
+        return self._index.times
+
+    @property
+    def avg_fps(self) -> float:
+        """Frames a second."""
+        return self._index.fps or self._source.rate
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of the codec, such as ``h264``."""
+        return self._source.decoder.codec.canonical_name
+
+    @property
+    def storage(self) -> str:
+        """``'mjpeg'``, ``'intra'`` (key frames alone) or ``'inter'``."""
+        if self.codec == 'mjpeg':
+            return 'mjpeg'
+        return 'intra' if self._index.keys.all() else 'inter'
+
+    @property
+    def width(self) -> int:
+        """Pixels in a row of a frame as it is shown."""
+        return self.frames([0])[0].shape[1]
+
+    @property
+    def height(self) -> int:
+        """Pixels in a column of a frame as it is shown."""
+        return self.frames([0])[0].shape[0]
+
+    @property
+    def index(self) -> VideoIndex:
+        """Of the packets; a better one may take its place while frames are read."""
+        return self._index
+
+    def renew(self) -> None:
+        """Start the time limit anew."""
+        self._deadline.renew()
+
+    def save_index(self, path: str | os.PathLike) -> None:
+        """Write the index: with it, a long video is opened without reading all of it."""
+        self._index.save(path)
+
+    # -- Frames ------------------------------------------------------------------------------
+
+    def get_batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """As :meth:`frames`, in one array uint8 [len(indices), H, W, 3]."""
+        return np.stack(self.frames(indices))
+
+    def frames(self, indices: Sequence[int] | np.ndarray) -> list[np.ndarray]:
+        """Read frames in any order; each distinct one is decoded once.
+
+        Args:
+            indices: Numbers in [0, len(self)), which may repeat.
+
+        Returns:
+            RGB frames uint8 [H, W, 3]; no two share memory.
+
+        Raises:
+            IndexError: A number is out of range.
+            BadVideoError: A frame cannot be decoded in time.
+        """
+        indices = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if len(indices) and not 0 <= indices.min() <= indices.max() < self._length:
+            raise IndexError(
+                f'{self.name}: frames {indices.min()} to {indices.max()} of {self._length}'
+            )
+        if self._source is None:
+            raise RuntimeError(
+                f'{self.name}: opened with threads in another process; open it in this one'
+            )
+        numbers, first, places = np.unique(indices, return_index=True, return_inverse=True)
+        try:
+            self._check_length(indices.max(initial=0))
+            found = self._read(numbers.tolist())
+        except Exception as error:
+            self._stop()
+            self._raise(error)
+        # Transforms such as Flip work in place.
+        return [
+            found[place] if index == first[place] else found[place].copy()
+            for index, place in enumerate(places)
+        ]
+
+    def close(self) -> None:
+        """Close the file and give back the memory."""
+        self._stop()
+        if self._source is not None:
+            self._source.close()
+
+    def __enter__(self) -> 'VideoReader':
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
+
+    def _read(self, wanted: list[int]) -> list[np.ndarray]:
+        """Frames of distinct numbers in rising order."""
+        # One for all, and without threads: those of a converter that is left as garbage end when
+        # it is collected, and in a forked process that never ends.
+        converter = VideoReformatter()
+        while True:
+            try:
+                if self.codec == 'mjpeg':
+                    return [self._read_jpeg(number, converter) for number in wanted]
+                return [self._show(frame, converter) for frame in self._decode(wanted)]
+            except SeekError:
+                self._stop()
+                self._source.stop_seeking()
+            except _Misnumbered:
+                self._stop()
+                self._fall_back(wanted[-1])
+
+    def _read_jpeg(self, number: int, converter: VideoReformatter) -> np.ndarray:
+        """A frame of Motion-JPEG, by OpenCV, which is faster at it; FFmpeg reads what it cannot."""
+        if self._orientation is None:
+            self._orientation = _orientation(next(self._decode([number])))
+        self._deadline.check()
+        packet = next(self._source.start(self._index.packets[number], self._index))
+        data = np.frombuffer(packet, np.uint8)
+        if not any(self._orientation) and data[-2:].tobytes() == END_OF_JPEG:
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+            if image is not None and image.shape[1::-1] == self._size:
+                return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+        return self._show(next(self._decode([number])), converter)
+
+    def _show(self, frame: av.VideoFrame, converter: VideoReformatter) -> np.ndarray:
+        """RGB pixels of a decoded frame as a player shows it."""
+        if self._orientation is None:
+            self._orientation = _orientation(frame)
+        width, height = self._size
+        frame = converter.reformat(frame, width or None, height or None, 'rgb24', threads=1)
+        image = frame.to_ndarray()
+        transpose, flip_rows, flip_columns = self._orientation
+        if transpose:
+            image = image.transpose(1, 0, 2)
+        if flip_rows:
+            image = image[::-1]
+        if flip_columns:
+            image = image[:, ::-1]
+        return np.ascontiguousarray(image)
+
+    # -- Decoding ----------------------------------------------------------------------------
+
+    def _decode(self, wanted: list[int]) -> Iterator[av.VideoFrame]:
+        """Frames of distinct numbers in rising order.
+
+        Raises:
+            _Misnumbered: A frame does not come, or frames come in another order than the index
+                has it.
+        """
+        waiting = deque(wanted)
+        recent = dict(self._recent)
+        tried = None
+        while waiting:
+            if waiting[0] in recent:
+                yield recent[waiting.popleft()]
+                continue
+            if not self._leads_to(waiting[0]):
+                if waiting[0] == tried:
+                    raise _Misnumbered
+                tried = waiting[0]
+                self._start(waiting)
+            for number, frame in self._advance(waiting):
+                if self._forward:
+                    self._recent.append((number, frame))
+                if waiting and number == waiting[0]:
+                    waiting.popleft()
+                    yield frame
+
+    def _leads_to(self, number: int) -> bool:
+        """Whether decoding, as far as it has come, goes on to a frame without a detour."""
+        if self._position is None or number <= self._shown:
+            return False
+        if self._index.packets[number] >= self._end:
+            return False
+        # What lies a little ahead is not skipped going forward: the next part may overlap.
+        ahead = RECENT_FRAMES if self._forward else 0
+        return self._index.starts[number] <= self._position + ahead
+
+    def _start(self, waiting: Sequence[int]) -> None:
+        """Start to decode at the key frame of the first frame that is waiting."""
+        index = self._index
+        start, end = index.starts[waiting[0]], index.packets[waiting[0]] + 1
+        if self._forward:
+            end = len(index.keys)
+        for number in waiting:
+            if index.starts[number] > end:
+                break  # better sought than decoded up to
+            end = max(end, index.packets[number] + 1)
+        self._begin(int(start), int(end))
+
+    def _begin(self, start: int, end: int) -> None:
+        """Set the decoder to the packets from ``start`` to before ``end``."""
+        if self._index.numbering == 'counting' or not self._index.keys[start]:
+            self._source.reopen()  # what a decoder remembers must not count
+        self._packets = self._source.start(start, self._index)
+        decoder = self._source.decoder
+        if not decoder.is_open:
+            decoder.thread_count = self._num_threads
+            if self._num_threads != 1:
+                decoder.thread_type = 'AUTO'
+                _threaded.add(self)
+        else:
+            decoder.flush_buffers()
+        self._position, self._end = start, end
+        self._counted, self._shown = 0, -1
+        self._first = self._index.frames[start]
+        timed = self._index.numbering == 'time stamps'
+        self._skips = timed and not self._forward and self.codec in SKIPPING_CODECS
+
+    def _advance(self, waiting: Sequence[int] = ()) -> list[tuple[int, av.VideoFrame]]:
+        """Decode one packet, or give what the decoder still holds; numbers and frames."""
+        index, counting = self._index, self._index.numbering == 'counting'
+        numbered = []
+        for frame in self._feed(waiting):
+            if frame.pts is None and not counting:
+                raise _Misnumbered
+            number = self._counted if counting else int(index.frames[frame.pts])
+            self._counted += 1
+            if not counting:
+                if number < max(self._first, 0):
+                    continue  # shown before the key frame, made without what lies before that
+                if number == self._first and not (frame.key_frame or frame.pict_type in INTRA):
+                    raise _Misnumbered  # marked as a key frame, and none
+            if number <= self._shown:
+                raise _Misnumbered
+            self._shown = number
+            numbered.append((number, frame))
+        return numbered
+
+    def _feed(self, waiting: Sequence[int] = ()) -> list[av.VideoFrame]:
+        """Frames that come out; for a time stamp they have the number of their packet."""
+        self._deadline.check()
+        decoder, number = self._source.decoder, self._position
+        if number == self._end:
+            self._position = None
+            return decoder.decode(None)
+        self._position = number + 1
+        packet = next(self._packets)
+        packet.pts = number
+        if self._skips:
+            # A frame that is neither asked for nor needed by another one is left out.
+            wanted = self._index.frames[number] in waiting
+            decoder.skip_frame = 'DEFAULT' if wanted else 'NONREF'
+        try:
+            return decoder.decode(packet)
+        except av.error.InvalidDataError:
+            # Of a stream that was cut out of a longer one, a player passes over what comes before
+            # the first key frame.
+            if self._counted or number >= np.argmax(self._index.keys):
+                raise
+            return []
+
+    def _fall_back(self, number: int) -> None:
+        """Rest the index on less than it does, for it is wrong; a number is asked for."""
+        index = self._index
+        if index.keys[1:].any():
+            # Frames come out only some time after a key frame where pictures are renewed part by
+            # part (intra refresh).
+            self._index = replace(index, keys=np.arange(len(index.keys)) == 0)
+        elif index.numbering != 'counting':
+            self._number_by_decoding(counting=True)
+        else:
+            raise BadVideoError('', 'its frames do not come in order')
+        self._check_length(number)
+
+    def _check_length(self, number: int) -> None:
+        if number >= len(self):  # packets were counted, and not all of them hold a frame
+            reason = f'of its {self._length} frames, {len(self)} can be decoded'
+            raise BadVideoError('', reason)
+
+    def _number_by_decoding(self, counting: bool = False) -> None:
+        """Decode all, and index the frames by what comes out."""
+        index, frames, fed = self._index, [], []
+        length = len(index.keys)
+        self._index = replace(index, numbering='decoding')
+        self._begin(0, length)
+        try:
+            while self._position is not None:
+                for frame in self._feed():
+                    frames.append(frame.pts)
+                    fed.append(min(self._position or length, length) - 1)
+                    self._counted += 1
+        except DeadlineError as error:
+            once = 'tools/check_videos.py --index numbers its frames once for all'
+            raise DeadlineError(f'{error}, for all of it is decoded to open it: {once}') from None
+        counting |= len(set(frames)) < len(frames)
+        packets = np.array(fed if counting else frames, dtype=np.int64)
+        if not len(packets):
+            raise BadVideoError('', 'no frame of it can be decoded')
+        self._index = replace(
+            index,
+            packets=packets,
+            times=self._source.times(packets),
+            numbering='counting' if counting else 'decoding',
+        )
+
+    def _stop(self) -> None:
+        self._position = None
+        self._packets = None
+        self._recent.clear()
+
+    def _raise(self, error: Exception) -> None:
+        """Raise an error as one that names the video, unless the fault is another one."""
+        if isinstance(error, BadVideoError):
+            raise BadVideoError(self.name, error.reason) from error
+        if isinstance(error, DeadlineError):
+            raise BadVideoError(self.name, str(error)) from None
+        if isinstance(error, av.error.ExitError):  # a single operation of FFmpeg took as long
+            raise BadVideoError(self.name, self._deadline.message) from None
+        if isinstance(error, av.error.InvalidDataError):
+            known = self._index is not None
+            reason = 'its frames are damaged' if known else 'FFmpeg does not know it as a video'
+            raise BadVideoError(self.name, reason) from error
+        if not isinstance(error, (OSError, av.FFmpegError)) or error.errno in MACHINE_FAULTS:
+            raise error
+        if isinstance(error, OSError):
+            raise BadVideoError(self.name, os_fault(self.name, error)) from error
+        raise BadVideoError(self.name, f'FFmpeg fails: {error.strerror}') from error
+
+
+class _Misnumbered(Exception):
+    """Frames do not come out of the decoder as the index has them."""
+
+
+def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+    """How the display matrix turns a frame: transpose, then flip rows, then flip columns."""
+    try:
+        side_data = frame.side_data.get('DISPLAYMATRIX')
+    except ValueError:  # PyAV does not know all kinds
+        side_data = None
+    if side_data is None:
+        return False, False, False
+    # Column p and row q are shown at column a p + c q and row b p + d q.
+    a, b, _, c, d = np.frombuffer(side_data, np.int32)[:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return True, b < 0, c < 0
+    return False, d < 0, a < 0
+
+
+# Readers whose decoders have threads. In a forked process the threads are gone, and to free such a
+# decoder would wait for them; there it is kept for good.
+_threaded: weakref.WeakSet[VideoReader] = weakref.WeakSet()
+_inherited = []
+
+
+def _keep_inherited() -> None:
+    for reader in _threaded:
+        _inherited.append(reader._source)
+        reader._source = None
+    _threaded.clear()
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_keep_inherited)

@@ -1,0 +1,182 @@
+"""Storing videos such that any of their frames is read fast."""
+
+import os
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from mmssl_video.errors import BadVideoError
+
+from .encode import VideoWriter
+from .reader import VideoReader
+
+FRAMES_AT_ONCE = 8  # in memory, in RGB
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A kind of file.
+
+    Attributes:
+        suffix: Of the files.
+        container: Name of an FFmpeg muxer.
+        codec: Name of an FFmpeg encoder.
+        pixel_format: FFmpeg's name.
+        clock: Ticks of a second that the container counts.
+        qualities: That the encoder knows, from the best and largest on.
+        quality: By default.
+        quality_options: Of the encoder, that take the quality.
+        options: Of the encoder.
+        container_options: Of the muxer.
+    """
+
+    suffix: str
+    container: str
+    codec: str
+    pixel_format: str
+    clock: int
+    qualities: range
+    quality: int
+    quality_options: tuple[str, ...]
+    options: dict[str, str] = field(default_factory=dict)
+    container_options: dict[str, str] = field(default_factory=dict)
+
+
+STORAGES = {
+    # A JPEG of its own for each frame, as JFIF has it: full range, BT.601, 4:2:0.
+    'mjpeg': Storage(
+        suffix='.mkv',
+        container='matroska',
+        codec='mjpeg',
+        pixel_format='yuvj420p',
+        clock=1000,  # all that FFmpeg's Matroska knows
+        qualities=range(2, 32),
+        quality=3,
+        quality_options=('qmin', 'qmax'),
+        container_options=dict(fflags='bitexact'),  # no random numbers
+    ),
+    # At most 7 frames have to be decoded before the one that is asked for. Without arithmetic
+    # coding and without a filter over the edges of blocks (`fastdecode`), decoding takes two
+    # thirds of the time and the file an eighth more.
+    'h264': Storage(
+        suffix='.mp4',
+        container='mp4',
+        codec='libx264',
+        pixel_format='yuv420p',
+        clock=90000,
+        qualities=range(1, 52),
+        quality=20,
+        quality_options=('crf',),
+        options=dict(
+            g='8',
+            bf='0',
+            preset='fast',
+            tune='fastdecode',
+            # What swscale makes of RGB.
+            colorspace='smpte170m',
+            color_range='tv',
+        ),
+        container_options=dict(fflags='bitexact', movflags='faststart'),
+    ),
+}
+
+
+def fit_size(width: int, height: int, short_side: int) -> tuple[int, int]:
+    """Size to store frames in: as they are, or smaller in the same proportions; always even.
+
+    The chroma of 4:2:0 needs even numbers. An odd row or column is left out, and only a frame of a
+    single one gets another.
+
+    Args:
+        width, height: Of the frames, in pixels.
+        short_side: Pixels that their shorter side may have; even.
+
+    Returns:
+        Width and height.
+    """
+    shorter = min(width, height)
+    if shorter <= short_side:
+        return max(2, width // 2 * 2), max(2, height // 2 * 2)
+    return tuple((side * short_side + shorter) // (2 * shorter) * 2 for side in (width, height))
+
+
+def play(video: VideoReader) -> Iterator[tuple[range, list[np.ndarray]]]:
+    """Read a video from its start to its end, in bounded memory.
+
+    Args:
+        video: Opened with ``forward=True``. Its time limit holds for some frames at a time.
+
+    Yields:
+        Numbers of some frames, and their RGB pixels uint8 [H, W, 3].
+    """
+    start = 0
+    while start < len(video):  # which may turn out otherwise while it is decoded
+        video.renew()
+        numbers = range(start, min(start + FRAMES_AT_ONCE, len(video)))
+        yield numbers, video.frames(numbers)
+        start = numbers.stop
+
+
+def store_video(
+    video: VideoReader, path: str | os.PathLike, storage: Storage, short_side: int, quality: int
+) -> Generator[float, None, dict]:
+    """Write all frames of a video, at the times at which they are shown, into another file.
+
+    Args:
+        video: As for :func:`play`.
+        path: The file to write.
+        storage: One of :data:`STORAGES`.
+        short_side: As for :func:`fit_size`.
+        quality: One of ``storage.qualities``.
+
+    Yields:
+        How much is done, from 0 to 1.
+
+    Returns:
+        ``frames``, ``fps``, ``width`` and ``height`` of the new file.
+
+    Raises:
+        BadVideoError: If a frame of the video cannot be read, or cannot be read back.
+    """
+    video.renew()
+    width, height = video.width, video.height
+    size = fit_size(width, height, short_side)
+    if min(width, height) <= short_side:
+        width, height = width // 2 * 2 or 1, height // 2 * 2 or 1
+    converter = VideoReformatter()
+    tick, time_base = -1, Fraction(1, storage.clock)
+    with VideoWriter(
+        path,
+        storage.codec,
+        size,
+        Fraction(video.avg_fps).limit_denominator(1001),
+        storage.pixel_format,
+        dict.fromkeys(storage.quality_options, str(quality)) | storage.options,
+        storage.container,
+        storage.container_options,
+        time_base,
+    ) as writer:
+        for numbers, images in play(video):
+            for number, image in zip(numbers, images, strict=True):
+                frame = av.VideoFrame.from_ndarray(image[:height, :width], 'rgb24')
+                frame = converter.reformat(
+                    frame, *size, storage.pixel_format, interpolation='AREA', threads=1
+                )
+                # No two frames have one time; if need be, they move apart.
+                tick = max(tick + 1, round(video.times[number] * storage.clock))
+                frame.pts, frame.time_base = tick, time_base
+                frame.duration = max(1, round(storage.clock / video.avg_fps))  # of the last one
+                writer.write(frame)
+            yield numbers.stop / len(video)
+    with VideoReader(path, name=video.name) as stored:
+        if len(stored) != len(video):
+            raise BadVideoError(
+                video.name, f'of its {len(video)} frames {len(stored)} can be stored'
+            )
+        return dict(
+            frames=len(stored), fps=stored.avg_fps, width=stored.width, height=stored.height
+        )

@@ -1,0 +1,419 @@
+"""Bad videos: whose fault an error is, what takes their place, when they are too many."""
+
+import errno
+import pickle
+from collections import Counter
+from functools import partial
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import ConcatDataset, DefaultSampler, pseudo_collate
+from number_videos import ReadNumber, number_dataset
+from torch.utils.data import DataLoader
+
+from mmssl_video.datasets import UnlabeledVideoDataset
+from mmssl_video.datasets.bad_videos import add_to_report, check_share, draw_replacements
+from mmssl_video.errors import BadVideoError, UserError, bad_video, one_line_errors
+
+# -- Whose fault -----------------------------------------------------------------------------
+
+
+def cv2_error():
+    try:
+        cv2.cvtColor(None, cv2.COLOR_BGR2RGB)
+    except cv2.error as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    ('error', 'reason'),
+    [
+        (BadVideoError('other name.mp4', 'no permission'), 'no permission'),
+        (RuntimeError('broken\nat frame 3'), 'RuntimeError: broken'),
+        (ValueError('a\tb'), 'ValueError: a b'),
+        (
+            FileNotFoundError(2, 'No such file', 'x.jpg'),
+            "FileNotFoundError: [Errno 2] No such file: 'x.jpg'",
+        ),
+        (PermissionError(13, 'Permission denied'), 'PermissionError: [Errno 13] Permission denied'),
+        (OSError(errno.EIO, 'Input/output error'), 'OSError: [Errno 5] Input/output error'),
+        (pickle.UnpicklingError('invalid load key'), 'UnpicklingError: invalid load key'),
+        (MemoryError('Unable to allocate 83 GiB'), 'MemoryError: Unable to allocate 83 GiB'),
+        (TimeoutError('30 s'), 'TimeoutError: 30 s'),
+        (EOFError(), 'EOFError:'),
+        (cv2_error(), None),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else '',
+)
+def test_fault_of_the_video(error, reason):
+    fault = bad_video(error, 'a.mp4')
+    if reason is None:
+        reason = f'error: {error}'.splitlines()[0]
+    assert fault.reason == reason
+    assert str(fault).startswith(f'{fault.path} cannot be read ({reason}); ')
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        UserError('model.heads.x: no such thing'),
+        TypeError('got an unexpected keyword argument'),
+        KeyError('imgs'),
+        AttributeError('no attribute'),
+        NameError('x'),
+        ModuleNotFoundError('decord'),
+        NotImplementedError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_mistakes(error):
+    assert bad_video(error, 'a.mp4') is None
+
+
+@pytest.mark.parametrize('number', [errno.EMFILE, errno.ENFILE, errno.ENOSPC])
+def test_fault_of_the_machine(number):
+    """It would soon make every video a bad one."""
+    with pytest.raises(UserError) as error:
+        bad_video(OSError(number, 'words', 'a.mp4'), 'a.mp4')
+    assert type(error.value) is UserError
+    assert str(error.value).startswith('a.mp4: ') and 'this machine is at fault' in str(error.value)
+
+
+# -- Replacements ----------------------------------------------------------------------------
+
+
+def replacements(index, order, batch_size, seed=0, num_videos=None):
+    order = np.asarray(order)
+    return list(
+        draw_replacements(
+            index, order, batch_size, num_videos or len(order), np.random.default_rng(seed)
+        )
+    )
+
+
+@pytest.mark.parametrize(('num_videos', 'batch_size'), [(24, 4), (26, 4), (9, 8), (30, 1), (7, 3)])
+def test_replacements_of_a_batch(num_videos, batch_size):
+    """No video of the batch, none twice, and all others between the samples of a batch."""
+    order = np.random.default_rng(1).permutation(num_videos)
+    for start in range(0, num_videos, batch_size):
+        batch = order[start : start + batch_size].tolist()
+        drawn = [replacements(index, order, batch_size) for index in batch]
+        together = sum(drawn, [])
+        assert len(together) == len(set(together))
+        expected = set(range(num_videos)) - set(batch)
+        if len(batch) == batch_size:
+            assert set(together) == expected
+        assert set(together) <= expected
+
+
+def test_replacements_are_drawn_evenly():
+    """The first one is each of the other 5 batches' equally often; seeds decide."""
+    order = np.random.default_rng(2).permutation(18)
+    counts = Counter(replacements(order[4], order, 3, seed)[0] for seed in range(2000))
+    assert set(counts) == set(order[1::3].tolist()) - {order[4]}
+    assert all(abs(count - 400) < 80 for count in counts.values())
+    assert replacements(order[4], order, 3, 7) == replacements(order[4], order, 3, 7)
+
+
+def test_repeated_videos_count_for_both_batches():
+    """Videos 5 and 0 come again at the end, to fill the share of the last process."""
+    order = [5, 0, 3, 2, 1, 4, 6, 7, 5, 0]
+    # 5 is in (5, 0, 3) and (6, 7, 5), so what has its place in (2, 1, 4) remains.
+    assert replacements(5, order, 3, num_videos=8) == [2]
+    assert sorted(replacements(0, order, 3, num_videos=8)) == [1, 7]
+    assert sorted(replacements(2, order, 3, num_videos=8)) == [5, 6]
+    # Of the third in a batch, the repeated 5 is no candidate.
+    assert replacements(4, order, 3, num_videos=8) == [3]
+
+
+def test_no_other_batch():
+    assert replacements(1, [0, 1, 2], 3) == []
+    assert replacements(2, [0, 1, 2, 3, 4], 3) == []
+    assert replacements(1, [0, 1, 2, 3, 4], 3) == [4]
+
+
+# -- Samples ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def build(tmp_path):
+    """``build(num_videos, bad)``: a dataset of videos that are numbers."""
+    return partial(number_dataset, tmp_path)
+
+
+def load(dataset, sampler, batch_size, num_workers=0):
+    """Samples of an epoch, by batch."""
+    loader = DataLoader(
+        dataset, batch_size, sampler=sampler, num_workers=num_workers, collate_fn=pseudo_collate
+    )
+    return [list(zip(batch['inputs'], batch['data_samples'], strict=True)) for batch in loader]
+
+
+def numbers(batches):
+    return [[int(inputs[0]) for inputs, _ in batch] for batch in batches]
+
+
+BAD = {3, 8, 9, 17, 20, 21}
+
+
+@pytest.fixture
+def told(build):
+    """A dataset that knows the batches of epoch 2: 26 videos, 4 at a time."""
+    dataset = build(26, BAD)
+    order = np.random.default_rng(5).permutation(26).tolist()
+    dataset.set_epoch(7, 2)
+    dataset.set_order(order, 4)
+    return dataset, order
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_bad_videos_are_replaced(told, num_workers):
+    """By what is drawn for them; the others stay, and so do the draws of each sample."""
+    dataset, order = told
+    batches = load(dataset, order, 4, num_workers)
+    clean = UnlabeledVideoDataset(
+        [ReadNumber(()), dict(type='PackActionInputs')], dataset.ann_file, check_files='none'
+    )
+    clean.set_epoch(7, 2)
+    shown = 0
+    for start, batch in zip(range(0, 26, 4), batches, strict=True):
+        listed = order[start : start + 4]
+        found = [int(inputs[0]) for inputs, _ in batch]
+        assert len(set(found)) == len(found)
+        for index, (inputs, sample) in zip(listed, batch, strict=True):
+            tried = draw_replacements(
+                index, np.array(order), 4, 26, np.random.default_rng([7, 2, index])
+            )
+            seen = []
+            number = index
+            while number in BAD:
+                seen.append((f'{number}.mp4', f'RuntimeError: broken {number}'))
+                number = next(tried)
+            assert int(inputs[0]) == number
+            assert number == index or number not in listed
+            assert sample.metainfo.get('bad_videos', []) == seen
+            assert torch.equal(inputs[1:], clean[index]['inputs'][1:])
+            shown += bool(seen)
+    assert shown == len(BAD)
+
+
+def test_replacements_of_epochs_and_seeds_differ(build):
+    dataset = build(64, {5})
+    dataset.set_order(range(64), 4)
+    drawn = set()
+    for seed in range(3):
+        for epoch in range(3):
+            dataset.set_epoch(seed, epoch)
+            drawn.add(int(dataset[5]['inputs'][0]))
+    assert len(drawn) > 4 and all(number % 4 == 1 and number != 5 for number in drawn)
+
+
+def share_of(dataset, rank, world_size):
+    """What one of several processes reads, as MMEngine deals it out."""
+    sampler = DefaultSampler(dataset, shuffle=True, seed=3)
+    sampler.rank, sampler.world_size = rank, world_size
+    sampler.num_samples = -(-len(dataset) // world_size)
+    sampler.total_size = sampler.num_samples * world_size
+    return sampler
+
+
+@pytest.mark.parametrize('num_videos', [24, 25])
+def test_two_processes_replace_as_one(build, num_videos):
+    """Each process by itself, with half of each batch; with 25, the first video comes twice."""
+    whole = build(num_videos, BAD)
+    batches = {}
+    for world_size in (1, 2):
+        shares = []
+        order = list(share_of(whole, 0, 1))
+        if world_size == 2 and num_videos % 2:
+            order.append(order[0])
+        for rank in range(world_size):
+            dataset = build(num_videos, BAD)
+            dataset.set_epoch(0, 0)
+            dataset.set_order(order, 8)
+            sampler = share_of(dataset, rank, world_size)
+            shares.append(numbers(load(dataset, sampler, 8 // world_size)))
+        batches[world_size] = [sorted(sum(parts, [])) for parts in zip(*shares, strict=True)]
+    full = num_videos // 8
+    assert batches[1][:full] == batches[2][:full]
+    for parts in batches[2][:full]:
+        assert len(set(parts)) == len(parts)
+
+
+def test_persistent_workers_see_the_next_order(build):
+    dataset = build(26, BAD)
+    loader = DataLoader(
+        dataset, 4, num_workers=2, persistent_workers=True, collate_fn=pseudo_collate
+    )
+    for epoch in range(3):
+        order = np.roll(np.arange(26), epoch * 5).tolist()
+        dataset.set_epoch(1, epoch)
+        dataset.set_order(order, 4)
+        found = [int(inputs[0]) for batch in loader for inputs in batch['inputs']]
+        expected = [int(dataset[index]['inputs'][0]) for index in range(26)]
+        assert found == expected
+
+
+def test_unknown_order(build):
+    """Still none of the batch as one process reads it, and none of them twice."""
+    dataset = build(12, {0, 1, 2})
+    for seed in range(50):
+        np.random.seed(seed)
+        (batch,) = numbers(load(dataset, range(6), 6))
+        assert batch[3:] == [3, 4, 5]
+        assert len(set(batch[:3])) == 3 and min(batch[:3]) > 5
+    drawn = {int(dataset[0]['inputs'][0]) for _ in range(200)}
+    assert drawn == set(range(3, 12))  # by itself
+
+
+def test_wrapped_dataset(build):
+    """A wrapper asks for single samples."""
+    dataset = ConcatDataset([build(4, {1}), build(5, {0, 4})])
+    found = sum(numbers(load(dataset, range(9), 3)), [])
+    assert found[:4] == [0, found[1], 2, 3] and found[1] in (0, 2, 3)
+    assert found[5:8] == [1, 2, 3] and {found[4], found[8]} <= {1, 2, 3}
+
+
+def test_no_video_is_left_for_a_place(build):
+    """The file, the reason and what to do."""
+    dataset = build(6, {1, 4})
+    dataset.set_epoch(0, 0)
+    dataset.set_order(range(6), 3)
+    with pytest.raises(BadVideoError) as error:
+        dataset[1]
+    assert str(error.value) == (
+        '1.mp4 cannot be read (RuntimeError: broken 1); nor can the 1 that could take its '
+        'place without being in its batch: remove such files, or lower train_dataloader.batch_size'
+    )
+    dataset.set_order(range(6), 6)
+    with pytest.raises(BadVideoError) as error:
+        dataset[1]
+    assert str(error.value) == (
+        '1.mp4 cannot be read (RuntimeError: broken 1); no other video could take its place '
+        'without being in its batch: remove such files, or lower train_dataloader.batch_size'
+    )
+
+
+def test_pipeline_that_gives_nothing(build):
+    """None, as a transform of MMEngine may give, is no sample."""
+    dataset = build(4, ())
+    read = dataset.pipeline
+    dataset.pipeline = lambda info: None if info['filename'] == '2.mp4' else read(info)
+    dataset.set_epoch(0, 0)
+    dataset.set_order(range(4), 2)
+    sample = dataset[2]
+    assert int(sample['inputs'][0]) == 0
+    assert sample['data_samples'].bad_videos == [
+        ('2.mp4', 'ValueError: its pipeline gives nothing')
+    ]
+
+
+def test_stops_at_the_first(build):
+    dataset = build(9, BAD, bad_videos='raise')
+    with pytest.raises(BadVideoError) as error:
+        dataset[3]
+    assert str(error.value) == (
+        '3.mp4 cannot be read (RuntimeError: broken 3); remove it, or set '
+        "train_dataloader.dataset.bad_videos='skip' to train without it"
+    )
+
+
+@pytest.mark.parametrize('policy', ['raise', 'skip'])
+def test_nothing_is_replaced_in_test_mode(build, policy):
+    """A test needs each of its videos."""
+    dataset = build(9, BAD, bad_videos=policy, test_mode=True)
+    with pytest.raises(BadVideoError, match='broken 3.*; remove it from the list and the folder$'):
+        dataset[3]
+    assert int(dataset[4]['inputs'][0]) == 4
+
+
+def test_each_is_named_once_in_the_log(build, left_out):
+    """Where no hook collects them."""
+    dataset = build(26, BAD)
+    for _ in range(3):
+        load(dataset, range(26), 4)
+    assert sorted(left_out) == sorted(
+        f'{number}.mp4 cannot be read (RuntimeError: broken {number})' for number in BAD
+    )
+
+
+# -- Too many --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('num_bad', 'num_videos', 'max_share', 'stops'),
+    [
+        (1, 50, 0.01, False),  # rounded up to whole videos
+        (2, 50, 0.01, True),
+        (3, 300, 0.01, False),
+        (4, 300, 0.01, True),
+        (7, 100, 0.07, False),  # 0.07 * 100 is 7.000000000000001
+        (8, 100, 0.07, True),
+        (1, 1000, 0, True),
+        (0, 1000, 0, False),
+        (10, 10, 1, False),
+    ],
+)
+def test_share(num_bad, num_videos, max_share, stops):
+    bad = {f'{number}.mp4': 'broken' for number in range(num_bad)}
+    if stops:
+        with pytest.raises(UserError):
+            check_share(bad, num_videos, max_share)
+    else:
+        check_share(bad, num_videos, max_share)
+
+
+def test_message_of_too_many(tmp_path):
+    """How many, why, where they are listed, and how to go on; the list is written first."""
+    bad = {f'{number}.mp4': 'is empty' for number in range(5)}
+    bad |= {'a.mp4': 'no permission', 'b.mp4': 'no permission', 'c.mp4': 'x', 'd.mp4': 'y'}
+    report = tmp_path / 'bad_videos.txt'
+    with pytest.raises(UserError) as error:
+        check_share(bad, 300, 0.01, report)
+    assert str(error.value) == (
+        '9 of 300 videos (3.0%) cannot be read, above max_bad_share=0.01: 5 x is empty, e.g. '
+        '0.mp4; 2 x no permission, e.g. a.mp4; 1 x x, e.g. c.mp4; 1 other reasons; '
+        f'{report} lists them: remove them from the list and the folder, or set '
+        'train_dataloader.dataset.max_bad_share'
+    )
+    assert report.read_text().splitlines() == [f'{path}\t{bad[path]}' for path in sorted(bad)]
+
+
+def test_report_is_added_to(tmp_path):
+    """Sorted, each path once, the newest reason; odd names survive."""
+    report = tmp_path / 'bad_videos.txt'
+    add_to_report(report, {'z.mp4': 'old', 'b b.mp4': 'x'})
+    add_to_report(report, {'z.mp4': 'new', 'caf\udce9.mp4': 'y'})
+    add_to_report(report, {'a.mp4': 'z'})
+    assert report.read_bytes() == b'a.mp4\tz\nb b.mp4\tx\ncaf\xe9.mp4\ty\nz.mp4\tnew\n'
+    assert list(tmp_path.iterdir()) == [report]
+
+
+def test_share_outside_the_range(build):
+    with pytest.raises(UserError, match='dataset.max_bad_share is 2; give a part from 0 to 1'):
+        build(4, (), max_bad_share=2)
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_worker_stops_at_too_many(build, tmp_path, num_workers, capsys):
+    """Not after a thousand tries; one line, through a worker too, and the list is there."""
+    dataset = build(200, set(range(200)), max_bad_share=0.05)
+    dataset.report = tmp_path / 'bad_videos.txt'
+    dataset.left_out = {'gone.mp4': 'does not exist'}
+
+    @one_line_errors
+    def main():
+        load(dataset, range(200), 4, num_workers)
+
+    with pytest.raises(SystemExit) as status:
+        main()
+    assert status.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    # One that is left out, and eleven of 201 is one too many.
+    assert line.startswith(
+        'error: 12 of 201 videos (6.0%) cannot be read, above max_bad_share=0.05'
+    )
+    lines = dataset.report.read_text().splitlines()
+    assert len(lines) >= 12 and 'gone.mp4\tdoes not exist' in lines

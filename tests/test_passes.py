@@ -1,0 +1,258 @@
+"""The pass over many videos: what is read where, what is left out, and how it ends."""
+
+import os
+import pickle
+import signal
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from processes import run_in_processes
+
+from mmssl_video import passes
+from mmssl_video.errors import BadVideoError, UserError
+from mmssl_video.passes import from_main_process, report_faults, run_pass, run_together
+
+
+def read(number, parts=3, faults=None):
+    """``parts`` payloads of a video, and what is raised in the place of the second one."""
+    for part in range(parts):
+        if part == 1 and number in (faults or {}):
+            raise faults[number]
+        yield (part + 1) / parts
+        yield number, part, os.getpid(), np.full(5, number)
+
+
+def read_batch(numbers):
+    yield from [BadVideoError(f'v{n}', 'odd') for n in numbers if n % 2]
+    yield [n for n in numbers if not n % 2]
+
+
+def name(number):
+    return f'v{number}'
+
+
+@pytest.mark.parametrize('num_workers', [0, 1, 3])
+def test_each_video_is_read_once_and_in_order(num_workers):
+    """By a process of its own, where there are several; 8 videos among 3 workers."""
+    found = []
+    assert run_pass(range(8), read, found.append, num_workers=num_workers) == {}
+    assert sorted((number, part) for number, part, *_ in found) == [
+        (number, part) for number in range(8) for part in range(3)
+    ]
+    readers = {}
+    for number in range(8):
+        mine = [payload for payload in found if payload[0] == number]
+        assert [part for _, part, *_ in mine] == [0, 1, 2]
+        assert all((values == number).all() for *_, values in mine)
+        (readers[number],) = {process for *_, process, _ in mine}
+    assert len(set(readers.values())) == max(1, num_workers)
+    assert (os.getpid() in readers.values()) == (num_workers == 0)
+
+
+FAULTS = {
+    2: BadVideoError('two.mp4', 'cut\nshort'),
+    5: RuntimeError('of a decoder'),
+    6: OSError(5, 'Input/output error'),
+}
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_videos_that_cannot_be_read(num_workers, left_out):
+    """What comes before the fault is consumed, and so are the other videos."""
+    found = []
+    broken = partial(read, faults=FAULTS)
+    options = dict(name=name, num_workers=num_workers)
+    faults = run_pass(range(8), broken, found.append, skip_bad=True, **options)
+    expected = {
+        'two.mp4': 'cut short',
+        'v5': 'RuntimeError: of a decoder',
+        'v6': 'OSError: [Errno 5] Input/output error',
+    }
+    assert list(faults.items()) == list(expected.items())
+    assert sorted(left_out)[1:] == [
+        f'{video} cannot be read ({expected[video]})' for video in ('v5', 'v6')
+    ]
+    for number in range(8):
+        mine = sum(payload[0] == number for payload in found)
+        assert mine == (1 if number in FAULTS else 3)
+    with pytest.raises(UserError) as error:
+        run_pass(range(3, 6), broken, **options)
+    said = str(error.value)
+    assert said.startswith('v5 cannot be read (RuntimeError: of a decoder); replace it')
+    assert said.endswith(', or leave such videos out with --skip-bad')
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+@pytest.mark.parametrize('mistake', [KeyError('imgs'), TypeError('no'), UserError('a config')])
+def test_mistakes_are_no_fault_of_the_video(mistake, num_workers):
+    broken = partial(read, faults={0: mistake})
+    with pytest.raises(type(mistake), match=str(mistake.args[0])):
+        run_pass(range(3), broken, num_workers=num_workers, skip_bad=True)
+
+
+def test_faults_of_the_consumer(left_out):
+    def consume(payload):
+        number, part, *_ = payload
+        return [BadVideoError(name(number), 'no number')] if number == part == 1 else None
+
+    assert run_pass(range(3), read, consume, skip_bad=True) == {'v1': 'no number'}
+    assert left_out == ['v1 cannot be read (no number)']
+    with pytest.raises(UserError, match='v1 cannot be read'):
+        run_pass(range(3), read, consume)
+
+
+def test_what_is_done_is_not_read_again():
+    found = []
+    run_pass(range(6), read, found.append, done=lambda number: number % 3 == 0)
+    assert sorted({payload[0] for payload in found}) == [1, 2, 4, 5]
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_batches_do_not_depend_on_what_is_done(num_workers):
+    """Of ten videos in threes, without 1, 3, 4, 5 and 8."""
+    found = []
+    faults = run_pass(
+        range(10),
+        read_batch,
+        found.append,
+        done=lambda number: number in (1, 3, 4, 5, 8),
+        batch_size=3,
+        num_workers=num_workers,
+        skip_bad=True,
+    )
+    assert sorted(found) == [[], [0, 2], [6]]
+    assert faults == {'v7': 'odd', 'v9': 'odd'}
+
+
+def in_each_process(rank):
+    """The body of each of two processes."""
+    asked = []
+
+    def attempt(work):
+        try:
+            return work()
+        except Exception as error:
+            return type(error).__name__, str(error)
+
+    def done(number):
+        asked.append(number)
+        return number < 1
+
+    def stop(faults):
+        return attempt(lambda: run_pass(range(2), partial(read, faults=faults), name=name))
+
+    found = []
+    return dict(
+        faults=run_pass(
+            range(10), read_batch, found.append, done=done, batch_size=3, skip_bad=True
+        ),
+        found=found,
+        asked=asked,
+        stopped=[stop({1: RuntimeError('odd')}), stop({0: KeyError('imgs')})],
+        first=[
+            from_main_process(lambda: rank),
+            attempt(lambda: from_main_process(lambda: 1 / rank)),
+        ],
+    )
+
+
+@pytest.fixture(scope='module')
+def two(tmp_path_factory):
+    return run_in_processes(in_each_process, tmp_path_factory.mktemp('two'))
+
+
+def test_two_processes(two):
+    """Each takes every other batch; both know all faults, in the order of the videos."""
+    one, other = two
+    assert one['found'] == [[2], [6, 8]] and other['found'] == [[4], []]
+    assert list(one['faults']) == list(other['faults']) == ['v1', 'v3', 'v5', 'v7', 'v9']
+    assert one['asked'] == list(range(10)) and other['asked'] == []
+
+
+def test_what_stops_one_process_stops_all(two):
+    one, other = (rank['stopped'] for rank in two)
+    assert one[0] == other[0] and one[0][1].startswith('v1 cannot be read (RuntimeError: odd)')
+    assert one[1] == ('KeyError', "'imgs'") and other[1] == ('UserError', "KeyError: 'imgs'")
+
+
+def test_the_first_process_works_for_all(two):
+    one, other = (rank['first'] for rank in two)
+    assert one == [0, ('ZeroDivisionError', 'division by zero')]
+    assert other == [0, ('UserError', 'ZeroDivisionError: division by zero')]
+
+
+def test_run_together_alone():
+    assert run_together(lambda: 3) == [3]
+    with pytest.raises(ZeroDivisionError):
+        run_together(lambda: 1 / 0)
+
+
+def read_and_die(number):
+    if number == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield number
+
+
+def test_a_worker_that_is_lost():
+    with pytest.raises(UserError, match='^v4: .* lost here .*; if the memory was .* goes on$') as e:
+        run_pass(range(20), read_and_die, name=name, num_workers=2, skip_bad=True)
+    assert '\n' not in str(e.value)
+
+
+def test_ctrl_c_is_raised_and_the_workers_end():
+    workers = set()
+
+    def consume(payload):
+        workers.add(payload[2])
+        if len(workers) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_pass(range(1000), read, consume, num_workers=2)
+    for process in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+
+
+def threads(number):
+    import cv2
+
+    yield cv2.getNumThreads(), torch.get_num_threads(), signal.getsignal(signal.SIGINT)
+
+
+def test_workers_have_one_thread_and_leave_ctrl_c_to_the_main_process():
+    found = []
+    run_pass(range(2), threads, found.append, num_workers=2)
+    assert found == [(1, 1, signal.SIG_IGN)] * 2
+
+
+def test_the_bar(monkeypatch):
+    """It goes forward by the parts of a video, and by whole videos of a batch."""
+    advanced = []
+    monkeypatch.setattr(
+        passes.Progress, 'advance', lambda self, task, advance: advanced.append(advance)
+    )
+    run_pass(range(2), partial(read, faults={1: RuntimeError()}), skip_bad=True)
+    assert advanced == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0, 1 / 3, 2 / 3])
+    advanced.clear()
+    run_pass(range(5), read_batch, batch_size=3, skip_bad=True)
+    assert advanced == [3, 2]
+
+
+def test_workers_may_be_spawned():
+    stream = passes._Stream([(0, [7])], partial(read, parts=1), name, False, 1)
+    (_, part), (_, payload), (number, end) = pickle.loads(pickle.dumps(stream))
+    assert (part, payload[:2], number, end) == (1.0, (7, 0), 0, 1.0)
+
+
+def test_report(tmp_path):
+    path = tmp_path / 'new' / 'unreadable.txt'
+    report_faults(path, {'a b.mp4': 'is empty', 'c.mp4': 'cut short'}, 3)
+    assert path.read_text() == 'a b.mp4\tis empty\nc.mp4\tcut short\n'
+    report_faults(path, {}, 3)
+    assert not path.exists()
+    with pytest.raises(UserError, match='unreadable.txt: none of the videos can be read; see the'):
+        report_faults(path, {'a': 'is empty'}, 1)
+    assert path.read_text() == 'a\tis empty\n'

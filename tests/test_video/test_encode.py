@@ -1,0 +1,55 @@
+"""Small videos from arrays."""
+
+import re
+
+import av
+import numpy as np
+import pytest
+
+from mmssl_video.errors import UserError
+from mmssl_video.video import VideoReader, encode_video
+
+
+def test_encode_video_keeps_codec_rate_and_key_frames(tmp_path):
+    frames = np.zeros((25, 48, 64, 3), np.uint8)
+    encode_video(tmp_path / 'new' / 'v.mp4', frames, fps=30, keyframe_interval=10)
+    with av.open(str(tmp_path / 'new' / 'v.mp4')) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == 'h264'
+        assert stream.average_rate == 30
+        keys = [i for i, frame in enumerate(container.decode(stream)) if frame.key_frame]
+    assert keys == [0, 10, 20]
+
+
+@pytest.mark.parametrize(
+    'frames',
+    [
+        np.zeros((2, 48, 64), np.uint8),
+        np.zeros((2, 48, 64, 3), np.float32),
+        np.zeros((0, 48, 64, 3), np.uint8),
+        np.zeros((2, 47, 64, 3), np.uint8),
+    ],
+    ids=['no channels', 'float', 'empty', 'odd height'],
+)
+def test_encode_video_refuses_what_it_cannot_write(tmp_path, frames):
+    with pytest.raises(UserError, match=re.escape(str(tmp_path / 'v.mp4'))):
+        encode_video(tmp_path / 'v.mp4', frames)
+    assert not list(tmp_path.iterdir())
+
+
+def test_same_bytes_and_a_colon_in_the_path(tmp_path, numbered_frames, frame_number):
+    for folder in ('http:', 'other'):
+        encode_video(tmp_path / folder / 'v.mp4', numbered_frames(12), fps=29.97)
+    first, second = tmp_path.glob('*/*.mp4')
+    assert first.read_bytes() == second.read_bytes()
+    with VideoReader(first) as video:
+        assert [frame_number(frame) for frame in video.get_batch(range(12))] == list(range(12))
+
+
+def test_nothing_is_left_of_a_failure(tmp_path, numbered_frames):
+    """An older file stays as it was."""
+    path = tmp_path / 'v.mp4'
+    path.write_text('older')
+    with pytest.raises(av.FFmpegError):
+        encode_video(path, numbered_frames(3), options={'profile': 'none such'})
+    assert [p.name for p in tmp_path.iterdir()] == ['v.mp4'] and path.read_text() == 'older'

@@ -1,0 +1,82 @@
+"""Look through a collection of videos before training.
+
+    python tools/check_videos.py SRC --ann-file train.txt
+
+Each video is opened, and all of its frames are decoded. What comes out goes to a folder beside the
+list, train.check for train.txt, or without a list beside the folder of videos, SRC.check:
+
+    good.txt        lines of the list whose videos can be read, to be used as ann_file
+    bad.txt         path and reason of the others
+    results.jsonl   a line for each video: frames, fps, seconds, size, codec, distance of key frames
+
+Ctrl-C stops it, and the same command goes on. Later, it looks only at videos that are new, were bad
+or have changed since. The exit status is 1 if there are bad ones.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmssl_video.datasets.check import check_videos, summarize
+from mmssl_video.datasets.collection import Collection
+from mmssl_video.errors import one_line_errors
+from mmssl_video.video import available_cores
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'source',
+        metavar='SRC',
+        help='folder of videos, searched recursively, or that the list is relative to',
+    )
+    parser.add_argument('--ann-file', default='', help='MMAction2 list of the videos')
+    parser.add_argument(
+        '--quick',
+        action='store_true',
+        help='decode the first, the middle and the last frame alone; damage elsewhere goes unseen',
+    )
+    parser.add_argument(
+        '--index',
+        action='store_true',
+        help='of videos that are longer than a minute, or have to be decoded to be opened (AVI), '
+        'write the index of packets to train.index or SRC.index, where training finds it',
+    )
+    parser.add_argument('--out', type=Path, help='folder of the results in place of train.check')
+    parser.add_argument(
+        '--timeout',
+        type=float,
+        default=30,
+        metavar='SECONDS',
+        help='that opening a video may take, and then reading 8 frames (default 30, as in '
+        'training); one that takes longer is bad',
+    )
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=available_cores(),
+        metavar='N',
+        help='processes (default one for each core)',
+    )
+    return parser.parse_args()
+
+
+@one_line_errors
+def main() -> None:
+    args = parse_args()
+    videos = Collection(args.source, args.ann_file)
+    folder = args.out or Path(f'{videos.beside}.check')
+    records = check_videos(videos, folder, args.quick, args.index, args.timeout, args.jobs)
+    print(*summarize(records), sep='\n')
+    num_bad = sum('reason' in record for record in records)
+    if num_bad < len(records):
+        print(f'{folder}/good.txt: list of the good ones, to be used as ann_file')
+    if num_bad:
+        print(f'{folder}/bad.txt: list of the bad ones')
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Store videos anew, such that training reads any of their frames fast.
+
+    python tools/prepare_videos.py SRC DST --ann-file train.txt
+
+All frames of each video go to DST, at their times, turned as they are shown, made smaller to a
+short side of 256 pixels, without sound. A video keeps its path with another suffix; of a.avi and
+a.mp4 become a.avi.mkv and a.mp4.mkv. A config uses the folder in the place of SRC, with the list
+that is written to it:
+
+    DST/train.txt              the list with the new paths, labels as they were
+    DST/train.jsonl            table, a line for each video: path, source, frames, fps, size, label
+    DST/train.unreadable.txt   videos that cannot be read, with the reason; they are left out
+
+Without --ann-file, SRC is searched, and these are videos.txt and so on.
+
+Ctrl-C stops it, and the same command goes on: what is stored is kept, unless its source has changed
+since. Several lists may go to one DST.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmssl_video.datasets.collection import Collection
+from mmssl_video.datasets.prepare import Preparation, prepare_videos
+from mmssl_video.errors import one_line_errors
+from mmssl_video.passes import TIMEOUT
+from mmssl_video.video import available_cores
+from mmssl_video.video.storage import STORAGES
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'source',
+        metavar='SRC',
+        help='folder of videos, searched recursively, or that the list is relative to',
+    )
+    parser.add_argument('out', metavar='DST', type=Path, help='folder for the new ones')
+    parser.add_argument('--ann-file', default='', help='MMAction2 list of the videos')
+    parser.add_argument(
+        '--storage',
+        choices=STORAGES,
+        default='mjpeg',
+        help='Motion-JPEG in Matroska (.mkv, default), which is read fastest, or H.264 with a key '
+        'frame every 8 frames (.mp4), which is a fifth as large',
+    )
+    parser.add_argument(
+        '--short-side',
+        type=int,
+        default=256,
+        metavar='N',
+        help='pixels of the shorter side, an even number (default 256); smaller videos keep their '
+        'size, less an odd row or column',
+    )
+    defaults = ', '.join(f'{kind.quality} of {name}' for name, kind in STORAGES.items())
+    parser.add_argument(
+        '--quality',
+        type=int,
+        metavar='N',
+        help='the lower, the better and larger: from 2 of mjpeg (-q of FFmpeg), from 1 of h264 '
+        f'(CRF); default {defaults}',
+    )
+    parser.add_argument(
+        '--timeout',
+        type=float,
+        default=TIMEOUT,
+        metavar='SECONDS',
+        help=f'that opening a video may take, and then reading 8 frames (default {TIMEOUT:g}); one '
+        'that takes longer is listed as unreadable',
+    )
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=available_cores(),
+        metavar='N',
+        help='processes (default one for each core)',
+    )
+    return parser.parse_args()
+
+
+@one_line_errors
+def main() -> None:
+    args = parse_args()
+    preparation = Preparation(args.out, args.storage, args.short_side, args.quality, args.timeout)
+    videos = Collection(args.source, args.ann_file)
+    unreadable = prepare_videos(videos, preparation, args.jobs)
+    print(f'{args.out}: use it as data_prefix, with ann_file={args.out / videos.title}.txt')
+    if unreadable:
+        report = args.out / f'{videos.title}.unreadable.txt'
+        print(f'{len(unreadable)} videos cannot be read; their names are in {report}')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
