@@ -20,7 +20,6 @@ from mmengine.logging import print_log
 from mmssl_video.errors import UserError, bad_video
 from mmssl_video.passes import run_pass
 from mmssl_video.video import VideoReader
-from mmssl_video.video.storage import play
 
 from .collection import Collection, add_record, read_records, write_lines, write_records
 
@@ -53,7 +52,7 @@ def check_video(video: VideoReader, quick: bool) -> Generator[float, None, dict]
             video.renew()
             video.frames([number])
     else:
-        for numbers, _ in play(video):
+        for numbers, _ in video.play():
             yield numbers.stop / len(video)
     return dict(
         frames=len(video),
@@ -63,7 +62,8 @@ def check_video(video: VideoReader, quick: bool) -> Generator[float, None, dict]
         height=video.height,
         codec=video.codec,
         storage=video.storage,
-        key_distance=len(video.index.keys) / int(video.index.keys.sum()),
+        # None is marked where a stream was cut out of a longer one.
+        key_distance=len(video.index.keys) / max(1, int(video.index.keys.sum())),
         numbering=video.index.numbering,
     )
 

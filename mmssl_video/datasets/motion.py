@@ -5,7 +5,7 @@ frames, OPN also patches, from where the optical flow is large. ``tools/motion_i
 the motion of a data set, ``LoadMotion`` reads that of a video.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,6 @@ from mmssl_video.video.find import fetch
 
 from .unlabeled_videos import UnlabeledVideoDataset
 
-CHUNK_BYTES = 2**27  # decoded pixels that a process holds at a time
 UNREADABLE = 'unreadable.txt'
 
 
@@ -85,46 +84,26 @@ def read_grey(
     Yields:
         uint8 [H, W] for every frame.
     """
-    for imgs in _read_chunks(video, backend_args):
-        for img in imgs:
-            height, width = img.shape[:2]
-            scale = size / min(height, width)
-            shape = round(scale * width), round(scale * height)
-            grey = cv2.cvtColor(img, cv2.COLOR_RGB2GRAY)
-            yield cv2.resize(grey, shape, interpolation=cv2.INTER_AREA)
+    for img in _read_frames(video, backend_args):
+        height, width = img.shape[:2]
+        scale = size / min(height, width)
+        shape = round(scale * width), round(scale * height)
+        grey = cv2.cvtColor(img, cv2.COLOR_RGB2GRAY)
+        yield cv2.resize(grey, shape, interpolation=cv2.INTER_AREA)
 
 
-def _read_chunks(video: dict, backend_args: dict | None) -> Iterator[list[np.ndarray]]:
-    if 'filename' not in video:
-        decode = RawFrameDecode()
-
-        def read_files(inds: np.ndarray) -> list[np.ndarray]:
-            return decode({**video, 'frame_inds': inds + video['start_index']})['imgs']
-
-        yield from _in_chunks(video['total_frames'], read_files)
+def _read_frames(video: dict, backend_args: dict | None) -> Iterator[np.ndarray]:
+    if 'filename' in video:
+        name = video['filename']
+        options = dict(timeout=TIMEOUT, forward=True, index_path=video.get('index_path'))
+        with VideoReader(fetch(name, backend_args), name=name, **options) as reader:
+            for _, frames in reader.play():
+                yield from frames
         return
-    name, index_path = video['filename'], video.get('index_path')
-    source = fetch(name, backend_args)
-    with VideoReader(
-        source, name=name, timeout=TIMEOUT, forward=True, index_path=index_path
-    ) as reader:
-
-        def decode_on(inds: np.ndarray) -> list[np.ndarray]:
-            reader.renew()
-            return reader.frames(inds)
-
-        yield from _in_chunks(len(reader), decode_on)
-
-
-def _in_chunks(
-    total_frames: int, read: Callable[[np.ndarray], list[np.ndarray]]
-) -> Iterator[list[np.ndarray]]:
-    """Read frames in order, as many at a time as the memory is to hold."""
-    start, num_frames = 0, 1  # the first frame alone tells how many these are
-    while start < total_frames:
-        imgs = read(np.arange(start, min(start + num_frames, total_frames)))
-        yield imgs
-        start, num_frames = start + len(imgs), max(1, CHUNK_BYTES // imgs[0].nbytes)
+    decode = RawFrameDecode()
+    for number in range(video['total_frames']):
+        frame_inds = np.array([number + video['start_index']])
+        yield from decode({**video, 'frame_inds': frame_inds})['imgs']
 
 
 @dataclass

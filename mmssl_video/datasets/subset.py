@@ -9,7 +9,6 @@ from mmssl_video.errors import UserError
 from mmssl_video.passes import run_pass
 from mmssl_video.video import VideoReader, available_cores, is_video
 from mmssl_video.video.find import is_local
-from mmssl_video.video.storage import play
 
 from .sources import FileCheck, join
 
@@ -85,7 +84,7 @@ def find_unreadable(lines: Sequence[str], root: str, numbers: Sequence[int]) -> 
 
 def _read_whole(path: str) -> None:
     with VideoReader(path, forward=True) as video:
-        for _ in play(video):
+        for _ in video.play():
             pass
 
 

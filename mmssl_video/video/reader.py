@@ -68,6 +68,7 @@ class VideoReader:
         index_path: str | os.PathLike | None = None,
     ) -> None:
         self.name = name or ('a video in memory' if isinstance(source, bytes) else str(source))
+        self.timeout = timeout
         self._num_threads = num_threads
         self._forward = forward
         self._deadline = Deadline(timeout)
@@ -185,6 +186,28 @@ class VideoReader:
             found[place] if index == first[place] else found[place].copy()
             for index, place in enumerate(places)
         ]
+
+    def play(self, num_frames: int = 8) -> Iterator[tuple[range, list[np.ndarray]]]:
+        """Read the video from its start to its end, in bounded memory.
+
+        The time limit holds for some frames at a time. The reader should be one that was opened
+        with ``forward=True``.
+
+        Args:
+            num_frames: To read at a time.
+
+        Yields:
+            Numbers of some frames, and their pixels as of :meth:`frames`.
+
+        Raises:
+            BadVideoError: A frame cannot be decoded in time.
+        """
+        start = 0
+        while start < len(self):  # which may shrink while frames are decoded
+            self.renew()
+            numbers = range(start, min(start + num_frames, len(self)))
+            yield numbers, self.frames(numbers)
+            start = numbers.stop
 
     def close(self) -> None:
         """Close the file and give back the memory."""

@@ -1,20 +1,17 @@
 """Storing videos such that any of their frames is read fast."""
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 import av
-import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from mmssl_video.errors import BadVideoError
 
 from .encode import VideoWriter
 from .reader import VideoReader
-
-FRAMES_AT_ONCE = 8  # in memory, in RGB
 
 
 @dataclass(frozen=True)
@@ -104,30 +101,13 @@ def fit_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     return tuple((side * short_side + shorter) // (2 * shorter) * 2 for side in (width, height))
 
 
-def play(video: VideoReader) -> Iterator[tuple[range, list[np.ndarray]]]:
-    """Read a video from its start to its end, in bounded memory.
-
-    Args:
-        video: Opened with ``forward=True``. Its time limit holds for some frames at a time.
-
-    Yields:
-        Numbers of some frames, and their RGB pixels uint8 [H, W, 3].
-    """
-    start = 0
-    while start < len(video):  # which may turn out otherwise while it is decoded
-        video.renew()
-        numbers = range(start, min(start + FRAMES_AT_ONCE, len(video)))
-        yield numbers, video.frames(numbers)
-        start = numbers.stop
-
-
 def store_video(
     video: VideoReader, path: str | os.PathLike, storage: Storage, short_side: int, quality: int
 ) -> Generator[float, None, dict]:
     """Write all frames of a video, at the times at which they are shown, into another file.
 
     Args:
-        video: As for :func:`play`.
+        video: Opened with ``forward=True``.
         path: The file to write.
         storage: One of :data:`STORAGES`.
         short_side: As for :func:`fit_size`.
@@ -160,7 +140,7 @@ def store_video(
         storage.container_options,
         time_base,
     ) as writer:
-        for numbers, images in play(video):
+        for numbers, images in video.play():
             for number, image in zip(numbers, images, strict=True):
                 frame = av.VideoFrame.from_ndarray(image[:height, :width], 'rgb24')
                 frame = converter.reformat(
@@ -172,7 +152,7 @@ def store_video(
                 frame.duration = max(1, round(storage.clock / video.avg_fps))  # of the last one
                 writer.write(frame)
             yield numbers.stop / len(video)
-    with VideoReader(path, name=video.name) as stored:
+    with VideoReader(path, name=video.name, timeout=video.timeout) as stored:
         if len(stored) != len(video):
             raise BadVideoError(
                 video.name, f'of its {len(video)} frames {len(stored)} can be stored'

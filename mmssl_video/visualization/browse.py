@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from PIL import Image, ImageDraw, ImageFont
 
+from mmssl_video.datasets.sources import path_of
 from mmssl_video.datasets.transforms.jointly import segments_per_view
 from mmssl_video.errors import UserError
 from mmssl_video.files import atomic_path
@@ -176,7 +177,7 @@ def read_sample(
         clips.append(FedClip(numbers[row], sources, fed))
     ends = np.cumsum(segments)
     by_view = [clips[end - size : end] for size, end in zip(segments, ends, strict=True)]
-    path = Path(known.get('filename') or known['frame_dir'])
+    path = Path(path_of(known))
     title = '/'.join(path.parts[-2:])
     return FedSample(title, _facts(known, pipeline.transforms[-1], class_names), by_view, rows)
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import av
 import pytest
 
 from mmssl_video.datasets import UnlabeledVideoDataset
@@ -55,6 +56,20 @@ def source(tmp_path, video_folder):
 
 
 GOOD = ['UPPER.MP4', 'a.mkv', 'b/one.avi', 'b/with space/two words.mp4', 'z.mp4']
+
+
+def test_no_key_frame(tmp_path, numbered_frames):
+    """A stream that was cut behind its key frame, and is read all the same."""
+    encode_video(tmp_path / 'v.avi', numbered_frames(12), 10, 'mpeg4', 50)
+    with av.open(tmp_path / 'v.avi') as whole, av.open(tmp_path / 'cut.avi', 'w') as cut:
+        stream = cut.add_stream_from_template(whole.streams.video[0])
+        for packet in list(whole.demux(video=0))[1:-1]:
+            packet.stream = stream
+            cut.mux(packet)
+    with VideoReader(tmp_path / 'cut.avi', forward=True) as video:
+        assert not video.index.keys.any()
+        found, _ = facts(video)
+    assert found['frames'] == found['key_distance'] == 11
 
 
 def test_facts(tmp_path, numbered_frames):
