@@ -10,6 +10,8 @@ import numpy as np
 
 from mmssl_video.files import atomic_path
 
+VERSION = 1  # of stored indexes: one of another version counts as none
+
 
 @dataclass
 class VideoIndex:
@@ -62,13 +64,15 @@ class VideoIndex:
         """Write the index, atomically, for :meth:`load`."""
         with atomic_path(path) as temporary, temporary.open('wb') as file:
             stored = {field.name: getattr(self, field.name) for field in fields(self)}
-            np.savez_compressed(file, **stored)
+            np.savez_compressed(file, version=VERSION, **stored)
 
     @classmethod
     def load(cls, path: str | os.PathLike, signature: tuple[int, int]) -> 'VideoIndex | None':
         """Read an index; ``None`` where there is none, or none of the file as it is now."""
         try:
             with np.load(Path(path)) as stored:
+                if stored['version'] != VERSION:
+                    return None
                 values = {field.name: stored[field.name] for field in fields(cls)}
         except (OSError, ValueError, KeyError, EOFError, NotImplementedError):
             return None

@@ -210,7 +210,7 @@ class VideoReader:
             start = numbers.stop
 
     def close(self) -> None:
-        """Close the file and give back the memory."""
+        """Close the file."""
         self._stop()
         if self._source is not None:
             self._source.close()

@@ -89,6 +89,9 @@ def test_index_of_another_file_is_not_used(tmp_path, video, write_numbered_video
     write_numbered_video(video, 50, first=100)
     with VideoReader(video, index_path=index) as later:
         assert len(later) == 50 and frame_number(later.frames([49])[0]) == 149
+    with np.load(index) as stored:
+        np.savez(index, **dict(stored, signature=later._index.signature, version=0))
+    assert VideoIndex.load(index, later._index.signature) is None
     index.write_bytes(index.read_bytes()[:100])
     assert VideoIndex.load(index, (0, 0)) is None
     with VideoReader(video, index_path=index) as later:
