@@ -75,7 +75,8 @@ def check_share(
         f'{len(bad)} of {num_videos} videos ({len(bad) / num_videos:.1%}) cannot be read, above '
         f'max_bad_share={max_share:g}: {"; ".join(reasons)}; '
         f'{f"{report} lists them: " if report is not None else ""}remove them from the list and '
-        'the folder, or set train_dataloader.dataset.max_bad_share'
+        'the folder (tools/check_videos.py finds all, and writes a list of the others), or set '
+        'train_dataloader.dataset.max_bad_share'
     )
 
 

@@ -17,7 +17,7 @@ from statistics import median
 
 from mmengine.logging import print_log
 
-from mmssl_video.errors import UserError, bad_video
+from mmssl_video.errors import BadVideoError, UserError, bad_video
 from mmssl_video.passes import run_pass
 from mmssl_video.video import VideoReader
 
@@ -73,6 +73,17 @@ def wants_index(record: dict) -> bool:
     return record['seconds'] > LONG or record['numbering'] != 'time stamps'
 
 
+def _unlistable(name: str) -> str | None:
+    """Why no list can hold a name; ``None`` where one can."""
+    if '\n' in name or '\r' in name:
+        return 'its name has a line break, which no list can hold; rename it'
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return 'its name is not UTF-8, as lists are; rename it'
+    return None
+
+
 @dataclass
 class _Looker:
     """Looks at videos by their numbers; for workers."""
@@ -88,6 +99,8 @@ class _Looker:
         videos, quick = self.videos, self.quick and number not in self.thorough
         known = dict(path=videos.names[number], signature=videos.signature(number), quick=quick)
         try:
+            if reason := _unlistable(videos.names[number]):
+                raise BadVideoError(videos.path(number), reason)
             with videos.open(number, self.timeout, forward=not quick) as video:
                 found = yield from check_video(video, quick)
                 if self.index and wants_index(found):
@@ -164,7 +177,9 @@ def check_videos(
     reasons = {record['path']: record['reason'] for record in records if 'reason' in record}
     reports = {
         'bad.txt': [
-            f'{videos.path(videos.numbers[name])}\t{reason}' for name, reason in reasons.items()
+            # A line break in a name would make two lines of it.
+            f'{videos.path(videos.numbers[name])}\t{reason}'.replace('\n', '\\n')
+            for name, reason in reasons.items()
         ],
         'good.txt': [
             line

@@ -375,7 +375,8 @@ def test_message_of_too_many(tmp_path):
     assert str(error.value) == (
         '9 of 300 videos (3.0%) cannot be read, above max_bad_share=0.01: 5 x is empty, e.g. '
         '0.mp4; 2 x no permission, e.g. a.mp4; 1 x x, e.g. c.mp4; 1 other reasons; '
-        f'{report} lists them: remove them from the list and the folder, or set '
+        f'{report} lists them: remove them from the list and the folder (tools/check_videos.py '
+        'finds all, and writes a list of the others), or set '
         'train_dataloader.dataset.max_bad_share'
     )
     assert report.read_text().splitlines() == [f'{path}\t{bad[path]}' for path in sorted(bad)]

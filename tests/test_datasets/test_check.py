@@ -139,6 +139,22 @@ def test_none_is_good(source, tmp_path):
     assert {path.name for path in (tmp_path / 'check').iterdir()} == {'bad.txt', 'results.jsonl'}
 
 
+def test_names_that_no_list_can_hold(tmp_path, write_numbered_video):
+    """They would make a list that cannot be read, or other paths."""
+    video = write_numbered_video(tmp_path / 'set' / 'ü.mp4', 4)
+    for name in ('two\nlines.mp4', os.fsdecode(b'caf\xe9.mp4')):
+        shutil.copy(video, tmp_path / 'set' / name)
+    reasons = {record['path']: record.get('reason') for record in check(tmp_path / 'set')}
+    assert reasons == {
+        'ü.mp4': None,
+        'two\nlines.mp4': 'its name has a line break, which no list can hold; rename it',
+        os.fsdecode(b'caf\xe9.mp4'): 'its name is not UTF-8, as lists are; rename it',
+    }
+    assert (tmp_path / 'check' / 'good.txt').read_text(encoding='utf-8') == 'ü.mp4\n'
+    listed = (tmp_path / 'check' / 'bad.txt').read_bytes()
+    assert b'caf\xe9.mp4\t' in listed and b'two\\nlines.mp4\t' in listed
+
+
 def test_damage_that_three_frames_do_not_show(tmp_path, looked_at, write_numbered_video):
     """A quick look does not find it, and does not call good what was seen to be bad."""
     root = tmp_path / 'set'

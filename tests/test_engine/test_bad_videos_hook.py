@@ -324,7 +324,8 @@ def test_stops_before_training(tmp_path):
     assert str(error.value) == (
         '3 of 13 videos (23.1%) cannot be read, above max_bad_share=0.1: 2 x does not exist, e.g. '
         f'a.mp4; 1 x is empty, e.g. c.mp4; {tmp_path}/bad_videos.txt lists them: remove them from '
-        'the list and the folder, or set train_dataloader.dataset.max_bad_share'
+        'the list and the folder (tools/check_videos.py finds all, and writes a list of the '
+        'others), or set train_dataloader.dataset.max_bad_share'
     )
     assert report_of(tmp_path).count('\n') == 3
 
@@ -526,8 +527,8 @@ def test_half_a_folder_stops_the_run(half_bad, tmp_path, processes):
     assert done.returncode == (2 if processes == 1 else 1), done.stderr
     assert re.search(
         r'^error: \d+ of 16 videos \(.*%\) cannot be read, above max_bad_share=0.01: .*; '
-        rf'{tmp_path}/work/bad_videos.txt lists them: remove them from the list and the folder, or '
-        'set train_dataloader.dataset.max_bad_share$',
+        rf'{tmp_path}/work/bad_videos.txt lists them: remove them .*, or set '
+        'train_dataloader.dataset.max_bad_share$',
         text,
         re.MULTILINE,
     )
