@@ -59,12 +59,14 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from mmssl_video.compat import prepare_launch
 from mmssl_video.errors import BadVideoError, UserError, bad_video
 from mmssl_video.files import atomic_path
+from mmssl_video.video import available_cores
 
 TIMEOUT = 600.0  # seconds to open a video, or to read a part of it: hours of one on a slow disk
 PATIENCE = 7 * 24 * 3600  # seconds that a process waits for one with longer videos
 COLUMNS = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
 # One long video holds up the others of its worker alone; before torch 2.6 sooner or later all.
 UNORDERED = {'in_order': False} if digit_version(torch.__version__) >= digit_version('2.6') else {}
+MANY_VIDEOS = 16  # from here on a pass is faster in several processes
 Video = TypeVar('Video')
 Result = TypeVar('Result')
 
@@ -184,6 +186,11 @@ def report_faults(path: str | os.PathLike, faults: dict[str, str], num_videos: i
             temporary.write_text(''.join(lines), encoding='utf-8', errors='surrogateescape')
     if len(faults) == num_videos:
         raise UserError(f'{path}: none of the videos can be read; see there why')
+
+
+def workers_for(num_videos: int) -> int:
+    """Processes that are worth their start to read some videos: none for few, else all cores."""
+    return available_cores() if num_videos >= MANY_VIDEOS else 0
 
 
 # Processes ----------------------------------------------------------------------------------

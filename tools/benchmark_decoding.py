@@ -39,10 +39,13 @@ from mmssl_video.video.storage import STORAGES, store_video
 CONFIG = Path(__file__).parents[1] / 'configs/vclr/vclr_r50_8x64-3seg-400e_ucf101-rgb.py'
 SHORT_SIDE = 256  # of Motion-JPEG, as tools/prepare_videos.py has it
 WAYS = {'GOP 12': 12, 'GOP 250': 250, 'all key frames': 1}
-PARTS = {'VideoInit': 'open', 'DecordInit': 'open', 'VideoDecode': 'decode'} | {
-    'DecordDecode': 'decode',
-    'SharedAugment': 'augment',
-}
+PARTS = dict(
+    VideoInit='open',
+    DecordInit='open',
+    VideoDecode='decode',
+    DecordDecode='decode',
+    SharedAugment='augment',
+)
 
 
 def parse_args() -> argparse.Namespace:

@@ -17,13 +17,12 @@ from pathlib import Path
 
 from mmssl_video.errors import UserError
 from mmssl_video.files import atomic_path, write_json
-from mmssl_video.passes import TIMEOUT, run_pass
-from mmssl_video.video import VideoReader, available_cores, find_videos
+from mmssl_video.passes import TIMEOUT, run_pass, workers_for
+from mmssl_video.video import VideoReader, find_videos
 
 from .synthetic import write_list
 
 UNTRIMMED_FOLDERS = 'videos', 'data', '.'
-MANY_VIDEOS = 16  # from here on several processes open them
 
 
 @dataclass
@@ -360,7 +359,7 @@ def _count_frames(paths: list[str], description: str) -> tuple[dict[str, int], d
         _read_length,
         lambda length: lengths.update([length]),
         description=description,
-        num_workers=available_cores() if len(paths) >= MANY_VIDEOS else 0,
+        num_workers=workers_for(len(paths)),
         skip_bad=True,
     )
     return lengths, faults

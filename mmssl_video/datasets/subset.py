@@ -6,13 +6,11 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from mmssl_video.errors import UserError
-from mmssl_video.passes import run_pass
-from mmssl_video.video import VideoReader, available_cores, is_video
+from mmssl_video.passes import run_pass, workers_for
+from mmssl_video.video import VideoReader, is_video
 from mmssl_video.video.find import is_local
 
 from .sources import FileCheck, join
-
-MANY_VIDEOS = 16  # from here on several processes read them
 
 
 def _split_columns(lines: Sequence[str]) -> list[tuple[str, list[str]]]:
@@ -76,7 +74,7 @@ def find_unreadable(lines: Sequence[str], root: str, numbers: Sequence[int]) -> 
             list(paths.values()),
             _read_whole,
             description='Videos',
-            num_workers=available_cores() if len(paths) >= MANY_VIDEOS else 0,
+            num_workers=workers_for(len(paths)),
             skip_bad=True,
         )
     return {number: faults[path] for number, path in paths.items() if path in faults}

@@ -297,7 +297,7 @@ def test_a_video_that_cannot_be_read_has_no_length(tmp_path, write_numbered_vide
 
 
 def test_several_processes_read_the_lengths(tmp_path, write_numbered_video, monkeypatch):
-    monkeypatch.setattr('mmssl_video.datasets.lists.MANY_VIDEOS', 2)
+    monkeypatch.setattr('mmssl_video.passes.MANY_VIDEOS', 2)
     write_numbered_video(tmp_path / 'videos/v_id_a.mp4', 20)
     (tmp_path / 'videos/v_id_b.mp4').write_bytes(bytes(99))
     database = DATABASE['database'] | {'id_d': DATABASE['database']['id_a']}
