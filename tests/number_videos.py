@@ -8,6 +8,7 @@ import numpy as np
 from mmengine.registry import init_default_scope
 
 from mmssl_video.datasets import UnlabeledVideoDataset
+from mmssl_video.files import atomic_path
 
 
 class ReadNumber:
@@ -30,7 +31,8 @@ def number_dataset(
     """The dataset of a list of ``0.mp4``, ``1.mp4``, ... that is written to the folder."""
     init_default_scope('mmaction')
     ann_file = folder / f'{num_videos}.txt'
-    ann_file.write_text(''.join(f'{number}.mp4\n' for number in range(num_videos)))
+    with atomic_path(ann_file) as temporary:  # two processes may write and read it at a time
+        temporary.write_text(''.join(f'{number}.mp4\n' for number in range(num_videos)))
     return UnlabeledVideoDataset(
         [ReadNumber(bad), dict(type='PackActionInputs')],
         str(ann_file),
