@@ -16,6 +16,7 @@ custom_hooks = [
     dict(type='FiniteLossHook'),
     dict(type='CollapseMonitorHook', interval=50),
     dict(type='BadVideosHook'),
+    dict(type='GradNormHook'),
 ]
 
 env_cfg = dict(

@@ -130,8 +130,10 @@ def write_report(
     *,
     title: str,
     summary: str = '',
+    warnings: Sequence[str] = (),
     metrics: Mapping[str, object] | None = None,
     curves: Mapping[str, Curve] | None = None,
+    notes: Sequence[str] = (),
     sheets: Sequence[Sheet] = (),
     pictures: Sequence[Picture] = (),
     commands: Sequence[tuple[str, str]] = (),
@@ -143,12 +145,15 @@ def write_report(
         path: The ``.html`` file.
         title: Heading of the page.
         summary: What was run, in a sentence or two.
+        warnings: What is wrong, in sentences, to be read before anything else: those of
+            :func:`~mmssl_video.engine.hooks.read_messages` for a run, for instance.
         metrics: ``{features: {metric: percent}}``, with features such as ``pretrained``,
             ``random``, ``pixels`` and metrics such as ``R@1``, ``R@5``, ``svm_top1``. The entry
             ``chance`` gives the dashed lines. Entries that are no mapping (``seed``, ...) are
             ignored, so that a ``metrics.json`` can be given as it is. None for videos without
             labels.
         curves: Name of an objective → :class:`Curve` or ``(steps, values, chance)``.
+        notes: What is to be known of the curves, in sentences.
         sheets: Queries with their neighbours.
         pictures: Further pictures, each with its section.
         commands: ``(what it does, shell command)``, in the order to run them.
@@ -162,9 +167,11 @@ def write_report(
     html = _TEMPLATE.render(
         title=title,
         summary=summary,
+        warnings=warnings,
         headline=_headline(rows, chance),
         charts=_bars(rows, chance),
         curves=[_curve(name, Curve(*curve)) for name, curve in (curves or {}).items()],
+        notes=notes,
         sheets=sheets,
         pictures=pictures,
         commands=commands,

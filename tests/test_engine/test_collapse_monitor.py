@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.hooks import Hook
+from mmengine.optim import ConstantLR, CosineAnnealingLR, LinearLR
 from mmengine.runner import Runner
 from processes import WORLD, run_in_processes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_vclr import build_tiny, tiny_config, write_videos
 
-from mmssl_video.engine.hooks import CollapseMonitorHook
-from mmssl_video.engine.hooks.collapse_monitor import effective_rank, embedding_std
+from mmssl_video.engine.hooks import CollapseMonitorHook, read_messages
+from mmssl_video.engine.hooks.collapse_monitor import effective_rank, embedding_std, warmup_end
+from mmssl_video.engine.hooks.diagnosis import Objective
+from mmssl_video.engine.schedulers import WarmupCosineLR
 
 
 def cloud(num_rows, dim, seed=0):
@@ -99,21 +103,50 @@ class Notes(list):
         self.scalars, self.step = scalars, step
 
 
-def stub_runner(pairs, **heads):
+class Hub(dict):
+    """A message hub of the last values."""
+
+    def get_scalar(self, key):
+        return SimpleNamespace(current=lambda: self[key.removeprefix('train/')])
+
+
+class Loader:
+    """Batches of 4, 30 an epoch."""
+
+    batch_size = 4
+
+    def __len__(self):
+        return 30
+
+
+def stub_runner(pairs, work_dir='none', max_iters=1000, schedulers=None, **heads):
     notes = Notes()
     return SimpleNamespace(
         model=SimpleNamespace(pairs=pairs, heads=heads),
         iter=0,
+        max_iters=max_iters,
+        work_dir=work_dir,
+        param_schedulers=schedulers,
+        train_dataloader=Loader(),
+        message_hub=Hub({f'loss_{name}': 1.0 for name in heads}),
         logger=notes,
         visualizer=notes,
         timestamp='now',
     )
 
 
+def started(runner, interval=1):
+    hook = CollapseMonitorHook(interval)
+    hook.before_train(runner)
+    return hook
+
+
 def measure(runner, hook=None):
     """The scalars after one iteration; ``None`` if it measures nothing."""
     runner.visualizer.scalars = None
-    (hook or CollapseMonitorHook(interval=1)).after_train_iter(runner, 0)
+    hook = hook or started(runner)
+    hook.before_train_iter(runner, 0)
+    hook.after_train_iter(runner, 0, outputs=runner.message_hub)
     return runner.visualizer.scalars
 
 
@@ -146,12 +179,23 @@ def test_queues_are_measured_with_or_without_a_pair():
 
 
 def test_it_measures_every_interval():
-    runner, hook, steps = stub_runner(pairs_of()), CollapseMonitorHook(3), []
+    runner = stub_runner(pairs_of())
+    hook, steps = started(runner, interval=3), []
     for iteration in range(7):
         runner.iter = iteration
         if measure(runner, hook):
             steps.append(runner.visualizer.step)
     assert steps == [3, 6]
+
+
+def test_a_short_run_is_measured_twenty_times():
+    runner = stub_runner(pairs_of(), max_iters=139)
+    hook, steps = started(runner, interval=50), []
+    for iteration in range(139):
+        runner.iter = iteration
+        if measure(runner, hook):
+            steps.append(runner.visualizer.step)
+    assert steps == list(range(6, 139, 6))
 
 
 def test_the_line_of_the_log():
@@ -172,33 +216,100 @@ def test_heads_without_pairs_and_queues_leave_the_log_alone():
 def cloud_of_std(std):
     """Points around one direction."""
     scale = std / math.sqrt(1 - std**2)
-    points = F.normalize(cloud(1, 256, 3) + scale * cloud(500, 256), dim=1)
-    assert embedding_std(points) == pytest.approx(std, rel=0.02)
+    points = F.normalize(cloud(1, 64, 3) + scale * cloud(50, 64), dim=1)
+    assert embedding_std(points) == pytest.approx(std, rel=0.1)
     return points
 
 
-def test_a_collapse_is_told_once_until_it_has_recovered():
-    runner, hook = stub_runner({}), CollapseMonitorHook(interval=1)
-    healthy, told = cloud(500, 256), []
-    for std in (0.9, 0.15, 0.09, 0.05, 0.11, 0.09, 0.19, 0.09, 0.21, 0.09, 0.02):
-        points = cloud_of_std(std)
-        runner.model.pairs = {'video': (points, points), 'order': (healthy, healthy)}
+def test_a_collapse_is_told_in_log_and_file(tmp_path):
+    """With its numbers; the file of an earlier run is gone first."""
+    (tmp_path / 'warnings.txt').write_text('warning\t7\tof another run\t\n')
+    runner = stub_runner({}, work_dir=tmp_path, max_iters=40)
+    hook = started(runner)
+    assert read_messages(tmp_path) == ([], [])
+    for runner.iter in range(40):
+        points = cloud_of_std(0.05 if runner.iter < 30 else 0.5)
+        runner.model.pairs = {'video': (points, points), 'order': (cloud(50, 64),) * 2}
         measure(runner, hook)
-        told += [std] * len(runner.logger)
-        for message in runner.logger:
-            assert message.startswith('objective video: ')
-            assert f'video_std {embedding_std(points):.3f}' in message
-            assert 'ln(1 + K)' in message and "norm_cfg=dict(type='BN1d')" in message
-            assert '\n' not in message
-        runner.logger.clear()
-    # 0.11 and 0.19 are no recovery, 0.21 is.
-    assert told == [0.09, 0.09]
+        if runner.iter == 29:
+            (warning,) = runner.logger
+            assert warning.startswith('the embeddings are nearly all alike: video (')
+            assert f'video_std {embedding_std(points):.3f}' in warning
+            assert 'learning rate' in warning and 'norm_last=True' in warning
+    assert runner.logger == [warning]
+    assert runner.logger.line.startswith('collapse monitor: ')
+    # A tenth of the run is its warm-up, and a quarter has to go by.
+    (told, remedy), notes = read_messages(tmp_path)
+    assert f'{told} {remedy}' == f'Iteration 15: {warning}'
+    assert notes == ['Iteration 32: video: embeddings differ.']
 
 
 def test_one_pair_alone_is_no_collapse():
     runner = stub_runner({'video': (cloud(1, 8), cloud(1, 8))})
     assert 'video_negative' not in measure(runner)
     assert not runner.logger
+
+
+def test_losses_are_compared_with_the_chance_level_of_the_queue_as_it_was():
+    """Accuracies count once it is full; an empty queue leaves nothing to choose from."""
+    head = build_tiny(heads=('video',), queue_size=40).heads['video']
+    head.loss_weight = 0.5
+    runner = stub_runner({}, video=head)
+    runner.message_hub |= dict(video_acc=30.0)
+    hook = started(runner)
+    levels, accuracies = [], []
+    for before, after in ((0, 4), (4, 8), (36, 40), (40, 40)):
+        head.queue.num_filled.fill_(before)
+        hook.before_train_iter(runner, 0)
+        head.queue.num_filled.fill_(after)
+        hook.after_train_iter(runner, 0, outputs=runner.message_hub)
+        video = hook.diagnosis.objectives.get('video', Objective())
+        levels.append(video.chance)
+        accuracies.append((video.num_accuracies, video.chance_accuracy))
+    assert levels == pytest.approx([0, math.log(5) / 2, math.log(37) / 2, math.log(41) / 2])
+    assert accuracies == [(0, 0), (0, 0), (0, 0), (1, pytest.approx(100 / 41))]
+    shares = [1 / level for level in levels[1:]]
+    assert video.loss == pytest.approx(np.mean(shares))
+    assert (hook.diagnosis.patience, hook.diagnosis.memory) == (200, 160)
+
+
+# Warm-up ----------------------------------------------------------------------------------------
+
+
+def optimizer():
+    return torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ('build', 'expected'),
+    [
+        (lambda: None, 100),
+        (lambda: [], 100),
+        (lambda: [LinearLR(optimizer(), start_factor=0.1, begin=0, end=2)], 60),
+        (
+            lambda: [
+                LinearLR(optimizer(), start_factor=0.1, begin=0, end=50, by_epoch=False),
+                CosineAnnealingLR(optimizer(), T_max=950, begin=50, by_epoch=False),
+            ],
+            50,
+        ),
+        (lambda: [ConstantLR(optimizer(), factor=0.1, begin=0, end=3)], 90),
+        (lambda: [LinearLR(optimizer(), start_factor=1, end_factor=0.1, begin=0, end=9)], 100),
+        (lambda: [WarmupCosineLR(optimizer(), warmup=1.5, end=30)], 45),
+        (
+            lambda: [
+                WarmupCosineLR.build_iter_from_epoch(
+                    optimizer(), warmup=1.5, end=30, epoch_length=30
+                )
+            ],
+            45,
+        ),
+        (lambda: [WarmupCosineLR(optimizer(), warmup=0, end=30)], 100),
+        (lambda: [LinearLR(optimizer(), start_factor=0.1, begin=0, end=99)], 1000),
+    ],
+)
+def test_the_warmup_is_that_of_the_schedulers_or_a_tenth_of_the_run(build, expected):
+    assert warmup_end(stub_runner({}, schedulers=build())) == expected
 
 
 # Two processes ----------------------------------------------------------------------------------
@@ -221,19 +332,40 @@ def test_two_processes_measure_what_one_does(tmp_path):
 # A run ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope='module')
-def work_dir(tmp_path_factory):
-    """A run of six iterations, measured at every second and logged at every one."""
-    folder = tmp_path_factory.mktemp('collapse')
-    cfg = tiny_config(
-        write_videos(folder / 'videos', 8), folder / 'work', 'collapse', epochs=3, queue_size=16
-    )
+class Stop(Exception):
+    """The interruption."""
+
+
+class StopAfter(Hook):
+    def __init__(self, iterations):
+        self.iterations = iterations
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == self.iterations:
+            raise Stop
+
+
+def config(videos, work_dir, name):
+    """Six iterations, measured and logged at every one, of embeddings that are all alike."""
+    heads = ('inter', 'intra', 'video')
+    cfg = tiny_config(videos, work_dir, name, epochs=3, heads=heads, queue_size=16)
     cfg.custom_hooks.append(dict(type='CollapseMonitorHook', interval=2))
     cfg.visualizer = dict(
         type='Visualizer',
         vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')],
     )
-    Runner.from_cfg(cfg).train()
+    return cfg
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+    return write_videos(tmp_path_factory.mktemp('collapse') / 'videos', 8)
+
+
+@pytest.fixture(scope='module')
+def work_dir(videos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('collapse')
+    Runner.from_cfg(config(videos, folder / 'work', 'collapse')).train()
     return folder / 'work'
 
 
@@ -251,15 +383,22 @@ def records_of(work_dir):
 
 def test_log_and_json_have_the_scalars(work_dir):
     records = records_of(work_dir)
-    assert list(records) == [2, 4, 6]
+    assert list(records) == [1, 2, 3, 4, 5, 6]
     for record in records.values():
         assert KEYS | {'inter_queue', 'video_queue', 'step'} == record.keys()
         assert 0 <= record['video_std'] <= 1 <= record['video_rank'] <= 4
         assert -1 <= record['video_negative'] < record['video_positive'] <= 1 + 1e-6
-    assert [record['video_queue'] for record in records.values()] == [50, 100, 100]
+    assert [record['video_queue'] for record in records.values()] == [
+        25,
+        50,
+        75,
+        100,
+        100,
+        100,
+    ]
     (log,) = work_dir.glob('*/*.log')
     lines = [line for line in log.read_text().splitlines() if 'collapse monitor: ' in line]
-    assert len(lines) == 3
+    assert len(lines) == 6
     assert f'video std {records[6]["video_std"]:.3g}, ' in lines[-1]
 
 
@@ -271,3 +410,43 @@ def test_tensorboard_has_the_scalars(work_dir):
         logged = {event.step: event.value for event in accumulator.Scalars(key)}
         expected = {step: record[key] for step, record in records.items()}
         assert logged == pytest.approx(expected, rel=1e-6)
+
+
+def test_warnings_are_in_log_and_file(work_dir):
+    (log,) = work_dir.glob('*/*.log')
+    told = read_messages(work_dir)
+    logged = [
+        line.split(' - ')[-1] for line in log.read_text().splitlines() if ' - WARNING - ' in line
+    ]
+    *warnings, remedy = told.warnings
+    assert warnings and told.notes == []
+    assert [f'{line.split(": ", 1)[1]} {remedy}' for line in warnings] == [
+        line for line in logged if 'What usually helps' in line
+    ]
+    assert 'the loss has not come down from chance' in warnings[0] and 'intra (' in warnings[0]
+
+
+def test_a_resumed_run_tells_what_an_unbroken_one_does(videos, work_dir, tmp_path):
+    """It stops after five iterations, and goes on after the four of its checkpoint."""
+    runner = Runner.from_cfg(config(videos, tmp_path, 'collapse first'))
+    runner.register_hook(StopAfter(5), priority='LOWEST')
+    with pytest.raises(Stop):
+        runner.train()
+    assert 'Iteration 5' not in (tmp_path / 'warnings.txt').read_text()
+    cfg = config(videos, tmp_path, 'collapse second')
+    cfg.resume = True
+    resumed = Runner.from_cfg(cfg)
+    resumed.train()
+    assert read_messages(tmp_path) == read_messages(work_dir)
+    unbroken = torch.load(work_dir / 'epoch_3.pth', weights_only=False)['diagnosis']
+    assert torch.load(tmp_path / 'epoch_3.pth', weights_only=False)['diagnosis'] == unbroken
+    assert unbroken['objectives']['intra']['num_losses'] == 6
+
+
+def test_weights_that_are_loaded_bring_no_memory(videos, work_dir, tmp_path):
+    cfg = config(videos, tmp_path, 'collapse loaded')
+    cfg.load_from = str(work_dir / 'epoch_3.pth')
+    cfg.train_cfg.max_epochs = 1
+    Runner.from_cfg(cfg).train()
+    state = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['diagnosis']
+    assert state['objectives']['intra']['num_losses'] == 2

@@ -109,6 +109,25 @@ def test_page_says_all_and_needs_nothing_else(tmp_path):
     )
 
 
+def test_warnings_come_before_anything_else(tmp_path):
+    warnings = ['Iteration 160: the loss is at chance.', 'A frame difference <finds> more.']
+    notes = ['Iteration 200: order: has left chance']
+    page = full_report(tmp_path / 'report.html', warnings=warnings, notes=notes)
+    assert page.text['h2'][:2] == ['Warnings', 'What the features know']
+    items = [text for text in page.text['li'] if text in warnings + notes]
+    assert items == warnings + notes
+    assert '<finds>' not in page.source
+    # Above the first number, and notes with the curves.
+    places = [page.source.index(text) for text in (warnings[0], '>78.1<', 'How it learned')]
+    assert places == sorted(places)
+    assert page.source.index(notes[0]) > places[-1]
+
+    page = full_report(tmp_path / 'report.html', warnings=warnings[:1])
+    assert page.text['h2'][0] == 'Warning'
+    page = full_report(tmp_path / 'report.html')
+    assert 'class="card warnings"' not in page.source and 'class="notes"' not in page.source
+
+
 def test_bars_are_as_long_as_the_percentages(tmp_path):
     page = full_report(tmp_path / 'report.html')
     lengths = [float(bar['style'].removeprefix('width: ')[:-1]) for bar in page.find('i')]

@@ -3,7 +3,9 @@
 from .backbone_load import BackboneLoadHook
 from .bad_videos import BadVideosHook
 from .collapse_monitor import CollapseMonitorHook
+from .diagnosis import read_messages
 from .finite_loss import FiniteLossHook
+from .grad_norm import GradNormHook
 from .head_epoch import HeadEpochHook
 from .momentum_schedule import MomentumScheduleHook
 from .objective_report import ObjectiveReportHook
@@ -17,6 +19,7 @@ __all__ = [
     'BadVideosHook',
     'CollapseMonitorHook',
     'FiniteLossHook',
+    'GradNormHook',
     'HeadEpochHook',
     'MomentumScheduleHook',
     'ObjectiveReportHook',
@@ -24,4 +27,5 @@ __all__ = [
     'ProgressBarHook',
     'ReproducibleHook',
     'ResultsInWorkDirHook',
+    'read_messages',
 ]

@@ -1,22 +1,26 @@
-"""How far the embeddings of each objective are from being all alike."""
+"""How far the embeddings of each objective are from being all alike, and what else goes wrong."""
 
 import math
 
 import torch
 from mmaction.registry import HOOKS
-from mmengine.dist import all_gather
+from mmengine.dist import all_gather, get_world_size, is_main_process
 from mmengine.hooks import Hook
+from mmengine.optim.scheduler.param_scheduler import ConstantParamScheduler, LinearParamScheduler
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmssl_video.engine.schedulers import WarmupCosineLR
+from mmssl_video.models.heads import SSLHead
 from mmssl_video.models.memory import EmbeddingQueue
 
+from .diagnosis import Diagnosis, write_messages
 from .unwrap import unwrapped_model
 
 
 @HOOKS.register_module()
 class CollapseMonitorHook(Hook):
-    r"""Log the spread of the queries, their similarities and the queues; warn of a collapse.
+    r"""Log the spread of the queries, their similarities and the queues; warn of what goes wrong.
 
     Every ``interval`` iterations, for each head with pairs (``SSLRecognizer.pairs``) and over the
     M pairs of all processes, D being the length of an embedding:
@@ -31,73 +35,136 @@ class CollapseMonitorHook(Hook):
     log of their own, and go to the visualizer (the JSON file, TensorBoard) with the iteration as
     the step.
 
-    A warning says when the std of a head has fallen below ``min_std``, and again only after it has
-    been at twice that value; else a std that wavers about the threshold would warn every time.
-    The default is where an InfoNCE loss can no longer tell videos apart: the mean cosine of two
-    queries is about 1 - std^2 = 0.99 at 0.1, and differences of 0.01 over a temperature of 0.1
-    leave the softmax flat.
+    :class:`Diagnosis` then looks at them and at the loss and accuracy of every iteration. What it
+    finds goes to the log, as warnings and notes, and to ``warnings.txt`` in the work directory. Of
+    several processes, the first one judges, by its own losses. What it remembers is in the
+    checkpoints: a resumed run goes on as an unbroken one would.
 
     Args:
-        interval (int): Iterations between two measurements.
-        min_std (float): The std below which a head is said to have collapsed, in [0, 1).
+        interval (int): Iterations between two measurements. A short run is measured 20 times.
     """
 
-    def __init__(self, interval: int = 50, min_std: float = 0.1) -> None:
+    def __init__(self, interval: int = 50) -> None:
         self.interval = interval
-        self.min_std = min_std
-        self.collapsed: set[str] = set()
+        self.state: dict | None = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Take what an earlier part of the run remembers."""
+        if runner._resume:
+            self.state = checkpoint.get('diagnosis')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Leave it to a later part."""
+        checkpoint['diagnosis'] = self.diagnosis.state_dict()
+
+    def before_train(self, runner: Runner) -> None:
+        """Begin with a clean sheet, or that of the checkpoint."""
+        batch_size = runner.train_dataloader.batch_size
+        self.batch_size = batch_size * get_world_size()
+        self.every = min(self.interval, max(1, runner.max_iters // 20))
+        self.diagnosis = Diagnosis(runner.max_iters, warmup_end(runner), batch_size, self.state)
+        if is_main_process():
+            write_messages(runner.work_dir, self.diagnosis.messages)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict = None) -> None:
+        """Note what is in the queues: the chance levels of this iteration depend on it."""
+        heads = unwrapped_model(runner).heads
+        self.filled = {name: _num_filled(head) for name, head in heads.items()}
 
     @torch.no_grad()
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict = None, outputs: dict = None
     ) -> None:
-        """Measure and log."""
-        if not self.every_n_train_iters(runner, self.interval):
-            return
+        """Take losses and accuracies; at the end of an interval measure, log and judge."""
         model = unwrapped_model(runner)
+        for name, head in model.heads.items():
+            self._observe(runner, name, head, outputs)
+        if not self.every_n_train_iters(runner, self.every):
+            return
         measured: dict[str, dict[str, float]] = {}
         for name, pair in model.pairs.items():
             query, positive = (torch.cat(all_gather(part.contiguous())) for part in pair)
-            measured[name] = values = {
+            measured[name] = {
                 'std': embedding_std(query),
                 'rank': effective_rank(query),
                 **mean_similarities(query, positive),
             }
-            if len(query) > 1:
-                self._warn(runner, name, values['std'])
+            self.diagnosis.measure(name, measured[name], len(query))
         for name, head in model.heads.items():
-            if isinstance(getattr(head, 'queue', None), EmbeddingQueue):
-                filled = 100 * int(head.queue.num_filled) / head.queue.size
-                measured.setdefault(name, {})['queue'] = filled
-        if not measured:  # order tasks have neither pairs nor queues
-            return
-        lines = (
-            f'{name} {", ".join(f"{key} {value:.3g}" for key, value in values.items())}'
-            for name, values in measured.items()
-        )
-        runner.logger.info(f'collapse monitor: {"; ".join(lines)}')
-        runner.visualizer.add_scalars(
-            {
-                f'{name}_{key}': value
+            filled = _num_filled(head)
+            if filled is not None:
+                measured.setdefault(name, {})['queue'] = 100 * filled / head.queue.size
+        if measured:  # order tasks have neither pairs nor queues
+            lines = (
+                f'{name} {", ".join(f"{key} {value:.3g}" for key, value in values.items())}'
                 for name, values in measured.items()
-                for key, value in values.items()
-            },
-            step=runner.iter + 1,
-            file_path=f'{runner.timestamp}.json',
+            )
+            runner.logger.info(f'collapse monitor: {"; ".join(lines)}')
+            runner.visualizer.add_scalars(
+                {
+                    f'{name}_{key}': value
+                    for name, values in measured.items()
+                    for key, value in values.items()
+                },
+                step=runner.iter + 1,
+                file_path=f'{runner.timestamp}.json',
+            )
+        self._tell(runner)
+
+    def _observe(self, runner: Runner, name: str, head: SSLHead, outputs: dict) -> None:
+        """Hand over a head's loss and accuracy, read where RuntimeInfoHook has put them."""
+        filled = self.filled[name]
+        chance = head.chance_level(self.batch_size, filled) * head.loss_weight
+        if chance <= 0:  # nothing to choose from in an empty queue
+            return
+        accuracy = None
+        # Among a part of the queue it is easier to be right.
+        if f'{name}_acc' in outputs and (filled is None or filled == head.queue.size):
+            accuracy = runner.message_hub.get_scalar(f'train/{name}_acc').current()
+        self.diagnosis.observe(
+            name,
+            runner.message_hub.get_scalar(f'train/loss_{name}').current(),
+            chance,
+            accuracy,
+            head.chance_accuracy(self.batch_size),
         )
 
-    def _warn(self, runner: Runner, name: str, std: float) -> None:
-        if std < self.min_std and name not in self.collapsed:
-            self.collapsed.add(name)
-            runner.logger.warning(
-                f'objective {name}: its embeddings are nearly all alike ({name}_std {std:.3f}, '
-                'where 0 is collapse and 1 at best), so it can hardly tell videos apart and its '
-                'loss stays at chance, ln(1 + K) for InfoNCE with K negatives. What usually helps: '
-                'a lower learning rate, normalisation in the projector '
-                "(norm_cfg=dict(type='BN1d')), a larger batch or queue."
-            )
-        elif std >= 2 * self.min_std:
-            self.collapsed.discard(name)
+    def _tell(self, runner: Runner) -> None:
+        """Log what is new and write it down."""
+        if not is_main_process():
+            return
+        new = self.diagnosis.judge(runner.iter + 1)
+        for message in new:
+            tell = runner.logger.warning if message.is_warning else runner.logger.info
+            tell(str(message))
+        if new:
+            write_messages(runner.work_dir, self.diagnosis.messages)
+
+
+def _num_filled(head: SSLHead) -> int | None:
+    """Entries in the queue of a head, if it has one."""
+    queue = getattr(head, 'queue', None)
+    return int(queue.num_filled) if isinstance(queue, EmbeddingQueue) else None
+
+
+def warmup_end(runner: Runner) -> int:
+    """Iterations until the learning rate is up, by the run's schedulers.
+
+    These are linear or constant ones that start low, and ``WarmupCosineLR``. Without any, it is a
+    tenth of the run.
+    """
+    ends = []
+    for scheduler in runner.param_schedulers or ():
+        if isinstance(scheduler, WarmupCosineLR):
+            end = scheduler.begin + scheduler.warmup
+        elif isinstance(scheduler, LinearParamScheduler):
+            end = scheduler.end if scheduler.start_factor < scheduler.end_factor else 0
+        elif isinstance(scheduler, ConstantParamScheduler):
+            end = scheduler.end if scheduler.factor < 1 else 0
+        else:
+            continue
+        ends.append(end * (len(runner.train_dataloader) if scheduler.by_epoch else 1))
+    return min(math.ceil(max(ends, default=0)) or runner.max_iters // 10, runner.max_iters)
 
 
 def embedding_std(embeddings: Tensor) -> float:

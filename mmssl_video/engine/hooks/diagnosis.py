@@ -1,0 +1,428 @@
+"""What losses, accuracies and embeddings say about a run, in words. Knows no Runner."""
+
+import math
+import os
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from mmssl_video.files import atomic_path
+
+LOW = 0.1
+"""Where each of these is too little: the part of its chance level that a loss has come down; the
+part of the way from a guess to 100 % that an accuracy has come up; the gap between the mean cosines
+of positives and negatives (over a temperature of 0.1, smaller ones leave a softmax nearly flat);
+the std of embeddings (the mean cosine of two of them is about 1 - std^2 = 0.99 there)."""
+SAMPLES = 640
+"""How many a mean over the last iterations remembers, so that no batch decides anything."""
+STANDARD_ERRORS = 6
+"""An accuracy that falls by fewer of them may do so by chance."""
+MAX_PATIENCE = 200
+"""Iterations. Steps of the optimiser, not epochs, take a network away from where it starts."""
+
+TRY = (
+    'What usually helps, tried one at a time: a third of the learning rate '
+    "(optim_wrapper.optimizer.lr), norm_last=True in the projector (with norm_cfg=dict(type='BN1d')"
+    '), a larger batch, a queue_size (if any) below half of the number of videos, a model.momentum '
+    '(if any) of 0.9 in a run of few hundred iterations.'
+)
+TRY_VIEWS = (
+    'What usually helps, tried one at a time: a third or three times the learning rate '
+    '(optim_wrapper.optimizer.lr), more epochs, a larger frame_interval, so that the views show '
+    'what is asked.'
+)
+UNSEEN = (
+    'The others learn, so these videos may not show what is asked: scenes that look the same '
+    'played backwards, for one, have no order.'
+)
+STUCK = 'the loss has not come down from chance, so nothing is told apart'
+# By kind: what is told when a sign has come, and when it has gone.
+HEADLINES = {
+    'chance': ('the loss is back at chance, so nothing is told apart any more', 'has left chance'),
+    'accuracy': ('the accuracy has fallen by half or more', 'accuracy up again'),
+    'std': ('the embeddings are nearly all alike', 'embeddings differ'),
+    'gap': ('positives are hardly nearer than negatives', 'positives nearer than negatives'),
+    'rank': ('the embeddings fill far fewer dimensions than they did', 'dimensions filled again'),
+}
+
+
+class Message(NamedTuple):
+    """Something to be told.
+
+    Attributes:
+        iteration (int): Iterations done by then.
+        is_warning (bool): Whether something is wrong; else it is a note.
+        text (str): What was seen, and where.
+        remedy (str): What to try, or why nothing need be tried; may be empty.
+    """
+
+    iteration: int
+    is_warning: bool
+    text: str
+    remedy: str = ''
+
+    def __str__(self) -> str:
+        return f'{self.text}. {self.remedy}'.strip()
+
+
+@dataclass
+class Sign:
+    """One kind of trouble of one objective.
+
+    Attributes:
+        has_been_good (bool): Whether there has been a time clearly without it.
+        since (int | None): Iteration from which on it has been seen without a break.
+        is_told (bool): Whether it has been told and has not gone since.
+    """
+
+    has_been_good: bool = False
+    since: int | None = None
+    is_told: bool = False
+
+
+@dataclass
+class Objective:
+    """What is remembered of a head.
+
+    Attributes:
+        chance (float): The chance level of the loss, of the last iteration.
+        loss (float): Mean of the last losses, each in chance levels.
+        num_losses (int): How many there have been.
+        chance_accuracy, accuracy, num_accuracies: The same of the accuracy, in percent.
+        best_accuracy (float): The highest of the means.
+        recent (list[dict]): The last three measurements of ``positive``, ``negative``, ``std`` and
+            ``rank``; empty for a head without pairs.
+        num_pairs (int): Pairs of the largest measurement.
+        best_gap, best_rank (float): The highest of the medians, of the rank since the warm-up.
+        signs (dict): :class:`Sign` by kind.
+    """
+
+    chance: float = 0.0
+    loss: float = 0.0
+    num_losses: int = 0
+    chance_accuracy: float = 0.0
+    accuracy: float = 0.0
+    num_accuracies: int = 0
+    best_accuracy: float = 0.0
+    recent: list[dict[str, float]] = field(default_factory=list)
+    num_pairs: int = 0
+    best_gap: float = 0.0
+    best_rank: float = 0.0
+    signs: dict[str, Sign] = field(default_factory=dict)
+
+    def median(self, key: str) -> float:
+        """Of the last three measurements, one of which may be of an odd batch."""
+        return statistics.median(each[key] for each in self.recent)
+
+    @property
+    def gap(self) -> float:
+        """How much nearer positives are than negatives."""
+        return statistics.median(each['positive'] - each['negative'] for each in self.recent)
+
+    def lift(self, accuracy: float) -> float:
+        """Part of the way from a guess, 0, to all right, 1."""
+        return (accuracy - self.chance_accuracy) / (100 - self.chance_accuracy)
+
+
+class Diagnosis:
+    """Finds what is wrong with a run from its numbers, and says it once, until it has gone.
+
+    A sign counts once it has been seen for ``patience`` iterations in a row: a quarter of the run,
+    but no more than 200. Before the end of the warm-up, only what has been good can turn bad.
+
+    - *chance*: the loss is above 0.9 of its chance level, and nothing else says that the head
+      learns: with pairs, a gap between the mean cosines of positives and negatives; without, the
+      accuracy. A loss alone does not tell, for that of spread embeddings exceeds its chance level
+      long after they have begun to order. A classifier that has never left chance while another
+      objective learns makes a note, not a warning.
+    - *accuracy*: its lift above chance is below half of the best one and, where there are pairs,
+      so is the gap; or it is below a quarter. Over a queue, an accuracy may fall without harm: it
+      is high while the network moves fast, since old keys are far from any query, and falls with
+      the learning rate.
+    - *std*: that of the embeddings is below 0.1.
+    - *gap*: it is below 0.1.
+    - *rank*: it is below a quarter of the best one since the warm-up. (Random embeddings that are
+      normalised last fill all dimensions with noise.)
+
+    Of chance, std and gap, which say the same thing more or less strongly, the first is told. All
+    have gone at twice the value where they come: the rank at half and the accuracy at three
+    quarters of the best one.
+
+    No single batch decides. Losses and accuracies are means over the last iterations (640 samples,
+    or 10 iterations of larger batches), and the others medians of the last three measurements.
+
+    Args:
+        max_iters: Length of the run in iterations.
+        warmup: Iterations until the learning rate is up.
+        batch_size: Samples behind a loss, those of this process.
+        state: What :meth:`state_dict` of an earlier part of the run gave.
+
+    Attributes:
+        messages (list[Message]): All so far.
+    """
+
+    def __init__(
+        self, max_iters: int, warmup: int, batch_size: int, state: dict | None = None
+    ) -> None:
+        self.warmup = warmup
+        self.patience = min(max_iters // 4, MAX_PATIENCE)
+        self.memory = max(10, SAMPLES // batch_size)
+        self.num_samples = 2 * self.memory * batch_size  # behind an exponential mean
+        self.objectives: dict[str, Objective] = {}
+        self.messages: list[Message] = []
+        if state is not None:
+            self.messages = [Message(*message) for message in state['messages']]
+            for name, values in state['objectives'].items():
+                signs = {kind: Sign(**sign) for kind, sign in values['signs'].items()}
+                self.objectives[name] = Objective(**{**values, 'signs': signs})
+
+    def state_dict(self) -> dict:
+        """Everything remembered, in plain types, for a checkpoint."""
+        return {
+            'messages': [tuple(message) for message in self.messages],
+            'objectives': {name: asdict(each) for name, each in self.objectives.items()},
+        }
+
+    def observe(
+        self,
+        name: str,
+        loss: float,
+        chance: float,
+        accuracy: float | None = None,
+        chance_accuracy: float = 0.0,
+    ) -> None:
+        """Take the numbers that a head has logged in an iteration.
+
+        Args:
+            name: Of the head.
+            loss: As logged.
+            chance: What it would be at chance, above 0.
+            accuracy: In percent, if the head has one that can be compared with earlier ones.
+            chance_accuracy: What it would be at chance.
+        """
+        objective = self.objectives.setdefault(name, Objective())
+        objective.chance = chance
+        objective.num_losses += 1
+        objective.loss = self._mean(objective.loss, loss / chance, objective.num_losses)
+        if accuracy is not None:
+            objective.chance_accuracy = chance_accuracy
+            objective.num_accuracies += 1
+            objective.accuracy = self._mean(objective.accuracy, accuracy, objective.num_accuracies)
+            if objective.num_accuracies >= self.memory:
+                objective.best_accuracy = max(objective.best_accuracy, objective.accuracy)
+
+    def _mean(self, mean: float, value: float, number: int) -> float:
+        """The plain mean of the first values, then an exponential one."""
+        return mean + (value - mean) / min(number, self.memory)
+
+    def measure(self, name: str, values: Mapping[str, float], num_pairs: int) -> None:
+        """Take a measurement of the pairs of a head.
+
+        Args:
+            name: Of the head.
+            values: ``positive``, ``negative``, ``std`` and ``rank``.
+            num_pairs: How many pairs; where fewer than ever before, as in the last batch of an
+                epoch, the values cannot be compared and are left out.
+        """
+        objective = self.objectives.setdefault(name, Objective())
+        if 1 < num_pairs >= objective.num_pairs:
+            if num_pairs > objective.num_pairs:
+                objective.num_pairs, objective.recent = num_pairs, []
+            objective.recent = [*objective.recent[-2:], dict(values)]
+
+    def judge(self, iteration: int) -> list[Message]:
+        """Find what is new.
+
+        Args:
+            iteration: Iterations done.
+
+        Returns:
+            New messages, which are in ``messages`` too.
+        """
+        ripe, gone = self._update_signs(iteration)
+        chance = {
+            name: each.signs['chance']
+            for name, each in self.objectives.items()
+            if 'chance' in each.signs
+        }
+        others_learn = any(sign.has_been_good and sign.since is None for sign in chance.values())
+        all_known = all(sign.is_told or name in ripe['chance'] for name, sign in chance.items())
+        stuck, notes, back = [], [], []
+        for name in ripe['chance']:
+            sign = chance[name]
+            if sign.has_been_good:
+                back.append(name)
+            elif self.objectives[name].recent:
+                stuck.append(name)
+            elif others_learn:
+                notes.append(name)
+            # Else the others may still come to learn, for as long again.
+            elif all_known or iteration - sign.since >= 2 * self.patience:
+                stuck.append(name)
+        ripe['chance'] = back
+        new = [
+            Message(iteration, False, f'{", ".join(names)}: {HEADLINES[kind][1]}')
+            for kind, names in gone.items()
+        ]
+        new += [
+            self._message(iteration, 'chance', names, STUCK, is_warning)
+            for names, is_warning in ((stuck, True), (notes, False))
+            if names
+        ]
+        new += [
+            self._message(iteration, kind, names, HEADLINES[kind][0])
+            for kind, names in ripe.items()
+            if names
+        ]
+        self.messages += new
+        return new
+
+    def _update_signs(self, iteration: int) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """By kind, heads whose sign has been there for long and is not told, and has gone again."""
+        ripe, gone = defaultdict(list), defaultdict(list)
+        for name, objective in self.objectives.items():
+            if objective.recent:
+                objective.best_gap = max(objective.best_gap, objective.gap)
+                if iteration > self.warmup:
+                    objective.best_rank = max(objective.best_rank, objective.median('rank'))
+            for kind, is_bad in self._verdicts(objective).items():
+                sign = objective.signs.setdefault(kind, Sign())
+                if is_bad is False:
+                    sign.has_been_good = True
+                    if sign.is_told:
+                        sign.is_told = False
+                        gone[kind].append(name)
+                if not is_bad or not (sign.has_been_good or iteration > self.warmup):
+                    sign.since = None
+                elif sign.since is None:
+                    sign.since = iteration
+                elif not sign.is_told and iteration - sign.since >= self.patience:
+                    ripe[kind].append(name)
+        return ripe, gone
+
+    def _message(
+        self,
+        iteration: int,
+        kind: str,
+        names: list[str],
+        headline: str,
+        is_warning: bool = True,
+    ) -> Message:
+        """Tell a sign of some heads."""
+        objectives = {name: self.objectives[name] for name in names}
+        for objective in objectives.values():
+            objective.signs[kind].is_told = True
+        details = [f'{name} ({_details(kind, name, each)})' for name, each in objectives.items()]
+        has_pairs = any(each.recent for each in objectives.values())
+        remedy = (TRY if has_pairs else TRY_VIEWS) if is_warning else UNSEEN
+        return Message(iteration, is_warning, f'{headline}: {", ".join(details)}', remedy)
+
+    def _verdicts(self, objective: Objective) -> dict[str, bool | None]:
+        """Whether each sign is there; ``None`` between there and gone, or where it says no more."""
+        verdicts: dict[str, bool | None] = {}
+        has_pairs = bool(objective.recent)
+        if objective.num_losses:
+            found = [1 - objective.loss]
+            if has_pairs:
+                found.append(objective.gap)
+            elif objective.num_accuracies:
+                found.append(objective.lift(objective.accuracy))
+            is_low = _is_low(max(found), LOW, 2 * LOW)
+            # The first batches may be lucky.
+            verdicts['chance'] = is_low if objective.num_losses >= self.patience else is_low or None
+        if objective.num_accuracies >= self.memory:
+            best = objective.lift(objective.best_accuracy)
+            stay_apart = has_pairs and objective.gap > max(LOW, objective.best_gap / 2)
+            is_low = _is_low(
+                objective.lift(objective.accuracy), best / (4 if stay_apart else 2), 3 * best / 4
+            )
+            share = objective.best_accuracy / 100
+            noise = 100 * math.sqrt(share * (1 - share) / self.num_samples)
+            may_be_noise = objective.best_accuracy - objective.accuracy < STANDARD_ERRORS * noise
+            verdicts['accuracy'] = None if is_low and may_be_noise else is_low
+        if has_pairs:
+            rank, best = objective.median('rank'), objective.best_rank
+            verdicts['rank'] = _is_low(rank, best / 4, best / 2)
+            # Of those that say the same, the first.
+            if not verdicts.get('chance'):
+                verdicts['std'] = _is_low(objective.median('std'), LOW, 2 * LOW)
+                verdicts['gap'] = None if verdicts['std'] else _is_low(objective.gap, LOW, 2 * LOW)
+        return verdicts
+
+
+def _details(kind: str, name: str, objective: Objective) -> str:
+    """The numbers behind a sign."""
+    if kind == 'accuracy':
+        return f'{name}_acc {objective.accuracy:.1f} %, at best {objective.best_accuracy:.1f} %'
+    if kind == 'std':
+        return f'{name}_std {objective.median("std"):.3f} of 1'
+    if kind == 'rank':
+        return f'{name}_rank {objective.median("rank"):.1f}, at best {objective.best_rank:.1f}'
+    if objective.recent:
+        positive, negative = objective.median('positive'), objective.median('negative')
+        details = f'mean cosine {positive:.2f} with positives, {negative:.2f} with negatives'
+    else:
+        details = (
+            f'{name}_acc {objective.accuracy:.1f} %, at chance {objective.chance_accuracy:.1f} %'
+        )
+    if kind == 'chance':
+        loss = objective.loss * objective.chance
+        details = f'loss_{name} {loss:.2f}, at chance {objective.chance:.2f}; {details}'
+    return details
+
+
+def _is_low(value: float, low: float, high: float) -> bool | None:
+    """True below ``low``, False from ``high`` on, None between and for NaN."""
+    return True if value < low else False if value >= high else None
+
+
+class Told(NamedTuple):
+    """What the monitor has said of a run, in sentences, each with its iteration.
+
+    Attributes:
+        warnings (list[str]): Behind them, once, what to try.
+        notes (list[str]): What is to be known, though nothing is wrong.
+    """
+
+    warnings: list[str]
+    notes: list[str]
+
+
+def write_messages(work_dir: str | os.PathLike, messages: list[Message]) -> None:
+    """Write ``warnings.txt``, or remove it if there is nothing to tell.
+
+    Args:
+        work_dir: Of the run.
+        messages: One a line: ``warning`` or ``note``, iteration, text and remedy, with tabs
+            between.
+    """
+    path = Path(work_dir, 'warnings.txt')
+    if not messages:
+        path.unlink(missing_ok=True)
+        return
+    with atomic_path(path) as temporary:
+        temporary.write_text(
+            ''.join(
+                f'{"warning" if each.is_warning else "note"}\t{each.iteration}\t{each.text}\t'
+                f'{each.remedy}\n'
+                for each in messages
+            )
+        )
+
+
+def read_messages(work_dir: str | os.PathLike) -> Told:
+    """Read what the monitor has said of a run, so far; nothing if there is no file of it."""
+    path = Path(work_dir, 'warnings.txt')
+    told, remedies = Told([], []), []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        kind, iteration, text, remedy = line.split('\t')
+        if kind == 'warning':
+            told.warnings.append(f'Iteration {iteration}: {text}.')
+            remedies.append(remedy)
+        else:
+            told.notes.append(f'Iteration {iteration}: {text}. {remedy}'.strip())
+    told.warnings.extend(dict.fromkeys(remedies))
+    return told
