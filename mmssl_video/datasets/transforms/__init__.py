@@ -11,6 +11,7 @@ from .checked_feature import LoadCheckedFeature
 from .clip_pair import SampleClipPair, draw_gap
 from .clips import SampleClips
 from .consecutive import SampleConsecutiveClips
+from .differences import ClipDifferences
 from .formatting import FormatViews
 from .halves import SampleHalves
 from .jointly import SampleJointly
@@ -25,6 +26,7 @@ from .video import VideoDecode, VideoInit
 __all__ = [
     'ChannelSplit',
     'ClipColorJitter',
+    'ClipDifferences',
     'ClipGaussianBlur',
     'ClipGrayscale',
     'ClipRotation',
