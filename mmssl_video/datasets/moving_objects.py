@@ -20,7 +20,7 @@ import numpy as np
 
 from mmssl_video.errors import UserError
 
-from .synthetic import TEXTURES
+from .synthetic import TEXTURES, Texture
 
 # A motion maps time in [0, 1], float [T], to a path: x, y in frame heights from the centre, angle
 # in turns, size as a factor; each [T] or a number.
@@ -82,6 +82,56 @@ MOTIONS: dict[str, Motion] = dict(
 CLASSES = tuple(MOTIONS)
 
 
+def draw_object(
+    motion: Motion,
+    texture: Texture,
+    x: np.ndarray,
+    y: np.ndarray,
+    num_frames: int,
+    rng: np.random.Generator,
+    radius: tuple[float, float] = (0.26, 0.3),
+    periods: float = 5,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw where a moving object is, and its surface.
+
+    Args:
+        motion: One of `MOTIONS`.
+        texture: One of :data:`~mmssl_video.datasets.synthetic.TEXTURES`.
+        x: Each pixel's distance to the right of the scene's centre, in frame heights, float32
+            [H, W].
+        y: The same downwards.
+        num_frames: T.
+        rng: Source of speed, place, size, orientation and texture.
+        radius: Bounds of the object's radius, in frame heights.
+        periods: Periods of the texture in a frame height.
+
+    Returns:
+        The object's cover of each pixel and the first colour's share of its surface, both
+        float [T, H, W, 1] in [0, 1].
+    """
+
+    def column(a):  # a number or [T] -> [T, 1, 1], to stand against [H, W]
+        return np.broadcast_to(np.asarray(a, np.float32), num_frames)[:, None, None]
+
+    # Not all videos show the whole of a motion.
+    speed = rng.uniform(0.85, 1)
+    t = speed * np.linspace(0, 1, num_frames) + rng.uniform(0, 1 - speed)
+    path_x, path_y, turns, scale = map(column, motion(t, rng))
+    radius = rng.uniform(*radius) * scale
+    u, v = x - path_x - rng.uniform(-0.05, 0.05), y - path_y - rng.uniform(-0.05, 0.05)
+    cover = np.clip((radius - np.hypot(u, v)) * len(x) + 0.5, 0, 1)[..., None]
+
+    # The texture turns and grows with the object.
+    angle = 2 * np.pi * (turns + rng.uniform())
+    cos, sin = (periods / scale * f(angle) for f in (np.cos, np.sin))
+    first, second = rng.uniform(0, 30, 2)
+    field = texture(cos * u - sin * v + first, sin * u + cos * v + second, rng)
+    inside = field[cover[..., 0] > 0.5]
+    edge = 2 * np.abs(np.diff(field, axis=2)).mean()
+    share = np.clip((field - np.median(inside)) / edge + 0.5, 0, 1)[..., None]
+    return cover, share
+
+
 def render_object(
     class_name: str,
     rng: np.random.Generator,
@@ -108,26 +158,7 @@ def render_object(
     width, height = size
     y, x = np.mgrid[:height, :width].astype(np.float32)
     x, y = (x - width / 2) / height, (y - height / 2) / height  # 1 = the frame's height
-
-    def column(a):  # a number or [T] -> [T, 1, 1], to stand against [H, W]
-        return np.broadcast_to(np.asarray(a, np.float32), num_frames)[:, None, None]
-
-    # Not all videos show the whole of a motion.
-    speed = rng.uniform(0.85, 1)
-    t = speed * np.linspace(0, 1, num_frames) + rng.uniform(0, 1 - speed)
-    path_x, path_y, turns, scale = map(column, MOTIONS[class_name](t, rng))
-    radius = rng.uniform(0.26, 0.3) * scale
-    u, v = x - path_x - rng.uniform(-0.05, 0.05), y - path_y - rng.uniform(-0.05, 0.05)
-    cover = np.clip((radius - np.hypot(u, v)) * height + 0.5, 0, 1)[..., None]
-
-    # The texture turns and grows with the object.
-    angle = 2 * np.pi * (turns + rng.uniform())
-    cos, sin = (5 / scale * f(angle) for f in (np.cos, np.sin))  # 5 periods in the frame's height
-    first, second = rng.uniform(0, 30, 2)
-    field = texture(cos * u - sin * v + first, sin * u + cos * v + second, rng)
-    inside = field[cover[..., 0] > 0.5]
-    edge = 2 * np.abs(np.diff(field, axis=2)).mean()
-    share = np.clip((field - np.median(inside)) / edge + 0.5, 0, 1)[..., None]
+    cover, share = draw_object(MOTIONS[class_name], texture, x, y, num_frames, rng)
 
     # Two colours far apart for the object; the background is a dim one that gets lighter upwards.
     direction = rng.choice([-1, 1]) + rng.uniform(-0.6, 0.6, 3)

@@ -1,0 +1,113 @@
+"""A generated set whose nuisances stay in a video: motions and textures before fixed grounds.
+
+A class is a motion of an object *and* the kind of texture on it: ``fall_bricks``, ``spin_rings``.
+All that says nothing of the class is drawn once for each video, with one distribution for all
+classes, and stays to its last frame: the ground, the colours, the light, the camera, the level of
+the noise. So it is in real videos, unlike in the scenes of :mod:`~mmssl_video.datasets.synthetic`,
+where they drift. Two clips of a video differ in the phase of the motion alone. Colour suffices to
+tell them from other videos, and is of no use for the classes: without augmentation, a method that
+tells videos apart need not learn anything else.
+
+    entries = write_videos(
+        'data/fixed', num_videos_per_class=60, seed=0, classes=CLASSES, render=render_fixed_scene
+    )
+    write_list('data/fixed/train.txt', entries)
+    write_list('data/fixed/train_motion.txt', relabel(entries, 'motion'))
+"""
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+
+from mmssl_video.errors import UserError
+
+from . import moving_objects, synthetic
+
+MOTIONS = ('fall', 'rise', 'spin', 'swing')  # to rise is to fall backwards
+TEXTURES = ('bricks', 'rings', 'triangles')
+GROUNDS = tuple(name for name in synthetic.TEXTURES if name not in TEXTURES)
+CLASSES = tuple(f'{motion}_{texture}' for motion, texture in product(MOTIONS, TEXTURES))
+
+
+def relabel(entries: Sequence[tuple[str, int]], kind: str) -> list[tuple[str, int]]:
+    """The entries of a set with the labels of its motions or of its textures.
+
+    Args:
+        entries: ``(path, label)``, the label a position in `CLASSES`.
+        kind: ``'motion'`` or ``'texture'``.
+
+    Returns:
+        ``(path, label)``, the label a position in `MOTIONS` or in `TEXTURES`.
+    """
+    part = ('motion', 'texture').index(kind)
+    return [(path, divmod(label, len(TEXTURES))[part]) for path, label in entries]
+
+
+def render_fixed_scene(
+    class_name: str,
+    rng: np.random.Generator,
+    size: tuple[int, int] = (96, 72),
+    num_frames: int = 30,
+) -> np.ndarray:
+    """Draw one video.
+
+    Args:
+        class_name: One of `CLASSES`.
+        rng: Source of everything that varies between two videos of a class. What stays in a video
+            is drawn first, so that one seed gives it to videos of all classes.
+        size: (width, height) in pixels.
+        num_frames: T.
+
+    Returns:
+        uint8 RGB frames [T, H, W, 3].
+
+    Raises:
+        UserError: Unknown class.
+    """
+    if class_name not in CLASSES:
+        raise UserError(f'unknown class {class_name!r}; choose from {", ".join(CLASSES)}')
+    motion, texture = class_name.split('_')
+    width, height = size
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    x, y = (x - width / 2) / height, (y - height / 2) / height  # 1 = the frame's height
+
+    def turn(x, y, scale, angle, shift):
+        cos, sin = np.float32(scale * np.cos(angle)), np.float32(scale * np.sin(angle))
+        return cos * x - sin * y + shift[0], sin * x + cos * y + shift[1]
+
+    def colours(middle, contrast):  # two of them, one lighter than the other: RGB [2, 3]
+        direction = rng.choice([-1, 1]) + rng.uniform(-0.6, 0.6, 3)
+        difference = rng.uniform(*contrast) * direction / np.linalg.norm(direction)
+        middle = rng.uniform(*middle, 3)
+        return middle - difference, middle + difference
+
+    # Light: a gradient, exposure, a colour cast. Then the camera: turn, zoom, shift.
+    towards, slope = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.4)
+    light = 1 + slope * (np.cos(towards) * x + np.sin(towards) * y)
+    light = light[..., None] * np.exp(rng.uniform(-0.15, 0.15)) * rng.uniform(0.85, 1.15, 3)
+    zoom = np.exp(rng.uniform(-0.15, 0.15))
+    x, y = turn(x, y, 1 / zoom, rng.uniform(-0.35, 0.35), rng.uniform(-0.1, 0.1, 2))
+
+    # Ground: a texture in two colours.
+    u, v = turn(x, y, rng.uniform(2, 6), rng.uniform(0, 2 * np.pi), rng.uniform(0, 30, 2))
+    field = synthetic.TEXTURES[rng.choice(GROUNDS)](u, v, rng)
+    edge = 2 * np.abs(np.diff(field)).mean()
+    cut = np.quantile(field, rng.uniform(0.3, 0.7))
+    share = np.clip((field - cut) / edge + 0.5, 0, 1)[..., None]
+    first, second = colours(middle=(0.2, 0.8), contrast=(0.1, 0.2))
+    ground = first + share * (second - first)
+
+    first, second = colours(middle=(0.4, 0.6), contrast=(0.4, 0.6))
+    noise_level = rng.uniform(0.005, 0.02)
+    cover, share = moving_objects.draw_object(
+        moving_objects.MOTIONS[motion],
+        synthetic.TEXTURES[texture],
+        *(x, y, num_frames, rng),
+        radius=(0.38, 0.44),
+        periods=8,
+    )
+    surface = first + share * (second - first)
+    frames = ((ground + cover * (surface - ground)) * light).astype(np.float32)
+    frames += noise_level * rng.standard_normal(frames.shape, np.float32)
+    return (255 * np.clip(frames, 0, 1)).astype(np.uint8)
