@@ -3,9 +3,9 @@
 A maker reads a data set's own annotation, looks for each video that it names, and gives its splits:
 what was found, what is missing, and how many there should be. Labels of UCF101, HMDB51,
 Something-Something V2 and Kinetics are numbered as MMAction2 numbers them, so its checkpoints fit.
-Those of ActivityNet and HACS are alphabetical, ``<data set>_classes.txt`` has the order: MMAction2
-has an order of its own for ActivityNet, and none for HACS. Where a set comes in several layouts,
-all are known: a flat folder, a folder per class, any container.
+Those of JHMDB, ActivityNet and HACS are alphabetical, ``<data set>_classes.txt`` has the order:
+MMAction2 has an order of its own for ActivityNet, and none for the others. Where a set comes in
+several layouts, all are known: a flat folder, a folder per class, any container.
 """
 
 import csv
@@ -19,6 +19,7 @@ from mmssl_video.errors import UserError
 from mmssl_video.files import atomic_path, write_json
 from mmssl_video.passes import TIMEOUT, run_pass, workers_for
 from mmssl_video.video import VideoReader, find_videos
+from mmssl_video.video.find import walk
 
 from .synthetic import write_list
 
@@ -33,7 +34,8 @@ class Split:
         name (str): File name of the list without its suffix, e.g. ``ucf101_train_split_1_videos``.
         folder (Path): What the paths in it are relative to.
         official (tuple[int, ...]): Number of videos by the publishers, one for each release.
-        entries (list[tuple[str, int]]): (path, label) of the videos found.
+        entries (list[tuple[str, int]]): (path, label) of the videos found; of raw frames, the path
+            is followed by their number.
         missing (list[str]): Names of the annotated videos that are not there.
         unreadable (dict[str, str]): Why others cannot be read, by name, where videos are opened.
         localization (str): Name of the ActivityNet-style annotation to write, if any.
@@ -112,6 +114,15 @@ def index_videos(folder: Path) -> dict[str, str]:
     return index
 
 
+def index_frames(folder: Path) -> dict[str, int]:
+    """Every folder of pictures below a folder: its path relative to the folder → their number."""
+    numbers = {
+        path: sum(name.lower().endswith(('.png', '.jpg')) for name in names)
+        for path, names in walk(str(folder))
+    }
+    return {path: number for path, number in sorted(numbers.items()) if number}
+
+
 def find_video(index: dict[str, str], name: str) -> str | None:
     """Path of a video of ActivityNet's kind, whose file may lack ``v_`` or have it in addition.
 
@@ -166,20 +177,55 @@ def make_ucf101(place: Place) -> tuple[list[Split], list[str]]:
 def make_hmdb51(place: Place) -> tuple[list[Split], list[str]]:
     """HMDB51: ``<class>/*.avi`` and ``<class>_test_split<n>.txt`` (1 train, 2 test, 0 neither)."""
     folder = place.video_folder('videos', 'hmdb51_org')
-    index = index_videos(folder)
     usual = 'testTrainMulti_7030_splits'
+    names = 'hmdb51_{}_split_{}_videos'
+    return _make_by_class(place, folder, index_videos(folder), usual, names, 3 * ((3570, 1530),))
+
+
+def make_jhmdb(place: Place) -> tuple[list[Split], list[str]]:
+    """JHMDB: ``<class>/*.avi`` or ``<class>/<name>/*.png``, and splits in HMDB51's form.
+
+    Where the folder holds no video, the lists are those of raw frames, ``folder num_frames label``.
+    """
+    folder = place.video_folder(
+        *('videos', 'ReCompress_Videos', 'JHMDB_video/ReCompress_Videos'),
+        *('rawframes', 'Rename_Images'),
+    )
+    index = index_videos(folder)
+    lengths = {} if index else index_frames(folder)
+    index |= {Path(path).name: path for path in lengths}
+    names = f'jhmdb_{{}}_split_{{}}_{"rawframes" if lengths else "videos"}'
+    counts = (660, 268), (658, 270), (663, 265)
+    splits, classes = _make_by_class(place, folder, index, 'splits', names, counts)
+    if lengths:
+        for split in splits:
+            split.entries = [(f'{path} {lengths[path]}', label) for path, label in split.entries]
+    return splits, classes
+
+
+def _make_by_class(
+    place: Place,
+    folder: Path,
+    index: dict[str, str],
+    usual: str,
+    list_name: str,
+    official: Sequence[tuple[int, int]],
+) -> tuple[list[Split], list[str]]:
+    """Splits of HMDB51's kind: a file for each class and split, ``<name>.avi <part>`` a line."""
     where = place.find('brush_hair_test_split1.txt', among=(usual,)).parent
-    classes = sorted(path.name[: -len('_test_split1.txt')] for path in where.glob('*_split1.txt'))
+    end = '_test_split1.txt'
+    classes = sorted(path.name.removesuffix(end) for path in where.glob(f'[!.]*{end}'))
     splits = []
-    for number in (1, 2, 3):
+    for number, counts in enumerate(official, 1):
         annotated = {'1': [], '2': [], '0': []}
         for label, name in enumerate(classes):
-            for line in place.find(f'{name}_test_split{number}.txt', among=(usual,)).open():
+            text = place.find(f'{name}_test_split{number}.txt', among=(usual,)).read_text()
+            for line in text.splitlines():
                 if line.strip():
                     video, part = line.split()
                     annotated[part].append((Path(video).stem, label))
-        for part, key, count in (('train', '1', 3570), ('val', '2', 1530)):
-            split = Split(f'hmdb51_{part}_split_{number}_videos', folder, (count,))
+        for part, key, count in zip(('train', 'val'), '12', counts, strict=True):
+            split = Split(list_name.format(part, number), folder, (count,))
             splits.append(fill(split, annotated[key], index))
     return splits, classes
 
@@ -373,6 +419,7 @@ def _read_length(path: str) -> Iterator[tuple[str, int]]:
 MAKERS: dict[str, Callable[[Place], tuple[list[Split], list[str]]]] = {
     'ucf101': make_ucf101,
     'hmdb51': make_hmdb51,
+    'jhmdb': make_jhmdb,
     'sthv2': make_sthv2,
     'kinetics400': lambda place: make_kinetics(place, 400),
     'kinetics600': lambda place: make_kinetics(place, 600),

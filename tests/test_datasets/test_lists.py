@@ -8,7 +8,7 @@ from pathlib import Path
 
 import mmengine
 import pytest
-from mmaction.datasets import ActivityNetDataset, VideoDataset
+from mmaction.datasets import ActivityNetDataset, RawframeDataset, VideoDataset
 from mmengine.registry import init_default_scope
 
 from mmssl_video.datasets.lists import Place, index_videos, write_lists
@@ -124,6 +124,53 @@ def test_hmdb51(tmp_path):
     assert lines(tmp_path / 'hmdb51_val_split_1_videos.missing.txt') == ['brush_hair_#b']
     assert lines(tmp_path / 'hmdb51_val_split_2_videos.txt') == []
     assert {split.official for split in splits} == {(3570,), (1530,)}
+
+
+JHMDB = {
+    **{
+        f'splits/{name}_test_split{number}.txt': f'{name}_u_cm_0.avi {1 if number == 1 else 2}\n'
+        f'The_(dead-hang)!_{name}_1.avi 2\n'
+        for name in ('wave', 'brush_hair')
+        for number in (1, 2, 3)
+    },
+    'splits/._wave_test_split1.txt': '',  # as macOS leaves them
+}
+
+
+@pytest.mark.parametrize('folder', ['ReCompress_Videos', 'JHMDB_video/ReCompress_Videos'])
+def test_jhmdb(tmp_path, folder):
+    """Paths of the real names: brackets, dashes and exclamation marks, no spaces."""
+    names = 'brush_hair/brush_hair_u_cm_0.avi', 'wave/The_(dead-hang)!_wave_1.avi'
+    found = videos(*(f'{folder}/{name}' for name in names), f'{folder}/wave/.AppleDouble/x.avi')
+    splits = write_lists('jhmdb', Place(write_tree(tmp_path, JHMDB | found)), tmp_path)
+    assert lines(tmp_path / 'jhmdb_train_split_1_videos.txt') == [f'{names[0]} 0']
+    assert lines(tmp_path / 'jhmdb_train_split_1_videos.missing.txt') == ['wave_u_cm_0']
+    assert lines(tmp_path / 'jhmdb_val_split_1_videos.txt') == [f'{names[1]} 1']
+    assert lines(tmp_path / 'jhmdb_val_split_3_videos.txt') == [f'{names[0]} 0', f'{names[1]} 1']
+    assert lines(tmp_path / 'jhmdb_classes.txt') == ['brush_hair', 'wave']
+    assert splits[0].folder == tmp_path / folder
+    assert len(splits) == 6 and {
+        sum(number for split in splits[i : i + 2] for number in split.official) for i in (0, 2, 4)
+    } == {928}
+
+
+def test_jhmdb_as_raw_frames(tmp_path):
+    clip = 'Rename_Images/wave/wave_u_cm_0'
+    frames = videos(*(f'{clip}/{i:05}.png' for i in (1, 2, 3)), f'{clip}/.AppleDouble/00001.png')
+    write_tree(tmp_path, JHMDB | frames)
+    (split, *_) = write_lists('jhmdb', Place(tmp_path), tmp_path)
+    assert lines(tmp_path / 'jhmdb_train_split_1_rawframes.txt') == ['wave/wave_u_cm_0 3 1']
+    assert split.missing == ['brush_hair_u_cm_0']
+    data = RawframeDataset(
+        ann_file=str(tmp_path / f'{split.name}.txt'),
+        data_prefix=dict(img=str(split.folder)),
+        filename_tmpl='{:05}.png',
+        pipeline=[],
+    )
+    info = data[0]
+    assert (info['total_frames'], info['label']) == (3, 1)
+    last = Path(info['frame_dir']) / info['filename_tmpl'].format(3)
+    assert last == tmp_path / clip / '00003.png' and last.is_file()
 
 
 @pytest.mark.parametrize('prefix', ['something-something-v2-', 'labels/'])
