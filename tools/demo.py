@@ -5,20 +5,30 @@ an earlier run's videos, trainings and features of untrimmed videos are taken as
 
 1. videos: without VIDEO_DIR a generated set, one third of it labelled and held out;
 2. pretraining by configs/vclr/vclr_r18_demo.py, without labels, through tools/train.py;
-3. features of the held-out videos: pretrained weights, random weights, raw downscaled pixels; with
-   each retrieval, a linear SVM and a linear probe;
+3. features of the held-out videos: pretrained weights, random weights, and two that nothing has
+   learned, the mean frame and the frame difference; with each retrieval, a linear SVM and a linear
+   probe. It says so where pretraining does no better than one of the others;
 4. fine-tuning with a few labels, from the pretrained and from random weights;
 5. without VIDEO_DIR: actions in untrimmed videos, found by BMN on features of either;
 6. pictures: what the network looks at (Grad-CAM), a map of the features, proposals of actions;
 7. metrics.json and report.html.
 
-With VIDEO_DIR the backbone is pretrained on your videos. If the folder has class sub-folders, a
-third of each class is held out as queries and the rest is the gallery; else only the loss curves
-and Grad-CAM are reported.
+With VIDEO_DIR the backbone is pretrained on your videos, searched at any depth, linked folders too:
+
+- If the folder has a train.txt and a test.txt, MMAction2 lists with lines `path label`, it is
+  pretrained on the first, which is also searched in, with queries of the second.
+- Else, if the videos lie in class sub-folders, a third of each class is held out as queries. Clips
+  of one source, as far as their names tell it, stay on one side.
+- Else there are no labels, and only the loss curves and Grad-CAM are reported.
+
+It is a quick look: of more than some thousand videos a sample is drawn, of each class equally many.
+The same command goes on with an interrupted run. It starts anew where videos or lists have changed;
+other files in the folder do not matter.
 """
 
 import argparse
 import contextlib
+import glob
 import importlib.util
 import json
 import os
@@ -36,18 +46,20 @@ from mmengine.registry import init_default_scope
 from rich.console import Console
 from rich.progress import Progress
 
+from mmssl_video.datasets.folder_split import FolderSplit, split_folder
 from mmssl_video.datasets.subset import draw_subset
 from mmssl_video.datasets.synthetic import CLASSES, write_list, write_splits
 from mmssl_video.datasets.untrimmed import write_untrimmed
+from mmssl_video.engine.hooks import read_messages
 from mmssl_video.errors import UserError, one_line_errors
 from mmssl_video.evaluation import FeatureSet, linear_probe
 from mmssl_video.evaluation.bmn_features import extract_bmn_features
-from mmssl_video.evaluation.encoder import PixelEncoder, build_encoder
+from mmssl_video.evaluation.encoder import build_encoder
 from mmssl_video.evaluation.frozen import FrozenResult, evaluate_frozen
 from mmssl_video.evaluation.linear_probe import NUM_FOLDS
 from mmssl_video.evaluation.loader import feature_pipeline
+from mmssl_video.evaluation.trivial import frame_difference, mean_frame
 from mmssl_video.files import write_json
-from mmssl_video.video import VIDEO_SUFFIXES, find
 from mmssl_video.visualization.feature_map import feature_map, save_feature_maps
 from mmssl_video.visualization.grad_cam import grad_cam_sheet, look_at_video
 from mmssl_video.visualization.proposals import (
@@ -56,7 +68,14 @@ from mmssl_video.visualization.proposals import (
     read_proposals,
     save_proposals,
 )
-from mmssl_video.visualization.report import FEATURES, Curve, Picture, read_scalars, write_report
+from mmssl_video.visualization.report import (
+    FEATURES,
+    METRICS,
+    Curve,
+    Picture,
+    read_scalars,
+    write_report,
+)
 from mmssl_video.visualization.sheets import retrieval_sheets
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,6 +86,13 @@ NUM_PRETRAIN, NUM_GALLERY, NUM_QUERY = 50, 15, 10  # generated videos per class
 PROBE_COSTS = (1, 10, 100, 1000)  # one is chosen by cross-validation
 NUM_LABELS = 5  # videos per class to fine-tune with
 NUM_UNTRIMMED = dict(train=40, val=20)
+BASELINES = {
+    'random': 'The same network with random weights',
+    'mean_frame': 'The mean frame, with no learning,',
+    'frame_difference': 'The frame difference, with no learning,',
+}
+FAR_ABOVE = 25  # points of R@1 above chance, more than colours tell in most sets
+GUIDE = 'docs/choosing.md'
 console = Console(stderr=True)
 
 
@@ -92,16 +118,15 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def tell(text: str) -> None:
+    """Print a sentence as it is; names of files may look like markup."""
+    console.print(text, markup=False, highlight=False)
+
+
 def shown(path: Path) -> str:
     """A path as one types it in the project's folder."""
     path = path.resolve()
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
-
-
-def fingerprint(video_dir: Path) -> str:
-    """A name for a folder with what is in it now; other videos make another run."""
-    names = [str(video_dir.resolve()), *find.find_videos(video_dir)]
-    return f'{video_dir.resolve().name}-{zlib.crc32(chr(10).join(names).encode()):08x}'
 
 
 class Videos:
@@ -113,6 +138,7 @@ class Videos:
             folder.resolve() / f'{name}.txt' for name in ('pretrain', 'gallery', 'query')
         )
         self.class_names: list[str] = []
+        self.notes: list[str] = []
 
     def write_lists(self, pretrain: list, gallery: list, query: list) -> None:
         """Write the three lists, the first one without labels."""
@@ -142,34 +168,33 @@ def generate_videos(out: Path, seed: int) -> Videos:
     return videos
 
 
-def find_videos(video_dir: Path, folder: Path, seed: int) -> Videos:
-    """List a user's videos, and hold out queries if they lie in class sub-folders."""
-    if not video_dir.is_dir():
-        raise UserError(f'{video_dir}: no such folder; give a folder of videos')
-    names = find.find_videos(video_dir)
-    if len(names) < 4:
-        raise UserError(
-            f'{video_dir}: holds {len(names)} videos ({", ".join(VIDEO_SUFFIXES)}); 4 or more are '
-            'needed to contrast them with each other'
+def find_videos(video_dir: Path, out: Path, seed: int) -> tuple[Videos, Path]:
+    """List a user's videos; where the run with these is, whether or not it has begun."""
+    split = split_folder(video_dir, seed)
+    for note in split.notes:
+        tell(note)
+    work_dir = choose_run(split, video_dir.resolve(), out, seed)
+    videos = Videos(video_dir, work_dir)
+    videos.write_lists(split.train, split.train if split.query else [], split.query)
+    videos.class_names, videos.notes = split.class_names, split.notes
+    return videos, work_dir
+
+
+def choose_run(split: FolderSplit, video_dir: Path, out: Path, seed: int) -> Path:
+    """The work directory for these videos; tells if an earlier run of the folder had others."""
+
+    def checksum(text: str) -> str:
+        return f'{zlib.crc32(text.encode(errors="surrogateescape")):08x}'
+
+    folder = f'pretrain-{video_dir.name}-{checksum(str(video_dir))}'
+    work_dir = out / f'{folder}-{checksum(repr((split.train, split.query)))}-seed{seed}'
+    earlier = sorted(out.glob(f'{glob.escape(folder)}-*-seed{seed}'), key=os.path.getmtime)
+    if earlier and work_dir not in earlier:
+        tell(
+            f'Videos of {video_dir} have been added, removed or renamed, or its lists changed, '
+            f'since the run in {shown(earlier[-1])}: this one starts anew.'
         )
-    videos = Videos(video_dir, folder)
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(Path(name).parts[0] if len(Path(name).parts) > 1 else '', []).append(name)
-    num_gallery = sum(len(group) - len(group) // 3 for group in groups.values())
-    if '' in groups or len(groups) < 2 or min(map(len, groups.values())) < 3 or num_gallery < 5:
-        console.print('No class sub-folders with 3 videos or more each: no labels are used.')
-        videos.write_lists([(name, -1) for name in names], [], [])
-        return videos
-    gallery, query = [], []
-    rng = np.random.default_rng(seed)
-    for label, group in enumerate(groups.values()):
-        shuffled = [(group[index], label) for index in rng.permutation(len(group))]
-        query += shuffled[: len(group) // 3]
-        gallery += shuffled[len(group) // 3 :]
-    videos.write_lists(gallery, gallery, query)
-    videos.class_names = list(groups)
-    return videos
+    return work_dir
 
 
 def pretrain(videos: Videos, work_dir: Path, seed: int, generated: bool) -> Path:
@@ -179,26 +204,33 @@ def pretrain(videos: Videos, work_dir: Path, seed: int, generated: bool) -> Path
         'train_dataloader.dataset.ann_file': str(videos.pretrain_list),
         'train_dataloader.dataset.data_prefix.video': str(videos.root),
     }
-    epochs = cfg.train_cfg.max_epochs
     if not generated:
-        # As many videos seen in all as with the generated set; batch and queues small enough
-        # that a video seldom meets itself among its negatives.
-        epochs = max(3, round(epochs * NUM_PRETRAIN * len(CLASSES) / videos.num_pretrain))
-        batch = max(2, min(cfg.train_dataloader.batch_size, videos.num_pretrain // 4))
-        queue = max(batch, min(cfg.model.heads.video.queue_size, videos.num_pretrain // 2))
-        options |= {
-            'train_cfg.max_epochs': epochs,
-            'default_hooks.checkpoint.interval': max(1, epochs // 20),
-            'param_scheduler.1.end': epochs,
-            'train_dataloader.batch_size': batch,
-            'model.heads.inter.queue_size': queue,
-            'model.heads.video.queue_size': queue,
-            'train_dataloader.dataset.bad_videos': 'skip',
-        }
-    checkpoint = work_dir / f'epoch_{epochs}.pth'
+        options |= fit_recipe(cfg, videos.num_pretrain)
     cfg.merge_from_dict(options)
     train(cfg, CONFIG.name, work_dir, seed, f'Pretraining on {videos.num_pretrain} videos')
-    return checkpoint
+    return work_dir / f'epoch_{cfg.train_cfg.max_epochs}.pth'
+
+
+def fit_recipe(cfg: Config, num_videos: int) -> dict:
+    """Options that make the recipe of the generated set one for another number of videos.
+
+    As many videos are seen in all, a tenth of them in the warm-up. A batch is small enough to
+    differ from the next, and the queues hold one.
+    """
+    epochs = max(3, round(cfg.train_cfg.max_epochs * NUM_PRETRAIN * len(CLASSES) / num_videos))
+    warmup = max(1, epochs // 10)
+    batch = max(2, min(cfg.train_dataloader.batch_size, num_videos // 4))
+    return {
+        'train_cfg.max_epochs': epochs,
+        'default_hooks.checkpoint.interval': max(1, epochs // 20),
+        'param_scheduler.0.end': warmup,
+        'param_scheduler.1.begin': warmup,
+        'param_scheduler.1.end': epochs,
+        'train_dataloader.batch_size': batch,
+        'model.heads.inter.queue_size': batch,
+        'model.heads.video.queue_size': batch,
+        'train_dataloader.dataset.bad_videos': 'skip',
+    }
 
 
 def train(cfg: Config, name: str, work_dir: Path, seed: int, what: str) -> None:
@@ -224,27 +256,55 @@ def train(cfg: Config, name: str, work_dir: Path, seed: int, what: str) -> None:
 
 
 def evaluate(videos: Videos, encoders: dict) -> tuple[dict, dict[str, FrozenResult]]:
-    """Compare the features: percentages, and what they are of."""
+    """Compare the features, trivial ones among them: percentages, and what they are of."""
+    pipeline = feature_pipeline(Config.fromfile(ROOT / CONFIG))
+    judged = {name: (encoder, pipeline) for name, encoder in encoders.items()}
+    for name, encoder in (('mean_frame', mean_frame()), ('frame_difference', frame_difference())):
+        judged[name] = encoder, encoder.pipeline
     results = {
         name: evaluate_frozen(
             encoder,
-            feature_pipeline(Config.fromfile(ROOT / CONFIG)),
+            pipeline,
             videos.gallery_list,
             videos.query_list,
             videos.root,
             description=name,
             skip_bad=True,
         )
-        for name, encoder in encoders.items()
+        for name, (encoder, pipeline) in judged.items()
     }
     metrics = {}
     for name, result in results.items():
         largest_class = np.bincount(result.gallery.labels).max()
         costs = PROBE_COSTS if largest_class >= NUM_FOLDS else PROBE_COSTS[0]
+        if name not in encoders:  # of these it is the best one, which takes long to find
+            costs = PROBE_COSTS[-1]
         probe = linear_probe(result.gallery, result.query, costs)
         metrics[name] = result.metrics | {'probe_top1': probe['top1']}
         metrics['chance'] = result.chance | {'probe_top1': probe['chance']}
     return metrics, results
+
+
+def compare(metrics: dict[str, dict[str, float]]) -> list[str]:
+    """Say what does no worse than pretraining, and if pictures alone find their like."""
+    sentences = []
+    learned = metrics['pretrained']
+    for name, words in BASELINES.items():
+        as_good = [
+            f'{METRICS[key][0]} {metrics[name][key]:.1f} (pretrained {learned[key]:.1f})'
+            for key in ('R@1', 'svm_top1', 'probe_top1')
+            if metrics[name][key] >= learned[key]
+        ]
+        if as_good:
+            sentences.append(f'{words} finds as much or more: {", ".join(as_good)}; see {GUIDE}.')
+    found, chance = metrics['mean_frame']['R@1'], metrics['chance']['R@1']
+    if found > chance + FAR_ABOVE:
+        sentences.append(
+            f'The mean frame alone has a retrieval R@1 of {found:.1f} (chance {chance:.1f}): '
+            'either grounds and colours tell the classes, or clips of one source are on both '
+            'sides, and R@1 says little of what was learned.'
+        )
+    return sentences
 
 
 def finetune(
@@ -450,8 +510,7 @@ def main() -> None:
     out = Path(args.out)
     if args.video_dir:
         video_dir = Path(args.video_dir)
-        work_dir = out / f'pretrain-{fingerprint(video_dir)}-seed{args.seed}'
-        videos = find_videos(video_dir, work_dir, args.seed)
+        videos, work_dir = find_videos(video_dir, out, args.seed)
     else:
         work_dir = out / f'pretrain-seed{args.seed}'
         videos = generate_videos(out, args.seed)
@@ -460,11 +519,12 @@ def main() -> None:
     encoders = {
         'pretrained': build_encoder(cfg, str(checkpoint)),
         'random': build_encoder(cfg, None, args.seed),
-        'pixels': PixelEncoder(cfg.model.data_preprocessor),
     }
-    metrics, results, sheets = {}, {}, []
+    told = read_messages(work_dir)
+    metrics, results, sheets, warnings = {}, {}, [], told.warnings
     if videos.class_names:
         metrics, results = evaluate(videos, encoders)
+        warnings += compare(metrics)
         best = results['pretrained']
         sheets = retrieval_sheets(
             best.gallery,
@@ -489,10 +549,17 @@ def main() -> None:
     write_report(
         out / 'report.html',
         title='VCLR demo',
-        summary=f'VCLR (ResNet-18) pretrained without labels on {videos.num_pretrain} videos'
-        + (' of your own.' if args.video_dir else ', generated for this run.'),
+        summary=' '.join(
+            [
+                f'VCLR (ResNet-18) pretrained without labels on {videos.num_pretrain} videos'
+                + (' of your own.' if args.video_dir else ', generated for this run.'),
+                *videos.notes,
+            ]
+        ),
+        warnings=warnings,
         metrics=metrics if videos.class_names else None,
         curves=loss_curves(work_dir),
+        notes=told.notes,
         sheets=sheets,
         pictures=pictures,
         commands=next_commands(videos, checkpoint),
@@ -505,6 +572,8 @@ def main() -> None:
         },
     )
     print(json.dumps(metrics, indent=2))
+    for warning in warnings:
+        tell(warning)
     print(f'report: {shown(out / "report.html")}')
 
 

@@ -1,4 +1,4 @@
-"""Frozen encoders: the backbone of a checkpoint, one of its layers, or raw pixels."""
+"""Frozen encoders: the backbone of a checkpoint, or one of its layers."""
 
 from copy import deepcopy
 from difflib import get_close_matches
@@ -148,26 +148,6 @@ class LayerOutput(nn.Module):
 
 def _parts(module: nn.Module, kind: type) -> list:
     return [part for part in module.modules() if isinstance(part, kind)]
-
-
-class PixelEncoder(nn.Module):
-    """Raw downscaled pixels in place of a backbone: the baseline that any network has to beat.
-
-    Args:
-        data_preprocessor (dict): Config of MMAction2's ``ActionDataPreprocessor``.
-        size (int): Side of the picture that each frame, or the mean of a clip's frames, is
-            averaged down to; D = 3 * size * size.
-    """
-
-    def __init__(self, data_preprocessor: dict, size: int = 16) -> None:
-        super().__init__()
-        self.data_preprocessor = MODELS.build(data_preprocessor)
-        if self.data_preprocessor.format_shape == 'NCTHW':
-            pool = nn.AdaptiveAvgPool3d((1, size, size))
-        else:
-            pool = nn.AdaptiveAvgPool2d(size)
-        # Flattened to a map of one location, over which `encode` has nothing to average.
-        self.backbone = nn.Sequential(pool, nn.Flatten(), nn.Unflatten(1, (-1, 1)))
 
 
 # Not in inference mode, for a model that goes on training could not use tensors it keeps from here.

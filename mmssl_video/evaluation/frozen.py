@@ -40,8 +40,8 @@ def evaluate_frozen(
     """Search the queries' videos in the gallery, and classify them by an SVM of the gallery.
 
     Args:
-        encoder: Of ``build_encoder``, or a ``PixelEncoder``.
-        pipeline: Of ``feature_pipeline``.
+        encoder: Of ``build_encoder``, or a ``TrivialEncoder``.
+        pipeline: Of ``feature_pipeline``, or that of the ``TrivialEncoder``.
         gallery_list, query_list: MMAction2 lists, with labels.
         root: Folder that both are relative to.
         extraction: Further arguments of ``extract_features``.

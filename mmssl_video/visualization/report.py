@@ -35,7 +35,12 @@ METRICS = {
     'finetune_top1': ('Fine-tuned top-1', 'the whole network, trained with a few labels'),
     'proposal_auc': ('Proposals, AUC', 'intervals that hold an action are found in long videos'),
 }
-FEATURES = {'pretrained': 'pretrained', 'random': 'random weights', 'pixels': 'raw pixels'}
+FEATURES = {
+    'pretrained': 'pretrained',
+    'random': 'random weights',
+    'mean_frame': 'mean frame',
+    'frame_difference': 'frame difference',
+}
 # Matplotlib draws with these colours; the page replaces them by its own, light or dark.
 STAND_INS = {'#000101': 'var(--accent)', '#000102': 'var(--muted)', '#000103': 'var(--line)'}
 ACCENT, MUTED, LINE = STAND_INS
@@ -148,7 +153,7 @@ def write_report(
         warnings: What is wrong, in sentences, to be read before anything else: those of
             :func:`~mmssl_video.engine.hooks.read_messages` for a run, for instance.
         metrics: ``{features: {metric: percent}}``, with features such as ``pretrained``,
-            ``random``, ``pixels`` and metrics such as ``R@1``, ``R@5``, ``svm_top1``. The entry
+            ``random``, ``mean_frame`` and metrics such as ``R@1``, ``R@5``, ``svm_top1``. The entry
             ``chance`` gives the dashed lines. Entries that are no mapping (``seed``, ...) are
             ignored, so that a ``metrics.json`` can be given as it is. None for videos without
             labels.

@@ -78,7 +78,7 @@ def test_tables(tmp_path):
 
 def test_table_of_moving_objects(tmp_path):
     """A method's own task with its chance; both sets of classes; a baseline has no task."""
-    random, _, pixels, *rows = compare.TABLES[compare.OBJECTS]
+    random, _, mean_frame, _, *rows = compare.TABLES[compare.OBJECTS]
     (vcop,) = (row for row in rows if row.title == 'VCOP')
     found = {
         'motion_R@1': 10,
@@ -93,11 +93,11 @@ def test_table_of_moving_objects(tmp_path):
     text = (tmp_path / 'results.md').read_text()
     assert '\n| random weights, clips |  | 10.0 (10.0) | 20.0 (20.0) | 30.0 (30.0) | 40.0' in text
     assert '_generated-rgb.py) | 50.5 ± 0.7 (50.0, 51.0); 16.7 | 10.0 ± 0.0 (10.0, 10.0) | ' in text
-    assert '\n| raw pixels |  | not run | not run | not run | not run |  |\n' in text
+    assert '\n| mean frame |  | not run | not run | not run | not run |  |\n' in text
     assert f'[DPC](../configs/{rows[7].config}) | not run | not run |' in text
-    assert {row.slug for row in (random, pixels, vcop)} == {
+    assert {row.slug for row in (random, mean_frame, vcop)} == {
         'random-vcop-objects',
-        'pixels-objects',
+        'mean_frame-objects',
         f'{Path(vcop.config).stem}-objects',
     }
 

@@ -26,7 +26,7 @@ from mmssl_video.visualization.report import _smooth
 METRICS = {
     'pretrained': {'R@1': 78.125, 'R@5': 96.9, 'svm_top1': 100.0},
     'random': {'R@1': 31.25, 'R@5': 65.6, 'svm_top1': 40.6},
-    'pixels': {'R@1': 0.0, 'R@5': 59.4, 'svm_top1': 25.0},
+    'mean_frame': {'R@1': 0.0, 'R@5': 59.4, 'svm_top1': 25.0},
     'chance': {'R@1': 12.5, 'R@5': 48.7},
     'seed': 3,
     'seconds': 512.3,

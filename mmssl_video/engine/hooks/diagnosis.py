@@ -24,10 +24,10 @@ MAX_PATIENCE = 200
 """Iterations. Steps of the optimiser, not epochs, take a network away from where it starts."""
 
 TRY = (
-    'What usually helps, tried one at a time: a third of the learning rate '
-    "(optim_wrapper.optimizer.lr), norm_last=True in the projector (with norm_cfg=dict(type='BN1d')"
-    '), a larger batch, a queue_size (if any) below half of the number of videos, a model.momentum '
-    '(if any) of 0.9 in a run of few hundred iterations.'
+    'What usually helps, tried one at a time: norm_last=True in the projector (with '
+    "norm_cfg=dict(type='BN1d')), a third of the learning rate (optim_wrapper.optimizer.lr), a "
+    'larger batch; in a run of some hundred iterations a queue_size (if any) of one batch and a '
+    'model.momentum (if any) of 0.9.'
 )
 TRY_VIEWS = (
     'What usually helps, tried one at a time: a third or three times the learning rate '

@@ -1,0 +1,357 @@
+"""A user's folder as an experiment: videos to pretrain on and to search in, and held-out queries.
+
+The folder's own ``train.txt`` and ``test.txt`` say which is which. Without them, a third of each
+class sub-folder is held out, clips of one source on one side: two clips of one film look alike, so
+a search that finds one by the other says nothing of the class. The source is guessed from the name
+(:func:`guess_sources`). Of large folders a sample is drawn.
+"""
+
+import hashlib
+import os.path as osp
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from mmssl_video.errors import UserError
+from mmssl_video.video import VIDEO_SUFFIXES
+
+from .sources import FileCheck, find_sources, path_of, read_list
+
+MAX_TRAIN, MAX_QUERY, MAX_CLASSES = 1000, 400, 100  # what a quick look takes of a folder
+MIN_VIDEOS = 4  # to contrast them with each other
+MIN_GALLERY = 5  # for R@5
+MIN_CLASS = 3  # videos in a class folder, of which one is held out
+MIN_TITLE = 6  # letters and digits of a title that longer titles may go on
+MAX_SOURCE = 0.9  # of a class's videos; a "source" of more of them is a habit of naming
+
+# Attributes at the end of HMDB51's names: body, camera, persons, side, quality and number.
+HMDB51 = re.compile(r'_[fhlu]_[cn]m_np\d+_(ba|fr|le|ri)_(bad|goo|med)_\d+$')
+# Numbers, `_000012_000022` or ` (3)`; or a last word with a number, `_c03`; or digits, `film12`.
+NUMBER = re.compile(r'([\W_]+\d+)+[\W_]*$|[\W_]+[^\W\d_]*\d+[\W_]*$|\d+$')
+
+Labelled = list[tuple[str, int]]  # paths relative to the folder, and labels
+
+
+@dataclass
+class FolderSplit:
+    """What :func:`split_folder` makes of a folder.
+
+    Attributes:
+        train (list[tuple[str, int]]): Videos to pretrain on and to search in: path relative to the
+            folder, and label from 0; -1 without labels.
+        query (list[tuple[str, int]]): Videos to search with, of classes that ``train`` has; none
+            without labels.
+        class_names (list[str]): By label; none without labels.
+        notes (list[str]): How it was made, in sentences for the user.
+    """
+
+    train: Labelled
+    query: Labelled
+    class_names: list[str]
+    notes: list[str]
+
+
+def split_folder(root: Path, seed: int = 0) -> FolderSplit:
+    """Split a folder of videos by its lists, or else by its class sub-folders.
+
+    What is seen to be no video without decoding (missing, empty, text) is left out, and the log
+    names it. At most `MAX_TRAIN` and `MAX_QUERY` videos of at most `MAX_CLASSES` classes are
+    taken, of each class equally many as far as it has them. A draw depends on the names and the
+    seed alone, so that most samples stay as they are when a video is added.
+
+    Args:
+        root: Searched at any depth, linked folders too.
+        seed: Of all draws.
+
+    Raises:
+        UserError: If the folder is missing or holds too few videos, or a list of it is broken.
+    """
+    if not root.is_dir():
+        raise UserError(f'{root}: no such folder; give a folder of videos')
+    lists = [root / name for name in ('train.txt', 'test.txt')]
+    there = [path for path in lists if path.is_file()]
+    if len(there) == len(lists):
+        return _split_by_lists(root, *lists, seed)
+    split = _split_by_folders(root, seed)
+    if there:
+        split.notes.insert(0, f'{there[0].name} is not used: it needs the other list beside it.')
+    return split
+
+
+# By lists -------------------------------------------------------------------------------------
+
+
+def _split_by_lists(root: Path, train_list: Path, test_list: Path, seed: int) -> FolderSplit:
+    train, train_lines = _read(root, train_list)
+    query, query_lines = _read(root, test_list)
+    if both := query_lines.keys() & train_lines.keys():
+        name = min(both, key=query_lines.get)
+        raise UserError(
+            f'{test_list}, line {query_lines[name]}: {name} is in {train_list.name}, line '
+            f'{train_lines[name]}, too; remove it from one of them'
+        )
+    _require_videos(train_list, train)
+    notes = [
+        f'Split by the lists of the folder: {len(train):,} videos of train.txt to pretrain on and '
+        f'to search in, {len(query):,} of test.txt to search with.'
+    ]
+    names: dict[int, str] = {}
+    if any(label < 0 for _, label in (*train, *query)):
+        notes.append('Not every line has a number for a label, so the sub-folders are the classes.')
+        names = dict(enumerate(sorted({_folder(name) for name, _ in (*train, *query)})))
+        labels = {name: label for label, name in names.items()}
+        train, query = ([(name, labels[_folder(name)]) for name, _ in x] for x in (train, query))
+    elif all(_folder(name) for name, _ in train):
+        # Folders name the classes if each holds the videos of one, and all of them.
+        pairs = {(label, _folder(name)) for name, label in train}
+        if len(pairs) == len({label for label, _ in pairs}) == len({name for _, name in pairs}):
+            names = dict(pairs)
+    known = {label for _, label in train}
+    if '' in names.values() or len(known) < 2 or len(train) < MIN_GALLERY:
+        notes[1:] = ['The lists tell no two classes apart: no labels are used.']
+        return _without_labels([name for name, _ in train], seed, notes)
+    for name, label in query:
+        if label not in known:
+            raise UserError(
+                f'{test_list}, line {query_lines[name]}: no video of {train_list.name} that is '
+                f'there has its class, {names.get(label, label)}; add one, or remove the line'
+            )
+    drawn = _draw_classes(known if len(known) <= MAX_CLASSES else {k for _, k in query}, seed)
+    names = {label: names.get(label, f'class {label}') for label in drawn}
+    return _limit(train, query, names, seed, notes, len(train) + len(query), len(known))
+
+
+def _read(root: Path, path: Path) -> tuple[Labelled, dict[str, int]]:
+    """Videos of a list that are there, each once; and by the name of any its line."""
+    entries = read_list(str(path), str(root))
+    if not entries:
+        raise UserError(f"{path}: has no line 'path label'; write some, or remove the list")
+    lines: dict[str, int] = {}
+    for entry in entries:
+        lines.setdefault(_name(root, entry), entry['line'])
+    labels = {_name(root, entry): entry['label'] for entry in _check(entries, path)}
+    return list(labels.items()), lines
+
+
+# By folders -----------------------------------------------------------------------------------
+
+
+def _split_by_folders(root: Path, seed: int) -> FolderSplit:
+    entries = find_sources(str(root))
+    names = [_name(root, entry) for entry in (_check(entries, root) if entries else ())]
+    _require_videos(root, names)
+    sizes = Counter(map(_folder, names))
+    num_gallery = sum(size - size // 3 for size in sizes.values())
+    classed = '' not in sizes and len(sizes) > 1 and min(sizes.values()) >= MIN_CLASS
+    if not classed or num_gallery < MIN_GALLERY:
+        notes = [f'No class sub-folders with {MIN_CLASS} videos or more each: no labels are used.']
+        return _without_labels(names, seed, notes)
+    class_names = _draw_classes(sizes, seed)
+    numbers = {name: label for label, name in enumerate(class_names)}
+    kept = [name for name in names if _folder(name) in numbers]
+    labels = np.array([numbers[_folder(name)] for name in kept])
+    sources, unknown = _separate(guess_sources(kept), labels, kept)
+    notes = [
+        'Without a train.txt and a test.txt in the folder, a third of each class is held out to '
+        'search with, clips of one source, as far as names tell it, on one side.'
+    ]
+    if unknown:
+        listed = ', '.join(class_names[label] for label in unknown[:5])
+        listed += ', …' if len(unknown) > 5 else ''
+        where = 'any class' if len(unknown) == len(numbers) else f'the classes {listed}'
+        notes.append(
+            f'Names do not tell the source in {where}: clips of one source may be on both sides, '
+            'and R@1 may be high for that reason.'
+        )
+    rows = _draw(kept, labels, MAX_TRAIN * 3 // 2, seed)
+    held_out = hold_out([sources[row] for row in rows], labels[rows], seed)
+    train, query = (
+        [(kept[row], int(labels[row])) for row in part]
+        for part in (rows[~held_out], rows[held_out])
+    )
+    names_by_label = dict(enumerate(class_names))
+    return _limit(train, query, names_by_label, seed, notes, len(names), len(sizes))
+
+
+def guess_sources(names: Sequence[str]) -> list[str]:
+    """Guess which videos are cut from one source, such as a film, from ``class/…/name.suffix``.
+
+    1. Of a video in a sub-folder of its class folder, the sub-folder is the source.
+    2. Else the title is the name less what tells a film's clips apart, at its end: HMDB51's
+       attributes and the class (``Film_run_f_cm_np1_le_med_16``), the class and a number
+       (``daria_walk2``), or numbers (``v_Golf_g08_c03``, ``ID_000012_000022``, ``clip (3)``).
+    3. Titles are compared by their letters and digits alone, in any case. One that goes on another
+       of at least `MIN_TITLE` of them has the same source: parts, or uploads, of one film.
+
+    Where the guess is too coarse, little is lost. It is too fine where names tell nothing.
+
+    Args:
+        names: Paths relative to the folder of all.
+
+    Returns:
+        A title for each video, perhaps ``''``; the same in all classes with clips of that source.
+    """
+    titles = [_title(name) for name in names]
+    sources, source = {}, ''
+    for title in sorted(set(titles)):  # each just before those that go on it
+        if len(source) < MIN_TITLE or not title.startswith(source):
+            source = title
+        sources[title] = source
+    return [sources[title] for title in titles]
+
+
+def _title(name: str) -> str:
+    folder, *between, file = Path(name).parts
+    title = '/'.join(between)
+    if not between:
+        stem = Path(file).stem
+        title = _class_end(folder).sub('', HMDB51.sub('', stem))
+        if title == stem:
+            title = NUMBER.sub('', stem)
+    return ''.join(filter(str.isalnum, title)).casefold()
+
+
+@cache
+def _class_end(name: str) -> re.Pattern:
+    """Matches a class at the end of a title, perhaps with a number."""
+    words = r'[\W_]*'.join(re.findall(r'[^\W_]+', name))
+    return re.compile(rf'(^|[\W_]+){words}[\W_]*\d*$', re.IGNORECASE)
+
+
+def _separate(
+    sources: list[str], labels: np.ndarray, names: list[str]
+) -> tuple[list[str], list[int]]:
+    """Take each video of a source that holds nearly all of a class for a source of its own.
+
+    Returns:
+        The sources, and the labels of those classes.
+    """
+    sizes = np.bincount(labels)
+    counts = Counter(zip(sources, labels.tolist(), strict=True))
+    too_large = {pair for pair, count in counts.items() if count > MAX_SOURCE * sizes[pair[1]]}
+    given_up = {source for source, _ in too_large}
+    # A title has no `/`, a name has.
+    sources = [s if s not in given_up else name for s, name in zip(sources, names, strict=True)]
+    return sources, sorted(label for _, label in too_large)
+
+
+def hold_out(sources: Sequence[str], labels: np.ndarray, seed: int) -> np.ndarray:
+    """Hold out about a third of each class, in whole sources.
+
+    In an order drawn by the seed, each source is held out unless more than a third of a class
+    would be. A class of large sources alone, of which none is, gives the smallest one that leaves
+    something of every class.
+
+    Args:
+        sources: Of each of N videos. A source may have videos of several classes.
+        labels: int [N], from 0.
+        seed: Of the order.
+
+    Returns:
+        bool [N], which videos are held out.
+    """
+    unique, source_of = np.unique(np.asarray(sources), return_inverse=True)
+    counts = np.zeros((len(unique), labels.max() + 1), dtype=np.int64)
+    np.add.at(counts, (source_of, labels), 1)
+    total, held = counts.sum(axis=0), np.zeros(counts.shape[1], dtype=np.int64)
+    chosen = np.zeros(len(unique), dtype=bool)
+    order = np.argsort([_turn(source, seed) for source in unique.tolist()])
+    for source in order:
+        if (held + counts[source] <= total // 3)[counts[source] > 0].all():
+            chosen[source] = True
+            held += counts[source]
+    for label in np.flatnonzero(held == 0):
+        of_class = order[counts[order, label] > 0]
+        for source in sorted(of_class, key=lambda source: counts[source].sum()):
+            if not held[label] and (held + counts[source] < total)[counts[source] > 0].all():
+                chosen[source] = True
+                held += counts[source]
+    return chosen[source_of]
+
+
+# Samples --------------------------------------------------------------------------------------
+
+
+def _limit(
+    train: Labelled,
+    query: Labelled,
+    names: dict[int, str],
+    seed: int,
+    notes: list[str],
+    num_videos: int,
+    num_classes: int,
+) -> FolderSplit:
+    """Draw a sample of the classes in ``names``; their labels are numbered anew."""
+    numbers = {label: number for number, label in enumerate(names)}
+    parts = []
+    for entries, most in ((train, MAX_TRAIN), (query, MAX_QUERY)):
+        kept = [(name, numbers[label]) for name, label in entries if label in numbers]
+        labels = np.array([label for _, label in kept], dtype=np.int64)
+        parts.append([kept[row] for row in _draw([name for name, _ in kept], labels, most, seed)])
+    num_taken = sum(map(len, parts))
+    if num_taken < num_videos:
+        some = f' of {len(names)} of {num_classes} classes' if len(names) < num_classes else ''
+        notes.append(_told(num_taken, num_videos, f'{some}, of each class equally many'))
+    return FolderSplit(*parts, list(names.values()), notes)
+
+
+def _draw_classes(classes: Collection, seed: int) -> list:
+    """At most `MAX_CLASSES` of some labels or names, in order."""
+    return sorted(sorted(classes, key=lambda each: _turn(str(each), seed))[:MAX_CLASSES])
+
+
+def _without_labels(names: list[str], seed: int, notes: list[str]) -> FolderSplit:
+    rows = _draw(names, np.zeros(len(names), dtype=np.int64), MAX_TRAIN, seed)
+    if len(rows) < len(names):
+        notes.append(_told(len(rows), len(names)))
+    return FolderSplit([(names[row], -1) for row in rows], [], [], notes)
+
+
+def _told(num_taken: int, num_videos: int, how: str = '') -> str:
+    return f'A quick look: a sample of {num_taken:,} of {num_videos:,} videos is taken{how}.'
+
+
+def _draw(names: Sequence[str], labels: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Draw positions of some of N videos, of each class equally many as far as it has them."""
+    turns = np.array([_turn(name, seed) for name in names], dtype=np.uint64)
+    place = np.zeros(len(names), dtype=np.int64)  # of each video among those of its class
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        place[members[np.argsort(turns[members])]] = np.arange(len(members))
+    return np.sort(np.lexsort((turns, place))[:most])
+
+
+def _turn(name: str, seed: int) -> int:
+    """A random number of 64 bits, by the name and the seed."""
+    key = f'{seed} {name}'.encode(errors='surrogateescape')
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), 'big')
+
+
+# Names ----------------------------------------------------------------------------------------
+
+
+def _name(root: Path, entry: dict) -> str:
+    return path_of(entry).removeprefix(osp.join(root, ''))
+
+
+def _folder(name: str) -> str:
+    """The class that a path tells: its first folder, or ``''``."""
+    return Path(name).parts[0] if osp.dirname(name) else ''
+
+
+def _check(entries: list[dict], source: Path) -> list[dict]:
+    """Leave out what is no video, with a warning that names it."""
+    return FileCheck().leave_out_bad(entries, str(source), skip=True, remedy='')[0]
+
+
+def _require_videos(source: Path, videos: Sequence) -> None:
+    if len(videos) < MIN_VIDEOS:
+        raise UserError(
+            f'{source}: holds {len(videos)} videos ({", ".join(VIDEO_SUFFIXES)}); {MIN_VIDEOS} or '
+            'more are needed to contrast them with each other'
+        )

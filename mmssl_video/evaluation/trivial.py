@@ -1,0 +1,73 @@
+"""Features that nothing has learned: what a pretrained backbone has to beat before it is worth it.
+
+The mean frame tells videos by their colours and grounds, the frame difference by where and how much
+they move. Both see the whole frame, as a square, and give the 16 x 16 means of its RGB values.
+Where one of them finds more than a network, the network has learned less than it tells.
+"""
+
+from mmaction.registry import MODELS
+from torch import Tensor, nn
+
+SIZE, GRID = 64, 16  # sides of the picture that is compared, and of what becomes the feature
+
+
+class FrameDifference(nn.Module):
+    """Absolute difference of consecutive frames, [M, C, T, H, W] to [M, C, T - 1, H, W]."""
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Compare each frame with the next."""
+        return clips.diff(dim=2).abs()
+
+
+class TrivialEncoder(nn.Module):
+    """In place of a model, for :func:`~mmssl_video.evaluation.extract.extract_features`.
+
+    Args:
+        clip_len: Frames in a row, T.
+        num_clips: Clips, spread evenly over the video from its start to its end; their features
+            are averaged.
+        measure: Maps clips float32 [M, 3, T, 64, 64], RGB from 0 to 1, to [M, 3, T', 64, 64].
+
+    Attributes:
+        pipeline (list[dict]): Reads and samples the videos for it.
+    """
+
+    def __init__(self, clip_len: int, num_clips: int, measure: nn.Module) -> None:
+        super().__init__()
+        self.data_preprocessor = MODELS.build(
+            dict(
+                type='ActionDataPreprocessor',
+                mean=[0.0] * 3,
+                std=[255.0] * 3,
+                format_shape='NCTHW',
+            )
+        )
+        self.backbone = nn.Sequential(measure, nn.AdaptiveAvgPool3d((1, GRID, GRID)), nn.Flatten())
+        size = dict(scale=(SIZE, SIZE), keep_ratio=False, interpolation='area')
+        self.pipeline = [
+            dict(type='VideoInit'),
+            dict(
+                type='SampleFrames',
+                clip_len=clip_len,
+                frame_interval=1,
+                num_clips=num_clips,
+                test_mode=True,
+            ),
+            dict(type='VideoDecode'),
+            dict(type='Resize', **size),
+            dict(type='FormatShape', input_format='NCTHW'),
+            dict(type='PackActionInputs'),
+        ]
+
+
+def mean_frame() -> TrivialEncoder:
+    """The mean of 8 frames spread over the video."""
+    return TrivialEncoder(1, 8, nn.Identity())
+
+
+def frame_difference() -> TrivialEncoder:
+    """The mean absolute difference of consecutive frames: all of up to 33, else 32 pairs.
+
+    A video of one frame gives zeros.
+    """
+    return TrivialEncoder(2, 32, FrameDifference())
