@@ -58,10 +58,10 @@ BACKBONES = {
     'swin-t': ('SwinTransformer3D', None, 27_850_470),
     'r2d3d18': ('ResNet3dSlowOnly', 18, R2D3D_18),
 }
-# {method}_{backbone}_{gpus}x{batch}-{clip}-{epochs}e_{data}-rgb.py
+# {method}_{backbone}_{gpus}x{batch}-{clip}-{epochs}e_{data}-{rgb or rgbdiff}.py
 NAME = re.compile(
     rf'(?P<method>[a-z0-9-]+)_(?P<backbone>{"|".join(BACKBONES)})'
-    r'_(?P<gpus>\d+)x(?P<batch>\d+)-(?P<clip>\w+)-(?P<epochs>\d+)e_(?P<data>[a-z0-9-]+)-rgb.py'
+    r'_(?P<gpus>\d+)x(?P<batch>\d+)-(?P<clip>\w+)-(?P<epochs>\d+)e_(?P<data>[a-z0-9-]+)-(?P<shown>rgb|rgbdiff).py'
 )
 
 
@@ -84,7 +84,8 @@ def name_of(path):
 PRETRAINING = [path for path in CONFIGS if load(path).model.type == 'SSLRecognizer']
 RECIPES = [path for path in PRETRAINING if name_of(path)]
 SMALL = [path for path in RECIPES if name_of(path)['data'] == 'generated']
-PAPER = [path for path in RECIPES if path not in SMALL]
+FOLDER = [path for path in RECIPES if name_of(path)['data'] == 'folder']
+PAPER = [path for path in RECIPES if path not in SMALL + FOLDER]
 
 
 @cache
@@ -118,6 +119,11 @@ def picture_size(pipeline):
             side = step.get('crop_size') or step.size
             size = side, side
     return tuple(size)
+
+
+def shows_differences(pipeline):
+    """Whether clips are differences of frames, one fewer than the frames."""
+    return find_step(pipeline, 'ClipDifferences') is not None
 
 
 def build_sampler(cfg):
@@ -170,7 +176,8 @@ def test_name_tells_the_recipe(path):
         assert intervals <= set(sampler.paces)
         intervals = {min(sampler.paces)}
     (interval,) = intervals
-    clip = f'{clips.shape[1]}x{interval}'
+    clip_len = clips.shape[1] - shows_differences(cfg.train_pipeline)
+    clip = f'{clip_len}x{interval}'
     number = len(np.unique(clips, axis=0))
     if name['method'] == 'vclr':  # of one tuple
         number = sampled['num_segments']
@@ -192,7 +199,7 @@ CHANCE = {  # of a batch of N and a head's settings, with a full queue
     'ShuffleLearnHead': lambda n, head: math.log(4) - 0.75 * math.log(3),
     'PermutationHead': lambda n, head: math.log(12 if head.get('up_to_reversal') else 6),
     'OddOneOutHead': lambda n, head: math.log(6),
-    'TransformationHead': lambda n, head: math.log(4),
+    'TransformationHead': lambda n, head: math.log(head.num_classes),
     'SpeedHead': lambda n, head: math.log(2),
     'DPCHead': lambda n, head: math.log(n * head.num_predicted * math.prod(head.map_size)),
     'MemDPCHead': lambda n, head: 2 * CHANCE['DPCHead'](n, head),  # both ways in time
@@ -380,7 +387,7 @@ def test_pipeline_gives_what_the_recognizer_reads(path, sources):
         axes = 1, sum(segments)
     width, height = picture_size(cfg.train_pipeline)
     is_3d = cfg.model.data_preprocessor.format_shape == 'NCTHW'
-    clip = (sampled['clip_len'],)
+    clip = (sampled['clip_len'] - shows_differences(cfg.train_pipeline),)
     assert is_3d or clip == (1,) or find_step(cfg.train_pipeline, 'SumOfDifferences')
     assert inputs.dtype == torch.uint8
     assert inputs.shape == (*axes, 3, *(clip if is_3d else ()), height, width)
@@ -400,7 +407,7 @@ def test_feature_pipeline_shows_the_whole_video(path, sources):
     sampler = find_step(cfg.feature_pipeline, 'SampleFrames')
     crop, _ = picture_size(cfg.feature_pipeline)
     is_3d = cfg.model.data_preprocessor.format_shape == 'NCTHW'
-    clip = (sampler.clip_len,) if is_3d else ()
+    clip = (sampler.clip_len - shows_differences(cfg.feature_pipeline),) if is_3d else ()
     assert inputs.shape == (sampler.num_clips, 3, *clip, crop, crop)
     assert inputs.dtype == torch.uint8
     # Evenly spaced from the first quarter to the last: the frames' numbers count up.
@@ -1282,3 +1289,25 @@ def test_small_recipes_share_one_budget(path):
     assert cfg.train_dataloader.batch_size == 16
     assert cfg.train_cfg.max_epochs in BUDGETS
     assert cfg.train_dataloader.dataset.data_prefix == dict(video='')
+
+
+# ----------------------------------------------------------------------- folders of real videos
+
+
+@pytest.mark.parametrize('path', FOLDER)
+def test_recipes_of_folders_share_one_budget(path):
+    """Network, optimiser, schedule and pictures; differences in both pipelines or in none."""
+    cfg, one = load(path), load('cvrl/cvrl_r3d-r18_1x32-12x2x2-40e_folder-rgbdiff.py')
+    assert cfg.model.backbone == one.model.backbone
+    assert not cfg.model.backbone.zero_init_residual
+    for key in ('optim_wrapper', 'param_scheduler', 'train_cfg'):
+        assert cfg[key] == one[key]
+    rates = learning_rates(cfg, 8)
+    assert rates[0] == pytest.approx(1e-5) and max(rates) == pytest.approx(1e-3)
+    assert np.argmax(rates) == 2 * 8 and rates[-1] == pytest.approx(0, abs=1e-5)
+    assert find_step(cfg.train_pipeline, 'Resize').scale == (32, 32)
+    differences = name_of(path)['shown'] == 'rgbdiff'
+    for pipeline in (cfg.train_pipeline, cfg.feature_pipeline):
+        assert shows_differences(pipeline) == differences
+    # Left is not right, where the motion tells the class.
+    assert bool(find_step(cfg.train_pipeline, 'Flip')) != differences

@@ -4,12 +4,13 @@ Run it as `bash tools/demo.sh [VIDEO_DIR]`, which also sets up an environment. T
 an earlier run's videos, trainings and features of untrimmed videos are taken as they are:
 
 1. videos: without VIDEO_DIR a generated set, one third of it labelled and held out;
-2. pretraining by configs/vclr/vclr_r18_demo.py, without labels, through tools/train.py;
+2. pretraining by configs/vclr/vclr_r18_demo.py or by the recipe of --config, without labels,
+   through tools/train.py;
 3. features of the held-out videos: pretrained weights, random weights, and two that nothing has
    learned, the mean frame and the frame difference; with each retrieval, a linear SVM and a linear
    probe. It says so where pretraining does no better than one of the others;
 4. fine-tuning with a few labels, from the pretrained and from random weights;
-5. without VIDEO_DIR: actions in untrimmed videos, found by BMN on features of either;
+5. without VIDEO_DIR and --config: actions in untrimmed videos, found by BMN on features of either;
 6. pictures: what the network looks at (Grad-CAM), a map of the features, proposals of actions;
 7. metrics.json and report.html.
 
@@ -17,13 +18,17 @@ With VIDEO_DIR the backbone is pretrained on your videos, searched at any depth,
 
 - If the folder has a train.txt and a test.txt, MMAction2 lists with lines `path label`, it is
   pretrained on the first, which is also searched in, with queries of the second.
+- Else, if it has folders train and test (or val) with class sub-folders, these are the same.
 - Else, if the videos lie in class sub-folders, a third of each class is held out as queries. Clips
   of one source, as far as their names tell it, stay on one side.
 - Else there are no labels, and only the loss curves and Grad-CAM are reported.
 
 It is a quick look: of more than some thousand videos a sample is drawn, of each class equally many.
-The same command goes on with an interrupted run. It starts anew where videos or lists have changed;
-other files in the folder do not matter.
+Batches, and queues with them, are smaller for few videos. The demo's own recipe gets epochs to see
+as many videos in all as of the generated set; another one keeps its epochs.
+
+The same command goes on with an interrupted run. It starts anew where videos, lists or the recipe
+have changed; other files in the folder do not matter.
 """
 
 import argparse
@@ -36,15 +41,16 @@ import subprocess
 import sys
 import time
 import zlib
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 from mmaction.evaluation import average_recall_at_avg_proposals
-from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from rich.console import Console
 from rich.progress import Progress
+from torch import nn
 
 from mmssl_video.datasets.folder_split import FolderSplit, split_folder
 from mmssl_video.datasets.subset import draw_subset
@@ -55,6 +61,7 @@ from mmssl_video.errors import UserError, one_line_errors
 from mmssl_video.evaluation import FeatureSet, linear_probe
 from mmssl_video.evaluation.bmn_features import extract_bmn_features
 from mmssl_video.evaluation.encoder import build_encoder
+from mmssl_video.evaluation.finetuning import finetune_config
 from mmssl_video.evaluation.frozen import FrozenResult, evaluate_frozen
 from mmssl_video.evaluation.linear_probe import NUM_FOLDS
 from mmssl_video.evaluation.loader import feature_pipeline
@@ -80,6 +87,7 @@ from mmssl_video.visualization.sheets import retrieval_sheets
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = Path('configs/vclr/vclr_r18_demo.py')
+LARGE = Path('configs/vclr/vclr_r50_8x64-3seg-400e_kinetics400-rgb.py')
 FINETUNE = Path('configs/downstream/finetune/tsn_r18_1x8-1x1x3-20e_generated-rgb.py')
 BMN = Path('configs/downstream/localization/bmn_tsn-r18_1x4-512x100-20e_generated-feature.py')
 NUM_PRETRAIN, NUM_GALLERY, NUM_QUERY = 50, 15, 10  # generated videos per class
@@ -102,6 +110,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         'video_dir', nargs='?', help='folder of your own videos, searched recursively'
+    )
+    parser.add_argument(
+        '--config',
+        default=ROOT / CONFIG,
+        help=f'recipe to pretrain by (default {CONFIG})',
     )
     parser.add_argument(
         '--seed',
@@ -168,69 +181,108 @@ def generate_videos(out: Path, seed: int) -> Videos:
     return videos
 
 
-def find_videos(video_dir: Path, out: Path, seed: int) -> tuple[Videos, Path]:
-    """List a user's videos; where the run with these is, whether or not it has begun."""
+def load_recipe(path: Path) -> Config:
+    """Load a config of pretraining, and see that it has what the stages need."""
+    if not path.is_file():
+        raise UserError(f'{path}: no such config file')
+    cfg = Config.fromfile(path)
+    if 'heads' not in cfg.get('model', {}):
+        raise UserError(f'{path}: model.heads is missing; give a config of pretraining')
+    feature_pipeline(cfg)
+    return cfg
+
+
+def is_own(cfg: Config) -> bool:
+    """Whether the recipe is the demo's own."""
+    return Path(cfg.filename).resolve() == (ROOT / CONFIG).resolve()
+
+
+def sees_clips(cfg: Config) -> bool:
+    """Whether the backbone is one of clips (3D), not of frames."""
+    return cfg.model.data_preprocessor.format_shape == 'NCTHW'
+
+
+def find_videos(video_dir: Path, out: Path, seed: int, cfg: Config) -> tuple[Videos, Path]:
+    """List a user's videos and fit the recipe to them; where the run is, whether it has begun."""
     split = split_folder(video_dir, seed)
     for note in split.notes:
         tell(note)
-    work_dir = choose_run(split, video_dir.resolve(), out, seed)
+    fit_recipe(cfg, len(split.train))
+    work_dir = choose_run(split, video_dir.resolve(), out, seed, cfg)
     videos = Videos(video_dir, work_dir)
     videos.write_lists(split.train, split.train if split.query else [], split.query)
     videos.class_names, videos.notes = split.class_names, split.notes
     return videos, work_dir
 
 
-def choose_run(split: FolderSplit, video_dir: Path, out: Path, seed: int) -> Path:
+def choose_run(split: FolderSplit, video_dir: Path, out: Path, seed: int, cfg: Config) -> Path:
     """The work directory for these videos; tells if an earlier run of the folder had others."""
-
-    def checksum(text: str) -> str:
-        return f'{zlib.crc32(text.encode(errors="surrogateescape")):08x}'
-
-    folder = f'pretrain-{video_dir.name}-{checksum(str(video_dir))}'
-    work_dir = out / f'{folder}-{checksum(repr((split.train, split.query)))}-seed{seed}'
+    folder = f'{run_name(cfg)}-{video_dir.name}-{checksum(str(video_dir))}'
+    settings = checksum(repr((split.train, split.query, cfg.to_dict())))
+    work_dir = out / f'{folder}-{settings}-seed{seed}'
     earlier = sorted(out.glob(f'{glob.escape(folder)}-*-seed{seed}'), key=os.path.getmtime)
     if earlier and work_dir not in earlier:
         tell(
-            f'Videos of {video_dir} have been added, removed or renamed, or its lists changed, '
-            f'since the run in {shown(earlier[-1])}: this one starts anew.'
+            f'Videos of {video_dir} have been added, removed or renamed, or its lists or the '
+            f'recipe changed, since the run in {shown(earlier[-1])}: this one starts anew.'
         )
     return work_dir
 
 
-def pretrain(videos: Videos, work_dir: Path, seed: int, generated: bool) -> Path:
+def run_name(cfg: Config) -> str:
+    """What the work directories of a recipe's runs begin with."""
+    return 'pretrain' if is_own(cfg) else Path(cfg.filename).stem
+
+
+def checksum(text: str) -> str:
+    """A short name for what a run depends on."""
+    return f'{zlib.crc32(text.encode(errors="surrogateescape")):08x}'
+
+
+def pretrain(videos: Videos, work_dir: Path, seed: int, cfg: Config) -> Path:
     """Train through tools/train.py, resuming what an interrupted run has left."""
-    cfg = Config.fromfile(ROOT / CONFIG)
-    options = {
-        'train_dataloader.dataset.ann_file': str(videos.pretrain_list),
-        'train_dataloader.dataset.data_prefix.video': str(videos.root),
-    }
-    if not generated:
-        options |= fit_recipe(cfg, videos.num_pretrain)
-    cfg.merge_from_dict(options)
-    train(cfg, CONFIG.name, work_dir, seed, f'Pretraining on {videos.num_pretrain} videos')
+    dataset = cfg.train_dataloader.dataset
+    dataset.ann_file = str(videos.pretrain_list)
+    dataset.data_prefix = dict(video=str(videos.root))
+    if not any(hook['type'] == 'ProgressBarHook' for hook in cfg.custom_hooks):
+        cfg.custom_hooks.append(dict(type='ProgressBarHook'))
+    name = Path(cfg.filename).name
+    train(cfg, name, work_dir, seed, f'Pretraining on {videos.num_pretrain} videos')
     return work_dir / f'epoch_{cfg.train_cfg.max_epochs}.pth'
 
 
-def fit_recipe(cfg: Config, num_videos: int) -> dict:
-    """Options that make the recipe of the generated set one for another number of videos.
+def fit_recipe(cfg: Config, num_videos: int) -> None:
+    """Make the recipe one for another number of videos.
 
-    As many videos are seen in all, a tenth of them in the warm-up. A batch is small enough to
-    differ from the next, and the queues hold one.
+    A batch is small enough to differ from the next, and the queues hold as many batches as before.
+    By the demo's own recipe, as many videos are seen in all as of the generated set.
     """
-    epochs = max(3, round(cfg.train_cfg.max_epochs * NUM_PRETRAIN * len(CLASSES) / num_videos))
-    warmup = max(1, epochs // 10)
-    batch = max(2, min(cfg.train_dataloader.batch_size, num_videos // 4))
-    return {
-        'train_cfg.max_epochs': epochs,
-        'default_hooks.checkpoint.interval': max(1, epochs // 20),
-        'param_scheduler.0.end': warmup,
-        'param_scheduler.1.begin': warmup,
-        'param_scheduler.1.end': epochs,
-        'train_dataloader.batch_size': batch,
-        'model.heads.inter.queue_size': batch,
-        'model.heads.video.queue_size': batch,
-        'train_dataloader.dataset.bad_videos': 'skip',
-    }
+    if is_own(cfg):
+        num_generated = NUM_PRETRAIN * len(CLASSES)
+        set_epochs(cfg, max(3, round(cfg.train_cfg.max_epochs * num_generated / num_videos)))
+    cfg.default_hooks.checkpoint.interval = max(1, cfg.train_cfg.max_epochs // 20)
+    loader = cfg.train_dataloader
+    batch = max(2, min(loader.batch_size, num_videos // 4))
+    for head in cfg.model.heads.values():
+        if 'queue_size' in head:
+            head.queue_size = head.queue_size * batch // loader.batch_size
+    loader.batch_size = batch
+    loader.dataset.bad_videos = 'skip'
+
+
+def set_epochs(cfg: Config, epochs: int) -> None:
+    """Change the length of a run, and in proportion what its schedules count in epochs."""
+
+    def scaled(count: int) -> int:
+        return max(1, round(count * epochs / cfg.train_cfg.max_epochs)) if count else 0
+
+    for schedule in cfg.param_scheduler:
+        if schedule.get('by_epoch', True):
+            for key in {'begin', 'end', 'warmup', 'T_max', 'step_size'} & schedule.keys():
+                schedule[key] = scaled(schedule[key])
+            if 'milestones' in schedule:
+                schedule.milestones = [scaled(count) for count in schedule.milestones]
+    cfg.train_cfg.max_epochs = epochs
 
 
 def train(cfg: Config, name: str, work_dir: Path, seed: int, what: str) -> None:
@@ -255,9 +307,9 @@ def train(cfg: Config, name: str, work_dir: Path, seed: int, what: str) -> None:
         raise UserError(f'training ended with status {status}; see {shown(log_file)}')
 
 
-def evaluate(videos: Videos, encoders: dict) -> tuple[dict, dict[str, FrozenResult]]:
+def evaluate(videos: Videos, encoders: dict, cfg: Config) -> tuple[dict, dict[str, FrozenResult]]:
     """Compare the features, trivial ones among them: percentages, and what they are of."""
-    pipeline = feature_pipeline(Config.fromfile(ROOT / CONFIG))
+    pipeline = feature_pipeline(cfg)
     judged = {name: (encoder, pipeline) for name, encoder in encoders.items()}
     for name, encoder in (('mean_frame', mean_frame()), ('frame_difference', frame_difference())):
         judged[name] = encoder, encoder.pipeline
@@ -308,7 +360,12 @@ def compare(metrics: dict[str, dict[str, float]]) -> list[str]:
 
 
 def finetune(
-    videos: Videos, readable: FrozenResult, checkpoint: Path, work_dir: Path, seed: int
+    videos: Videos,
+    readable: FrozenResult,
+    checkpoint: Path,
+    work_dir: Path,
+    seed: int,
+    base: Config,
 ) -> dict[str, float]:
     """Train the whole network with a few labels; top-1 on the queries by what it starts from."""
     gallery, query = (
@@ -320,11 +377,11 @@ def finetune(
     few = [gallery[row] for row in draw_subset(gallery, per_class=num_labels, seed=seed)]
     folder = work_dir.resolve() / 'finetune'
     folder.mkdir(exist_ok=True)
-    for name, lines in (('train', few), ('test', query)):
+    for name, lines in (('train', few), ('all', gallery), ('test', query)):
         (folder / f'{name}.txt').write_text(''.join(f'{line}\n' for line in lines))
     top1 = {}
     for name, start in (('pretrained', str(checkpoint.resolve())), ('random', None)):
-        cfg = Config.fromfile(ROOT / FINETUNE)
+        cfg = deepcopy(base)
         cfg.val_dataloader = cfg.test_dataloader
         for part in ('train', 'test', 'val'):
             data = cfg[f'{part}_dataloader'].dataset
@@ -332,11 +389,14 @@ def finetune(
             data.data_prefix.video = str(videos.root)
             data.delimiter = '\t'
         cfg.model.cls_head.num_classes = len(videos.class_names)
+        # Of many classes, no more videos are seen in all than of the generated ones.
+        epochs = cfg.train_cfg.max_epochs
+        set_epochs(cfg, min(epochs, max(1, epochs * NUM_LABELS * len(CLASSES) // len(few))))
         cfg.train_cfg.val_interval = cfg.train_cfg.max_epochs
         cfg.load_from = start
         cfg.custom_hooks.append(dict(type='ProgressBarHook', description='Fine-tuning'))
         what = f'Fine-tuning from {name} weights with {num_labels} labels a class'
-        train(cfg, FINETUNE.name, folder / name, seed, what)
+        train(cfg, 'finetune.py', folder / name, seed, what)
         top1[name] = round(100 * float(read_scalars(folder / name)['acc/top1'][1][-1]), 2)
     return top1
 
@@ -390,13 +450,19 @@ def chance_auc(annotation: Path, seed: int) -> float:
     return round(float(auc), 2)
 
 
-def draw(videos: Videos, encoder, results: dict[str, FrozenResult], work_dir: Path) -> list:
+def draw(
+    videos: Videos,
+    encoder: nn.Module,
+    results: dict[str, FrozenResult],
+    work_dir: Path,
+    cfg: Config,
+) -> list[Picture]:
     """Where the network looks, and how its features lie."""
     if results:
         names = results['pretrained'].query.names
     else:
         names = videos.pretrain_list.read_text().splitlines()
-    pipeline = feature_pipeline(Config.fromfile(ROOT / CONFIG), num_frames=8)
+    pipeline = feature_pipeline(cfg, num_frames=8)
     rows, pictures = [], []
     for number in np.linspace(0, len(names) - 1, 4).round().astype(int):
         # Without labels, it may be one that pretraining could not read either.
@@ -429,34 +495,34 @@ def draw(videos: Videos, encoder, results: dict[str, FrozenResult], work_dir: Pa
     return pictures
 
 
-def loss_curves(work_dir: Path) -> dict[str, Curve]:
+def loss_curves(work_dir: Path, heads: nn.ModuleDict, batch_size: int) -> dict[str, Curve]:
     """The logged loss of each objective, with its level at chance."""
     scalars = read_scalars(work_dir)
-    # MMEngine leaves the config of the run, with its overrides, beside the log.
-    cfg = Config.fromfile(work_dir / CONFIG.name)
     return {
         name: Curve(
             *scalars[f'loss_{name}'],
-            head.chance_level(cfg.train_dataloader.batch_size) * head.loss_weight,
+            head.chance_level(batch_size) * head.loss_weight,
             head.describe(),
         )
-        for name, head in MODELS.build(cfg.model).heads.items()
+        for name, head in heads.items()
     }
 
 
-def next_commands(videos: Videos, checkpoint: Path) -> list[tuple[str, str]]:
+def next_commands(videos: Videos, checkpoint: Path, cfg: Config) -> list[tuple[str, str]]:
     """What to do with the checkpoint, as commands that can be pasted."""
-    config, root = CONFIG, shown(videos.root)
+    config, root = shown(Path(cfg.filename)), shown(videos.root)
+    by_recipe = '' if is_own(cfg) else f' --config {config}'
+    finetuning = shown(checkpoint.parent / 'finetune')
     commands = []
     if Path(sys.prefix) == ROOT / '.venv':
         commands.append(('Use the environment of this run', 'source .venv/bin/activate'))
     commands += [
-        ('Pretrain on your own videos', 'bash tools/demo.sh VIDEO_DIR'),
+        ('Pretrain on your own videos', f'bash tools/demo.sh VIDEO_DIR{by_recipe}'),
         (
             'Pretrain with settings of your own, on 1 GPU or CPU, or on 8 GPUs',
             f'python tools/train.py {config} --cfg-options '
             'train_dataloader.dataset.data_prefix.video=VIDEO_DIR\n'
-            'bash tools/dist_train.sh configs/vclr/vclr_r50_8x64-3seg-400e_kinetics400-rgb.py 8',
+            f'bash tools/dist_train.sh {LARGE if is_own(cfg) else config} 8',
         ),
     ]
     lists = {'gallery': videos.gallery_list, 'query': videos.query_list}
@@ -478,12 +544,8 @@ def next_commands(videos: Videos, checkpoint: Path) -> list[tuple[str, str]]:
             ),
             (
                 'Fine-tune with all labels of the gallery',
-                f'python tools/train.py {FINETUNE} --cfg-options load_from={shown(checkpoint)} \\\n'
-                f'    model.cls_head.num_classes={len(videos.class_names)} \\\n'
-                f'    train_dataloader.dataset.ann_file={shown(videos.gallery_list)} \\\n'
-                f'    train_dataloader.dataset.data_prefix.video={root} \\\n'
-                f'    val_dataloader.dataset.ann_file={shown(videos.query_list)} \\\n'
-                f'    val_dataloader.dataset.data_prefix.video={root}',
+                f'python tools/train.py {finetuning}/pretrained/settings/finetune.py \\\n'
+                f'    --cfg-options train_dataloader.dataset.ann_file={finetuning}/all.txt',
             ),
         ]
     commands += [
@@ -507,15 +569,14 @@ def main() -> None:
     if importlib.util.find_spec('captum') is None:
         raise UserError("Grad-CAM needs captum: pip install 'mmssl_video[look]'")
     init_default_scope('mmaction')
-    out = Path(args.out)
+    out, cfg = Path(args.out), load_recipe(Path(args.config))
     if args.video_dir:
-        video_dir = Path(args.video_dir)
-        videos, work_dir = find_videos(video_dir, out, args.seed)
+        videos, work_dir = find_videos(Path(args.video_dir), out, args.seed, cfg)
     else:
-        work_dir = out / f'pretrain-seed{args.seed}'
+        settings = '' if is_own(cfg) else f'-{checksum(repr(cfg.to_dict()))}'
+        work_dir = out / f'{run_name(cfg)}{settings}-seed{args.seed}'
         videos = generate_videos(out, args.seed)
-    checkpoint = pretrain(videos, work_dir, args.seed, generated=not args.video_dir)
-    cfg = Config.fromfile(ROOT / CONFIG)
+    checkpoint = pretrain(videos, work_dir, args.seed, cfg)
     encoders = {
         'pretrained': build_encoder(cfg, str(checkpoint)),
         'random': build_encoder(cfg, None, args.seed),
@@ -523,7 +584,7 @@ def main() -> None:
     told = read_messages(work_dir)
     metrics, results, sheets, warnings = {}, {}, [], told.warnings
     if videos.class_names:
-        metrics, results = evaluate(videos, encoders)
+        metrics, results = evaluate(videos, encoders, cfg)
         warnings += compare(metrics)
         best = results['pretrained']
         sheets = retrieval_sheets(
@@ -535,37 +596,42 @@ def main() -> None:
             query_root=videos.root,
             class_names=videos.class_names,
         )
-        for name, top1 in finetune(videos, best, checkpoint, work_dir, args.seed).items():
+        base = Config.fromfile(ROOT / FINETUNE)
+        if not is_own(cfg):
+            base = finetune_config(base, cfg, encoders['pretrained'])
+        for name, top1 in finetune(videos, best, checkpoint, work_dir, args.seed, base).items():
             metrics[name]['finetune_top1'] = top1
         metrics['chance']['finetune_top1'] = metrics['chance']['probe_top1']
-    pictures = draw(videos, encoders['pretrained'], results, work_dir)
-    if not args.video_dir:
+    pictures = draw(videos, encoders['pretrained'], results, work_dir, cfg)
+    if is_own(cfg) and not args.video_dir:
         auc, picture = localize(out, encoders, work_dir, args.seed)
         for name, area in auc.items():
             metrics[name]['proposal_auc'] = area
         pictures.append(picture)
     metrics |= {'seed': args.seed, 'seconds': round(time.time() - args.started)}
     write_json(out / 'metrics.json', metrics)
+    name = 'VCLR' if is_own(cfg) else Path(cfg.filename).stem
+    loader = cfg.train_dataloader
     write_report(
         out / 'report.html',
-        title='VCLR demo',
+        title=f'{name} demo',
         summary=' '.join(
             [
-                f'VCLR (ResNet-18) pretrained without labels on {videos.num_pretrain} videos'
+                f'{name} pretrained without labels on {videos.num_pretrain} videos'
                 + (' of your own.' if args.video_dir else ', generated for this run.'),
                 *videos.notes,
             ]
         ),
         warnings=warnings,
         metrics=metrics if videos.class_names else None,
-        curves=loss_curves(work_dir),
+        curves=loss_curves(work_dir, encoders['pretrained'].heads, loader.batch_size),
         notes=told.notes,
         sheets=sheets,
         pictures=pictures,
-        commands=next_commands(videos, checkpoint),
+        commands=next_commands(videos, checkpoint, cfg),
         facts={
             'Videos': shown(videos.root),
-            'Config': CONFIG,
+            'Config': shown(Path(cfg.filename)),
             'Checkpoint': shown(checkpoint),
             'Seed': args.seed,
             'Seconds': metrics['seconds'],

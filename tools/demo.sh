@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sets up, then pretrains and evaluates a small VCLR: bash tools/demo.sh [VIDEO_DIR]
 #
+# --config CONFIG               another recipe
 # SEED=1 bash tools/demo.sh     other videos, splits and weights
 # bash tools/demo.sh --help     what it does, and its options
 #

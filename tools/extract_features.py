@@ -4,8 +4,9 @@ r"""Write one feature vector per video, for tools/linear_svm.py and tools/retrie
         work_dirs/vclr_r18_demo/epoch_20.pth train.npz --ann-file train.txt --data-root VIDEO_DIR
 
 The features of a video are the mean over its frames or clips; a 3D backbone is commonly judged by
-10 clips, evenly spaced over the video: --num-clips 10. CHECKPOINT `none` stands for random
-weights, the baseline.
+10 clips, evenly spaced over the video: --num-clips 10. With a `feature_head` in the config, or by
+--cfg-options feature_head=dpc for a recipe of DPC, they are the context that this head gathers from
+all clips, in order of time. CHECKPOINT `none` stands for random weights, the baseline.
 
 OUT with the ending .npz is one file. It holds `features` float32 [N, D], `labels` int64 [N] (-1
 where the list has none) and `names` [N]; with --per-clip also `clips` int64 [N]. Any other OUT is
@@ -149,6 +150,11 @@ def main() -> None:
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
+    if args.per_clip and cfg.get('feature_head') and not args.layer:
+        raise UserError(
+            f'--per-clip: feature_head {cfg.feature_head!r} of {args.config} makes one feature of '
+            'all clips; leave out --per-clip, or add --cfg-options feature_head=None'
+        )
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     start_processes(args.launcher)
     pipeline = feature_pipeline(cfg, args.num_frames)

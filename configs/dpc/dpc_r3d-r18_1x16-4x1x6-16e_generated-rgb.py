@@ -14,16 +14,23 @@ model = dict(
     )
 )
 
-# 24 frames in a row. One crop and flip for all of them.
+# 24 frames in a row. One crop and flip for all of them; the authors' colours, one draw for a block.
+# Without, a colour tells a block's video from all others, and nothing of the motion is learned.
 sample_blocks = dict(
     type='SampleConsecutiveClips', num_segments=6, clip_len=4, frame_interval=1, clip_gap=0
 )
 augment_blocks = {**_base_.augment, 'share': 'view'}
+grey = dict(type='RandomApply', transforms=[dict(type='ChannelSplit')], prob=0.5)
+jitter = dict(
+    type='ClipColorJitter', brightness=0.5, contrast=0.5, saturation=0.5, hue=0.25, prob=1.0
+)
+colour_blocks = dict(type='SharedAugment', share='clip', transforms=[grey, jitter])
 train_pipeline = [
     _base_.open_video,
     sample_blocks,
     _base_.decode_video,
     augment_blocks,
+    colour_blocks,
     _base_.format_clips,
     _base_.pack,
 ]

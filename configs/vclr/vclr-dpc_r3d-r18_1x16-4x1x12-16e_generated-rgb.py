@@ -33,6 +33,7 @@ train_pipeline = [
     ),
     _base_.decode_video,
     _base_.augment_blocks,
+    _base_.colour_blocks,
     _base_.format_clips,
     _base_.pack,
 ]

@@ -1,8 +1,9 @@
 """A user's folder as an experiment: videos to pretrain on and to search in, and held-out queries.
 
-The folder's own ``train.txt`` and ``test.txt`` say which is which. Without them, a third of each
-class sub-folder is held out, clips of one source on one side: two clips of one film look alike, so
-a search that finds one by the other says nothing of the class. The source is guessed from the name
+The folder's own ``train.txt`` and ``test.txt`` say which is which, or else its sub-folders
+``train`` and ``test`` (or ``val``), which hold the class folders. Without these, a third of each
+class folder is held out, clips of one source on one side: two clips of one film look alike, so a
+search that finds one by the other says nothing of the class. The source is guessed from the name
 (:func:`guess_sources`). Of large folders a sample is drawn.
 """
 
@@ -10,7 +11,7 @@ import hashlib
 import os.path as osp
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ MIN_VIDEOS = 4  # to contrast them with each other
 MIN_GALLERY = 5  # for R@5
 MIN_CLASS = 3  # videos in a class folder, of which one is held out
 MIN_TITLE = 6  # letters and digits of a title that longer titles may go on
+TRAIN_PART, QUERY_PARTS = 'train', ('test', 'val')  # in any case; the first of the latter counts
 MAX_SOURCE = 0.9  # of a class's videos; a "source" of more of them is a habit of naming
 
 # Attributes at the end of HMDB51's names: body, camera, persons, side, quality and number.
@@ -57,7 +59,7 @@ class FolderSplit:
 
 
 def split_folder(root: Path, seed: int = 0) -> FolderSplit:
-    """Split a folder of videos by its lists, or else by its class sub-folders.
+    """Split a folder of videos by its lists, or else by its sub-folders.
 
     What is seen to be no video without decoding (missing, empty, text) is left out, and the log
     names it. At most `MAX_TRAIN` and `MAX_QUERY` videos of at most `MAX_CLASSES` classes are
@@ -69,7 +71,8 @@ def split_folder(root: Path, seed: int = 0) -> FolderSplit:
         seed: Of all draws.
 
     Raises:
-        UserError: If the folder is missing or holds too few videos, or a list of it is broken.
+        UserError: If the folder is missing or holds too few videos, a list of it is broken, or
+            what is to search with has a class that is not there to search in.
     """
     if not root.is_dir():
         raise UserError(f'{root}: no such folder; give a folder of videos')
@@ -77,7 +80,11 @@ def split_folder(root: Path, seed: int = 0) -> FolderSplit:
     there = [path for path in lists if path.is_file()]
     if len(there) == len(lists):
         return _split_by_lists(root, *lists, seed)
-    split = _split_by_folders(root, seed)
+    entries = find_sources(str(root))
+    if parts := _find_parts(_name(root, entry) for entry in entries):
+        split = _split_by_parts(root, entries, parts, seed)
+    else:
+        split = _split_by_classes(root, entries, seed)
     if there:
         split.notes.insert(0, f'{there[0].name} is not used: it needs the other list beside it.')
     return split
@@ -121,9 +128,8 @@ def _split_by_lists(root: Path, train_list: Path, test_list: Path, seed: int) ->
                 f'{test_list}, line {query_lines[name]}: no video of {train_list.name} that is '
                 f'there has its class, {names.get(label, label)}; add one, or remove the line'
             )
-    drawn = _draw_classes(known if len(known) <= MAX_CLASSES else {k for _, k in query}, seed)
-    names = {label: names.get(label, f'class {label}') for label in drawn}
-    return _limit(train, query, names, seed, notes, len(train) + len(query), len(known))
+    names = {label: names.get(label, f'class {label}') for label in known}
+    return _split_as_given(train, query, names, seed, notes)
 
 
 def _read(root: Path, path: Path) -> tuple[Labelled, dict[str, int]]:
@@ -138,11 +144,55 @@ def _read(root: Path, path: Path) -> tuple[Labelled, dict[str, int]]:
     return list(labels.items()), lines
 
 
-# By folders -----------------------------------------------------------------------------------
+# By the folders train and test ----------------------------------------------------------------
 
 
-def _split_by_folders(root: Path, seed: int) -> FolderSplit:
-    entries = find_sources(str(root))
+def _find_parts(names: Iterable[str]) -> tuple[str, str] | None:
+    """The sub-folders to pretrain on and to search with, as they are called, if both are there."""
+    folders = {folder.lower(): folder for folder in sorted({_folder(name) for name in names})}
+    query = next((folders[name] for name in QUERY_PARTS if name in folders), None)
+    return (folders[TRAIN_PART], query) if TRAIN_PART in folders and query else None
+
+
+def _split_by_parts(
+    root: Path, entries: list[dict], parts: tuple[str, str], seed: int
+) -> FolderSplit:
+    """Split by two sub-folders of the root, whose own sub-folders are the classes."""
+    members = [[e for e in entries if _folder(_name(root, e)) == part] for part in parts]
+    num_unused = len(entries) - sum(map(len, members))
+    train, query = (
+        [_name(root, entry) for entry in _check(of_part, root / part)]
+        for of_part, part in zip(members, parts, strict=True)
+    )
+    _require_videos(root / parts[0], train)
+    known, asked = ({_folder(name, 1) for name in names} for names in (train, query))
+    unused = [f'{num_unused:,} videos outside of these two are not used.'] if num_unused else []
+    if '' in known | asked or len(known) < 2 or len(train) < MIN_GALLERY:
+        note = (
+            f'Of the folders {parts[0]} and {parts[1]} only the first is used: they have no '
+            'sub-folders that tell two classes apart, so no labels are used.'
+        )
+        return _without_labels(train, seed, [note, *unused])
+    if asked - known:
+        raise UserError(
+            f'{root / parts[1] / min(asked - known)}: {root / parts[0]} has no video of this class '
+            'that is there; add one, or remove the folder'
+        )
+    note = (
+        f'Split by the folders {parts[0]} and {parts[1]}, whose sub-folders are the classes: '
+        f'{len(train):,} videos of {parts[0]} to pretrain on and to search in, {len(query):,} of '
+        f'{parts[1]} to search with.'
+    )
+    names = dict(enumerate(sorted(known)))
+    labels = {name: label for label, name in names.items()}
+    train, query = ([(name, labels[_folder(name, 1)]) for name in x] for x in (train, query))
+    return _split_as_given(train, query, names, seed, [note, *unused])
+
+
+# By class folders -----------------------------------------------------------------------------
+
+
+def _split_by_classes(root: Path, entries: list[dict], seed: int) -> FolderSplit:
     names = [_name(root, entry) for entry in (_check(entries, root) if entries else ())]
     _require_videos(root, names)
     sizes = Counter(map(_folder, names))
@@ -277,6 +327,15 @@ def hold_out(sources: Sequence[str], labels: np.ndarray, seed: int) -> np.ndarra
 # Samples --------------------------------------------------------------------------------------
 
 
+def _split_as_given(
+    train: Labelled, query: Labelled, names: dict[int, str], seed: int, notes: list[str]
+) -> FolderSplit:
+    """Draw a sample of a user's own split, of classes that both sides have."""
+    drawn = _draw_classes(names if len(names) <= MAX_CLASSES else {k for _, k in query}, seed)
+    names_drawn = {label: names[label] for label in drawn}
+    return _limit(train, query, names_drawn, seed, notes, len(train) + len(query), len(names))
+
+
 def _limit(
     train: Labelled,
     query: Labelled,
@@ -339,9 +398,10 @@ def _name(root: Path, entry: dict) -> str:
     return path_of(entry).removeprefix(osp.join(root, ''))
 
 
-def _folder(name: str) -> str:
-    """The class that a path tells: its first folder, or ``''``."""
-    return Path(name).parts[0] if osp.dirname(name) else ''
+def _folder(name: str, depth: int = 0) -> str:
+    """The class that a path tells: its folder at this depth, or ``''``."""
+    folders = Path(name).parts[:-1]
+    return folders[depth] if len(folders) > depth else ''
 
 
 def _check(entries: list[dict], source: Path) -> list[dict]:

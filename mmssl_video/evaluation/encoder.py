@@ -1,4 +1,4 @@
-"""Frozen encoders: the backbone of a checkpoint, or one of its layers."""
+"""Frozen encoders: the backbone of a checkpoint, one of its layers, or the context of a head."""
 
 from copy import deepcopy
 from difflib import get_close_matches
@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from mmssl_video.compat import load_checkpoint_file
 from mmssl_video.errors import BadVideoError, UserError
-from mmssl_video.models.encoding import encode, pool
+from mmssl_video.models.encoding import encode, encode_maps, pool
 from mmssl_video.models.weights import BRANCHES, fit_tensors
 
 
@@ -42,6 +42,10 @@ def build_encoder(
 ) -> nn.Module:
     """Build the config's model with the backbone of a checkpoint, in eval mode on the device.
 
+    A config may name one of its heads as ``feature_head``, ``'dpc'`` for example. The feature of a
+    video is then the ``context`` that this head gathers from the maps of all clips, in their order,
+    and the head is loaded as well. ``feature_head=None`` gives the backbone's features.
+
     Args:
         cfg: Of pretraining or of a recognizer of MMAction2; weights that it names are not loaded.
         checkpoint: A file with a ``backbone.`` in MMAction2's key layout, of a TSM with or without
@@ -50,12 +54,13 @@ def build_encoder(
         branch: A key of `BRANCHES`: the backbone itself or its momentum copy. Random weights are
             the same in both.
         layer: Dotted name of a layer of the backbone, ``layer4.1.conv2``, whose output takes the
-            place of the backbone's; see :class:`LayerOutput`.
+            place of the backbone's, and of a ``feature_head``; see :class:`LayerOutput`.
         trusted: Whether the file may hold any Python object, and so run any code.
 
     Raises:
-        UserError: If the checkpoint's backbone does not fit the config's, key by key, the
-            checkpoint has no such branch, or the backbone no such layer.
+        UserError: If the checkpoint's backbone or ``feature_head`` does not fit the config's, key
+            by key, the checkpoint has no such branch, the backbone no such layer, the config no
+            such head, or the head no context or another branch.
     """
     torch.manual_seed(seed)
     model_cfg = deepcopy(cfg.model)
@@ -65,6 +70,8 @@ def build_encoder(
     if (model_cfg.backbone.get('init_cfg') or {}).get('type') == 'Pretrained':
         model_cfg.backbone.pop('init_cfg')
     model = MODELS.build(model_cfg)
+    name = None if layer else cfg.get('feature_head')
+    model.feature_head = None if name is None else _context_head(model, name, branch)
     if checkpoint is None:
         logger = MMLogger.get_current_instance()
         level = logger.level
@@ -77,17 +84,43 @@ def build_encoder(
             if branch == 'target'
             else 'convert it with tools/convert_weights.py'
         )
+        state = load_checkpoint_file(checkpoint, trusted)
         fitted = fit_tensors(
-            load_checkpoint_file(checkpoint, trusted),
+            state,
             model.backbone,
             BRANCHES[branch],
             checkpoint,
             f'use the config it was trained with, or {other}',
         )
         model.backbone.load_state_dict(fitted)
+        if model.feature_head is not None:
+            fitted = fit_tensors(
+                state,
+                model.feature_head,
+                f'heads.{name}.',
+                checkpoint,
+                "use the config it was trained with, or take the backbone's features: "
+                '--cfg-options feature_head=None',
+            )
+            model.feature_head.load_state_dict(fitted)
     if layer is not None:
         model.backbone = LayerOutput(model.backbone, layer)
     return model.to(get_device()).eval()
+
+
+def _context_head(model: nn.Module, name: str, branch: str) -> nn.Module:
+    """The head that ``feature_head`` names."""
+    heads = dict(getattr(model, 'heads', {}))
+    able = [key for key, head in heads.items() if hasattr(head, 'context')]
+    remedy = 'take the features of the backbone: --cfg-options feature_head=None'
+    if name not in able:
+        raise UserError(
+            f'feature_head is {name!r}, but the heads of this config that gather a context are '
+            f'{", ".join(able) or "none"}; name one of them, or {remedy}'
+        )
+    if branch == 'target':
+        raise UserError(f'--branch target: feature_head {name!r} has no momentum copy; {remedy}')
+    return heads[name]
 
 
 class LayerOutput(nn.Module):
@@ -156,7 +189,8 @@ def encode_clips(model: nn.Module, batch: dict, per_clip: bool = False, l2: bool
     """Encode the frames or clips of n videos.
 
     Args:
-        model: Has a ``data_preprocessor`` and a ``backbone`` in eval mode.
+        model: Has a ``data_preprocessor`` and a ``backbone`` in eval mode, and may have a
+            ``feature_head``, which makes one feature of all clips: M = 1.
         batch: ``inputs`` and ``data_samples`` of the videos, for the preprocessor.
         per_clip: Whether the M features of a video are kept, or averaged to M = 1.
         l2: Whether each row is divided by its norm; a row of zeros stays as it is.
@@ -165,7 +199,12 @@ def encode_clips(model: nn.Module, batch: dict, per_clip: bool = False, l2: bool
         float32 [n, M, D].
     """
     batch = model.data_preprocessor(batch, training=False)
-    features = encode(model.backbone, batch['inputs'], model.data_preprocessor.format_shape)
+    inputs, format_shape = batch['inputs'], model.data_preprocessor.format_shape
+    if (head := getattr(model, 'feature_head', None)) is None:
+        features = encode(model.backbone, inputs, format_shape)
+    else:
+        maps = encode_maps(model.backbone, inputs, format_shape)
+        features = head.context(maps.unsqueeze(3) if maps.ndim == 5 else maps).unsqueeze(1)
     features = features.float()
     if not per_clip:
         features = features.mean(dim=1, keepdim=True)

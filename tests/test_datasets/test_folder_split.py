@@ -213,6 +213,98 @@ def test_too_few_for_classes(tmp_path, sizes):
     assert len(split.train) == sum(sizes) and not split.query and not split.class_names
 
 
+# The folders train and test -------------------------------------------------------------------
+
+
+@pytest.fixture
+def parted(tmp_path):
+    """Three videos each of ``run`` and ``sit`` to train with and two to test with."""
+    make(tmp_path, *(f'Train/{c}/{n}.mp4' for c in ('run', 'sit') for n in range(3)))
+    return make(tmp_path, *(f'TEST/{c}/{n}.mp4' for c in ('run', 'sit') for n in range(2)))
+
+
+def test_folders_train_and_test_are_the_split(parted):
+    """Their sub-folders are the classes, whatever lies below them or beside the two."""
+    make(parted, 'TEST/run/more/x.mp4', 'val/run/0.mp4', 'loose.mp4')
+    split = split_folder(parted)
+    assert split.train == [
+        (f'Train/{c}/{n}.mp4', k) for k, c in enumerate(('run', 'sit')) for n in range(3)
+    ]
+    assert split.query == [
+        ('TEST/run/0.mp4', 0),
+        ('TEST/run/1.mp4', 0),
+        ('TEST/run/more/x.mp4', 0),
+        ('TEST/sit/0.mp4', 1),
+        ('TEST/sit/1.mp4', 1),
+    ]
+    assert split.class_names == ['run', 'sit']
+    assert split.notes == [
+        'Split by the folders Train and TEST, whose sub-folders are the classes: 6 videos of Train '
+        'to pretrain on and to search in, 5 of TEST to search with.',
+        '2 videos outside of these two are not used.',
+    ]
+    assert split_folder(parted, seed=1) == split  # nothing is drawn
+
+
+def test_val_in_place_of_test(parted):
+    """A class may be missing there; lists win over the folders."""
+    (parted / 'TEST').rename(parted / 'val')
+    for path in (parted / 'val' / 'run').iterdir():
+        path.unlink()
+    split = split_folder(parted)
+    assert split.query == [('val/sit/0.mp4', 1), ('val/sit/1.mp4', 1)]
+    assert split.class_names == ['run', 'sit'] and len(split.notes) == 1
+    write(
+        parted / 'train.txt',
+        *(f'Train/{c}/{n}.mp4 {k}' for k, c in ((4, 'run'), (2, 'sit')) for n in range(3)),
+    )
+    assert split_folder(parted).notes[0].startswith('train.txt is not used')
+    assert split_folder(parted).query == split.query
+    write(parted / 'test.txt', 'val/sit/0.mp4 2')
+    assert split_folder(parted).query == [('val/sit/0.mp4', 0)]
+
+
+def test_a_class_of_queries_alone(parted):
+    make(parted, 'TEST/wave/0.mp4')
+    with pytest.raises(UserError, match=rf'{parted}/TEST/wave: {parted}/Train has no video of th'):
+        split_folder(parted)
+
+
+def test_folders_train_and_test_without_classes(parted):
+    """Loose videos in one of them, or one class."""
+    (parted / 'TEST' / 'x.mp4').write_bytes(b'\0')
+    split = split_folder(parted)
+    assert len(split.train) == 6 and {label for _, label in split.train} == {-1}
+    assert not split.query and 'no labels are used' in split.notes[0]
+    (parted / 'TEST' / 'x.mp4').unlink()
+    for part in ('Train', 'TEST'):
+        for path in (parted / part / 'sit').iterdir():
+            path.rename(parted / part / 'run' / f'from_sit_{path.name}')
+    assert len(split_folder(parted).train) == 6 and not split_folder(parted).class_names
+
+
+def test_a_class_called_train(tmp_path):
+    """Without a folder for queries beside it, it is a class like others."""
+    make(tmp_path, *(f'{c}/{n}.mp4' for c in ('bus', 'train') for n in range(4)))
+    assert split_folder(tmp_path).class_names == ['bus', 'train']
+
+
+def test_too_few_videos_in_train(tmp_path):
+    make(tmp_path, 'train/run/0.mp4', 'train/sit/0.mp4', 'test/run/0.mp4', 'test/sit/0.mp4')
+    with pytest.raises(UserError, match=r'/train: holds 2 videos .* 4 or more'):
+        split_folder(tmp_path)
+
+
+def test_sample_of_folders_train_and_test(tmp_path):
+    """1,100 and 500 videos of two classes: 1,000 and 400, half of each class."""
+    sizes = {'train/a': 550, 'train/b': 550, 'test/a': 250, 'test/b': 250}
+    make(tmp_path, *(f'{part}/{n}.mp4' for part, size in sizes.items() for n in range(size)))
+    split = split_folder(tmp_path)
+    for part, count in ((split.train, 500), (split.query, 200)):
+        assert Counter(label for _, label in part) == {0: count, 1: count}
+    assert 'a sample of 1,400 of 1,600 videos is taken' in split.notes[1]
+
+
 # Samples --------------------------------------------------------------------------------------
 
 

@@ -274,6 +274,95 @@ def test_layers_of_a_video_swin():
                 LayerOutput(backbone, layer)(clips)
 
 
+# Context of a head --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dpc(videos, tmp_path):
+    """The tiny config with MemDPC on clips of 2 frames, and a head without a context."""
+    cfg = tiny_config(videos, tmp_path, 'context')
+    cfg.model.backbone = dict(type='TinyBackbone', ndim=3)
+    cfg.model.data_preprocessor.format_shape = 'NCTHW'
+    cfg.model.heads = dict(
+        order=cfg.model.heads.order,
+        memdpc=dict(
+            type='MemDPCHead', in_channels=CHANNELS, feature_channels=4, memory_size=5, init_gain=5
+        ),
+    )
+    cfg.feature_pipeline[1].clip_len = 2
+    cfg.feature_pipeline[4].input_format = 'NCTHW'
+    cfg.feature_head = 'memdpc'
+    return cfg
+
+
+def test_features_are_the_context_of_a_head(dpc, videos, tmp_path):
+    """Of random weights, then of a checkpoint: every block by itself, in order of time."""
+    random = build_encoder(dpc, None, seed=1)
+    trained = build_encoder(dpc, None, seed=2)
+    torch.save(trained.state_dict(), tmp_path / 'c.pth')
+    loaded = build_encoder(dpc, str(tmp_path / 'c.pth'), seed=3)
+    reader = VideoReader(videos / 'video_1.mp4')
+    for model, source in ((random, random), (loaded, trained)):
+        rows = encode_all(dpc, videos, model)
+        assert rows.features.shape == (NUM_VIDEOS, 8) and rows.clips is None
+        maps = []
+        for start in range(0, 12, 2):  # six clips of 12 frames
+            clip = torch.from_numpy(reader.get_batch([start, start + 1])).float()
+            with torch.no_grad():
+                maps.append(source.backbone((clip.permute(3, 0, 1, 2)[None] - 127.5) / 64))
+        head, maps = source.heads['memdpc'], torch.stack(maps, dim=1)
+        with torch.no_grad():
+            expected, reversed_order = head.context(maps)[0], head.context(maps.flip(1))[0]
+        np.testing.assert_allclose(rows.features[1], expected, rtol=1e-4, atol=1e-5)
+        assert (expected - reversed_order).abs().max() > 1e-3
+        # l2 comes after the context.
+        unit = encode_all(dpc, videos, model, l2=True).features
+        np.testing.assert_allclose(unit[1], expected / expected.norm(), rtol=1e-4, atol=1e-5)
+    assert not np.allclose(encode_all(dpc, videos, random).features, rows.features, atol=1e-3)
+
+
+def test_without_a_feature_head_features_are_those_of_the_backbone(dpc, videos):
+    context = build_encoder(dpc, None)
+    layer = build_encoder(dpc, None, layer='layers.3')
+    dpc.feature_head = None
+    backbone = build_encoder(dpc, None)
+    found = [encode_all(dpc, videos, model).features for model in (context, layer, backbone)]
+    assert [rows.shape[1] for rows in found] == [8, CHANNELS, CHANNELS]
+    np.testing.assert_allclose(found[1], found[2], rtol=1e-5, atol=1e-6)
+
+
+def test_weights_of_the_feature_head_count_as_settings(dpc, videos):
+    """Unfinished features of another head are not gone on with."""
+    loader, pipeline = build_loader(feature_pipeline(dpc), videos), feature_pipeline(dpc)
+    model = build_encoder(dpc, None)
+    before = extraction_settings(dpc, None, model, loader, pipeline)
+    with torch.no_grad():
+        model.feature_head.aggregators[1].reset.bias += 1
+    after = extraction_settings(dpc, None, model, loader, pipeline)
+    assert before['weights'] != after['weights']
+    assert before | dict(weights=None) == after | dict(weights=None)
+
+
+def test_feature_heads_that_cannot_be_used(dpc, tmp_path):
+    path = str(tmp_path / 'c.pth')
+    source = build_encoder(dpc, None)
+    torch.save(source.backbone.state_dict(prefix='backbone.'), path)
+    match = r'c.pth: has no heads.memdpc.… \(found backbone\); .* --cfg-options feature_head=None$'
+    with pytest.raises(UserError, match=match):
+        build_encoder(dpc, path)
+    with pytest.raises(UserError, match="^--branch target: feature_head 'memdpc' has no momentum"):
+        build_encoder(dpc, path, branch='target')
+    for name in ('order', 'dpc'):  # has no context; is not there
+        dpc.feature_head = name
+        with pytest.raises(
+            UserError, match=f"^feature_head is '{name}', but .* are memdpc; .*feature_head=None$"
+        ):
+            build_encoder(dpc, None)
+    del dpc.model.heads['memdpc']
+    with pytest.raises(UserError, match='that gather a context are none; name'):
+        build_encoder(dpc, None)
+
+
 # Rows ---------------------------------------------------------------------------------------
 
 

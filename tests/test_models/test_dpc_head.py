@@ -170,6 +170,30 @@ def test_predictions_see_nothing_of_what_they_predict(name):
     assert torch.equal(changed, expected)
 
 
+@pytest.mark.parametrize('name', HEADS)
+def test_context_is_the_mean_state_after_all_blocks(name):
+    """Place by place, also those that the loss predicts; forward, then backward."""
+    head = build_head(name, dropout=0.5).eval()
+    maps = draw_maps()
+    expected = []
+    for n in range(N):
+        states = torch.zeros(len(head.aggregators), 4, dtype=torch.float64)
+        for y in range(H):
+            for x in range(W):
+                vectors = [
+                    at_place(head.reduction, maps[n, s, :, :, y, x].mean(dim=1)) for s in range(S)
+                ]
+                for direction, gru in enumerate(head.aggregators):
+                    state = torch.zeros(4, dtype=torch.float64)
+                    for vector in vectors[::-1] if direction else vectors:
+                        state = gru_step(gru, vector.relu(), state)
+                    states[direction] += state / (H * W)
+        expected.append(states.flatten())
+    torch.testing.assert_close(head.context(maps), torch.stack(expected), rtol=1e-9, atol=1e-12)
+    # Maps of any size, and a single block.
+    assert head.context(draw_maps((2, 1, CHANNELS, 1, 4, 4))).shape == (2, len(expected[0]))
+
+
 def test_memory_bounds_the_prediction():
     """A prediction is a mean of the memory's slots: with one that stands out, it is this slot."""
     head = build_head('forward')

@@ -9,6 +9,8 @@ import pytest
 from tiny_vclr import load_tool
 
 compare = load_tool('compare_methods')
+CVRL = 'Augmentation of CVRL'
+DEMO = 'vclr/vclr_r18_demo.py'
 
 
 def test_every_small_recipe_has_a_row():
@@ -16,29 +18,33 @@ def test_every_small_recipe_has_a_row():
     recipes = (compare.ROOT / 'configs').glob('*/*_generated-rgb.py')
     expected = {path.relative_to(compare.ROOT / 'configs').as_posix() for path in recipes}
     assert {row.config for row in rows} == expected
+    recipes = (compare.ROOT / 'configs').glob('*/*_folder-rgb*.py')
+    expected = {path.relative_to(compare.ROOT / 'configs').as_posix() for path in recipes}
+    assert {row.config for row in compare.on_folder('dance')} == {*expected, DEMO}
 
 
 def test_rows_of_one_slug_are_one_run():
     by_slug = {}
-    for rows in compare.TABLES.values():
+    for title, rows in compare.tables(['/data/dance']).items():
         for row in rows:
-            assert row.objects == (rows is compare.TABLES[compare.OBJECTS])
+            assert (row.videos == 'objects') == (title == compare.OBJECTS)
+            assert row.real == (title in ('dance', 'Losses of VCLR, dance', CVRL + ', dance'))
             same = by_slug.setdefault(row.slug, row)
             assert (same.config, same.options) == (row.config, row.options)
-    losses = [row.slug for row in compare.TABLES['Losses of VCLR']]
+            assert (same.videos, same.finetune) == (row.videos, row.finetune)
+    losses = [row.slug for row in compare.losses('fixed')]
     assert len(set(losses)) == 8
 
 
 def test_loss_ablation_keeps_the_named_heads(tmp_path):
-    for row in compare.TABLES['Losses of VCLR']:
+    for row in compare.losses('fixed'):
         heads = compare.load_config(row, 0, tmp_path, amp=False).model.heads
         kept = {name for name, head in heads.items() if head is not None}
-        named = set(heads) if row.title == 'all four' else set(row.title.split(' + '))
-        assert kept == named
+        assert kept == set(row.title.split(' + '))
 
 
 def arguments(tmp_path, **changes):
-    defaults = dict(seeds=[0, 1], out=tmp_path, amp=False, table=tmp_path / 'results.md')
+    defaults = dict(seeds=[0, 1], out=tmp_path, amp=False, table=tmp_path / 'results.md', videos=[])
     return argparse.Namespace(**{**defaults, **changes})
 
 
@@ -51,7 +57,7 @@ def write_result(row, seed, out, svm_top1, amp=False, **changes):
 
 
 def test_tables(tmp_path):
-    ta, sa, both, _ = compare.TABLES['Augmentation of CVRL']
+    _, ta, sa, both, _ = compare.augmentations('fixed')
     for seed, value in enumerate((40.0, 50.0)):
         write_result(ta, seed, tmp_path, value)
     write_result(sa, 0, tmp_path, 30.0)
@@ -66,7 +72,7 @@ def test_tables(tmp_path):
     assert '](../configs/cvrl/cvrl-ta_slowonly-r18_1x16-4x2x2-5e_generated-rgb.py)' in text
     assert '| 33.0 ± 4.2 (30.0, 36.0) | 1.5 | 40.4 |' in text
     scenes = text[: text.index(f'## {compare.OBJECTS}')]
-    rows = [rows for title, rows in compare.TABLES.items() if title != compare.OBJECTS]
+    rows = [rows for title, rows in compare.tables().items() if title != compare.OBJECTS]
     assert scenes.count('| not run |') == sum(map(len, rows)) - 2
     assert text.count(': not run.') == 3
     assert 'TA (24.8) < SA (40.4). Pairs of this order' in text
@@ -78,7 +84,7 @@ def test_tables(tmp_path):
 
 def test_table_of_moving_objects(tmp_path):
     """A method's own task with its chance; both sets of classes; a baseline has no task."""
-    random, _, mean_frame, _, *rows = compare.TABLES[compare.OBJECTS]
+    random, _, mean_frame, _, *rows = compare.OBJECT_ROWS
     (vcop,) = (row for row in rows if row.title == 'VCOP')
     found = {
         'motion_R@1': 10,
@@ -96,15 +102,16 @@ def test_table_of_moving_objects(tmp_path):
     assert '\n| mean frame |  | not run | not run | not run | not run |  |\n' in text
     assert f'[DPC](../configs/{rows[7].config}) | not run | not run |' in text
     assert {row.slug for row in (random, mean_frame, vcop)} == {
-        'random-vcop-objects',
-        'mean_frame-objects',
-        f'{Path(vcop.config).stem}-objects',
+        'objects/random-vcop_r3d-r18_1x16-4x2x3-16e',
+        'objects/mean_frame',
+        f'objects/{Path(vcop.config).stem}',
     }
 
 
 def test_order_of_pairs():
     """On the seeds that both rows have; a difference within its standard error is undecided."""
-    ta, sa, both, full = rows = compare.TABLES['Augmentation of CVRL']
+    _, ta, sa, both, full = rows = compare.augmentations('fixed')
+    rows = rows[1:]
     results = {
         ta.slug: {0: 10, 1: 20},
         sa.slug: {0: 15, 1: 24, 2: 90},
@@ -126,7 +133,7 @@ def test_order_of_pairs():
 
 
 def test_a_result_counts_for_its_config_alone(tmp_path):
-    (row,) = (row for row in compare.TABLES['Methods'] if row.title == 'SimCLR')
+    (row,) = (row for row in compare.METHODS if row.title == 'SimCLR')
     write_result(row, 0, tmp_path, 50.0)
     assert compare.read_result(row, 0, tmp_path, amp=False)['svm_top1'] == 50.0
     assert compare.read_result(row, 0, tmp_path, amp=True) is None
@@ -137,9 +144,9 @@ def test_a_result_counts_for_its_config_alone(tmp_path):
 def test_one_run(tmp_path, monkeypatch):
     """A baseline, and a method for an epoch; the second time with the same figures."""
     monkeypatch.setattr(compare, 'SIZES', (3, 2, 1))
-    (row,) = (row for row in compare.TABLES['Methods'] if row.title == 'SimCLR')
+    (row,) = (row for row in compare.METHODS if row.title == 'SimCLR')
     compare.generate_videos([row], [0], tmp_path)
-    lists = [(tmp_path / f'videos-seed0/{name}.txt').read_text() for name in ('pretrain', 'query')]
+    lists = [(tmp_path / f'scenes-seed0/{name}.txt').read_text() for name in ('pretrain', 'query')]
     assert [text.count('\n') for text in lists] == [36, 12]
 
     config = tmp_path / 'short.py'
@@ -161,7 +168,7 @@ def test_one_run(tmp_path, monkeypatch):
         results.append({key: result[key] for key in ('R@1', 'R@5', 'svm_top1')})
     random, trained, again = results
     assert trained == again != random
-    assert Path(tmp_path, 'short', 'seed0', 'epoch_1.pth').is_file()
+    assert Path(tmp_path, 'scenes', 'short', 'seed0', 'epoch_1.pth').is_file()
 
 
 @pytest.mark.slow
@@ -169,7 +176,7 @@ def test_one_run_on_moving_objects(tmp_path, monkeypatch):
     """Shuffle & Learn for an epoch: motion is indexed, all three columns are judged."""
     monkeypatch.setattr(compare, 'SIZES', (1, 2, 1))
     monkeypatch.setattr(compare, 'OBJECT_SIZES', (4, 2, 2))
-    (row,) = (row for row in compare.TABLES[compare.OBJECTS] if row.title == 'Shuffle & Learn')
+    (row,) = (row for row in compare.OBJECT_ROWS if row.title == 'Shuffle & Learn')
     compare.generate_videos([row], [0], tmp_path)
     root = tmp_path / 'objects-seed0'
     lists = [(root / f'{name}.txt').read_text().splitlines() for name in compare.SPLITS]
@@ -181,7 +188,7 @@ def test_one_run_on_moving_objects(tmp_path, monkeypatch):
         'train_cfg = dict(max_epochs=1)\n'
         'param_scheduler = [dict(type="ConstantLR", factor=1.0)]\n'
     )
-    row = compare.Setting('short', str(config), objects=True, task='order')
+    row = compare.Setting('short', str(config), videos='objects', task='order')
     compare.run_one(row, 0, tmp_path, amp=False)
     result = compare.read_result(row, 0, tmp_path, amp=False)
     assert 20 < result['task'] < 80 and result['task_chance'] == 50

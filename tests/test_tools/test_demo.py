@@ -4,9 +4,20 @@ import json
 import re
 
 import pytest
+from mmengine.config import Config
 from tiny_vclr import load_tool
 
+from mmssl_video.errors import UserError
+
 demo = load_tool('demo')
+
+
+SMALL = 'configs/{0}_slowonly-r18_1x16-4x2x{1}-5e_generated-rgb.py'
+CONTRAST = demo.ROOT / SMALL.format('simclr/simclr', 2)
+
+
+def own_recipe():
+    return demo.load_recipe(demo.ROOT / demo.CONFIG)
 
 
 def lines(path):
@@ -31,7 +42,7 @@ def classes(tmp_path):
 
 def test_lists_of_a_folder(classes, tmp_path, capsys):
     """They are in the work directory; labels are not in the first."""
-    videos, work_dir = demo.find_videos(classes, tmp_path / 'out', seed=0)
+    videos, work_dir = demo.find_videos(classes, tmp_path / 'out', 0, own_recipe())
     gallery, query = lines(videos.gallery_list), lines(videos.query_list)
     assert {path.parent for path in (videos.pretrain_list, videos.query_list)} == {work_dir}
     assert videos.class_names == ['run', 'sit'] and videos.num_pretrain == 12
@@ -44,15 +55,16 @@ def test_lists_of_a_folder(classes, tmp_path, capsys):
 
 def test_a_folder_without_labels(tmp_path):
     touch(tmp_path / 'v', 'a.mp4', 'b.AVI', 'c.mkv', 'sub/d.webm')
-    videos, _ = demo.find_videos(tmp_path / 'v', tmp_path / 'out', seed=0)
+    videos, _ = demo.find_videos(tmp_path / 'v', tmp_path / 'out', 0, own_recipe())
     assert lines(videos.pretrain_list) == ['a.mp4', 'b.AVI', 'c.mkv', 'sub/d.webm']
     assert videos.class_names == [] and videos.num_pretrain == 4
     assert lines(videos.gallery_list) == lines(videos.query_list) == []
 
 
-def test_a_run_goes_on_unless_videos_or_lists_change(classes, tmp_path, capsys):
-    def run(seed=0):
-        work_dir = demo.find_videos(classes, tmp_path / 'out', seed)[1]
+def test_a_run_goes_on_unless_videos_lists_or_recipe_change(classes, tmp_path, capsys):
+    def run(seed=0, cfg=None):
+        cfg = cfg or own_recipe()
+        work_dir = demo.find_videos(classes, tmp_path / 'out', seed, cfg)[1]
         return work_dir, 'starts anew' in capsys.readouterr().err
 
     first, anew = run()
@@ -74,6 +86,70 @@ def test_a_run_goes_on_unless_videos_or_lists_change(classes, tmp_path, capsys):
             )
         )
     assert run()[0] not in (first, second)
+    other, anew = run(cfg=demo.load_recipe(CONTRAST))
+    assert other.name.startswith('simclr_slowonly-r18') and not anew
+    changed = demo.load_recipe(CONTRAST)
+    changed.optim_wrapper.optimizer.lr = 0.5
+    assert run(cfg=demo.load_recipe(CONTRAST)) == (other, False) != run(cfg=changed)
+
+
+# Recipes --------------------------------------------------------------------------------------
+
+
+def test_the_own_recipe_for_few_videos():
+    """100 of 600 videos: 6 times the epochs, batches and queues of a quarter of them at most."""
+    cfg = own_recipe()
+    demo.fit_recipe(cfg, 100)
+    assert cfg.train_cfg.max_epochs == 120 and cfg.train_dataloader.batch_size == 25
+    warmup, cosine = cfg.param_scheduler
+    assert (warmup['begin'], warmup['end'], cosine['begin'], cosine['end']) == (0, 12, 12, 120)
+    assert cfg.model.heads.inter.queue_size == cfg.model.heads.video.queue_size == 25
+    assert cfg.default_hooks.checkpoint.interval == 6
+    cfg = own_recipe()
+    demo.fit_recipe(cfg, 100_000)
+    assert cfg.train_cfg.max_epochs == 3 and cfg.param_scheduler[1]['end'] == 3
+    assert cfg.train_dataloader.batch_size == cfg.model.heads.inter.queue_size == 32
+
+
+@pytest.mark.parametrize(('name', 'views'), [('mocov2/mocov2', 2), ('rho_moco/rho-moco', 3)])
+def test_another_recipe_for_few_videos(name, views):
+    """24 videos: its epochs, batches of 6, and a queue of as many of these as before."""
+    cfg = demo.load_recipe(demo.ROOT / SMALL.format(name, views))
+    epochs, batch = cfg.train_cfg.max_epochs, cfg.train_dataloader.batch_size
+    (head,) = cfg.model.heads.values()
+    num_batches = head.queue_size / batch
+    demo.fit_recipe(cfg, 24)
+    assert cfg.train_dataloader.batch_size == 6 and head.queue_size == 6 * num_batches
+    assert cfg.train_cfg.max_epochs == cfg.param_scheduler[0]['end'] == epochs
+    assert cfg.train_dataloader.dataset.bad_videos == 'skip'
+
+
+def test_all_of_a_schedule_is_scaled():
+    cfg = Config(
+        dict(
+            train_cfg=dict(max_epochs=100),
+            param_scheduler=[
+                dict(type='WarmupCosineLR', warmup=10, begin=0, end=100),
+                dict(type='MultiStepLR', by_epoch=True, milestones=[50, 90], end=100),
+                dict(type='LinearLR', by_epoch=False, begin=0, end=50),
+            ],
+        )
+    )
+    demo.set_epochs(cfg, 30)
+    cosine, steps, iterations = cfg.param_scheduler
+    assert (cosine.warmup, cosine.begin, cosine.end) == (3, 0, 30)
+    assert list(steps.milestones) == [15, 27] and steps.end == 30
+    assert iterations.end == 50 and cfg.train_cfg.max_epochs == 30
+
+
+def test_what_is_no_recipe(tmp_path):
+    with pytest.raises(UserError, match='no such config file'):
+        demo.load_recipe(tmp_path / 'absent.py')
+    with pytest.raises(UserError, match='model.heads is missing'):
+        demo.load_recipe(demo.ROOT / demo.FINETUNE)
+
+
+# Sentences ------------------------------------------------------------------------------------
 
 
 def test_what_does_no_worse_than_pretraining_is_told():
@@ -146,8 +222,42 @@ def test_from_videos_to_report(tmp_path, monkeypatch):
     }
 
 
+@pytest.mark.slow
+def test_a_folder_by_a_recipe_of_clips(real_data, tmp_path, monkeypatch):
+    """Differences of frames, one epoch; what is written is of this recipe."""
+    config = tmp_path / 'differences.py'
+    train, features = (
+        f"[*_base_.{name}[:-2], dict(type='ClipDifferences'), *_base_.{name}[-2:]]"
+        for name in ('train_pipeline', 'feature_pipeline')
+    )
+    config.write_text(
+        f"_base_ = r'{CONTRAST}'\n"
+        f'train_dataloader = dict(dataset=dict(pipeline={train}))\n'
+        f'feature_pipeline = {features}\n'
+        'train_cfg = dict(max_epochs=1)\n'
+        'param_scheduler = [dict(type="ConstantLR", factor=1.0)]\n'
+    )
+    monkeypatch.setenv('PYTHONPATH', str(demo.ROOT))
+    videos, out = real_data / 'actions4', tmp_path / 'out'
+    monkeypatch.setattr(
+        'sys.argv', ['demo.py', str(videos), '--config', str(config), '--out', str(out)]
+    )
+    demo.main()
+    metrics = json.loads((out / 'metrics.json').read_text())
+    assert set(metrics['pretrained']) == {'R@1', 'R@5', 'svm_top1', 'probe_top1', 'finetune_top1'}
+    page = (out / 'report.html').read_text()
+    assert 'differences demo' in page and f'VIDEO_DIR --config {config}' in page
+    (work_dir,) = out.glob('differences-actions4-*')
+    network = Config.fromfile(work_dir / 'finetune/pretrained/settings/finetune.py').model
+    assert network.type == 'Recognizer3D' and network.cls_head.num_classes == 4
+    assert len(lines(work_dir / 'finetune/all.txt')) == 24
+
+
 def test_commands_of_the_report_name_files_that_exist(classes, tmp_path):
-    videos, _ = demo.find_videos(classes, tmp_path / 'out', seed=0)
-    commands = ' '.join(command for _, command in demo.next_commands(videos, tmp_path / 'x.pth'))
+    videos, _ = demo.find_videos(classes, tmp_path / 'out', 0, own_recipe())
+    cfg = demo.load_recipe(CONTRAST)
+    commands = demo.next_commands(videos, tmp_path / 'x.pth', cfg)
+    commands = ' '.join(command for _, command in commands)
+    assert f'VIDEO_DIR --config {CONTRAST.relative_to(demo.ROOT)}' in commands
     for path in re.findall(r'--ann-file (\S+)|--data-root (\S+)|(tools/\w+\.\w+)', commands):
         assert (demo.ROOT / next(filter(None, path))).exists()

@@ -112,6 +112,11 @@ def test_bad_videos_are_listed(tmp_path, extract, real_data):
         ('x.npz', ('--num-clips', 0), '--num-frames is 0; it must be 1 or more'),
         ('x.npz', ('--workers', -1), '--workers is -1; it must be 0 or more'),
         ('x.npz', ('--layer', 'layers.9'), "has no layer 'layers.9'; near are layers.3, "),
+        (
+            'x.npz',
+            ('--per-clip', '--cfg-options', 'feature_head=video'),
+            "--per-clip: feature_head 'video' of ",
+        ),
         ('file', (), 'is a file; the name of a feature file ends in .npz'),
         ('folder.npz', (), 'is a folder; the name of a feature file ends in .npz'),
     ],

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import cv2
+import numpy as np
 from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
@@ -24,7 +25,8 @@ class ClipDifferences(BaseTransform):
 
     Required keys: ``imgs`` (clips in a row, each of T images uint8 [H, W, 3] of one size),
     ``clip_len`` (T).
-    Modified keys: ``imgs`` (clips of T - 1 images), ``clip_len`` (T - 1).
+    Modified keys: ``imgs`` (clips of T - 1 images), ``clip_len`` (T - 1), and ``frame_inds``, where
+    there are such (without the last of each clip).
 
     Args:
         gain (float): Grey levels for each grey level of difference, above 0. At 2, steps of up to
@@ -53,6 +55,9 @@ class ClipDifferences(BaseTransform):
             for before, after in pairwise(imgs[start : start + clip_len])
         ]
         results['clip_len'] = clip_len - 1
+        if 'frame_inds' in results:
+            rows = np.reshape(results['frame_inds'], (-1, clip_len))
+            results['frame_inds'] = rows[:, :-1].ravel()
         return results
 
     def __repr__(self) -> str:

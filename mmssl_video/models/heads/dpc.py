@@ -1,6 +1,7 @@
 """Prediction of the maps of clips to come (DPC: Han et al., 2019; MemDPC: Han et al., 2020)."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -111,6 +112,26 @@ class DPCHead(SSLHead):
             predicted.append(self.predict_block(state))
         return torch.stack(predicted, dim=1)
 
+    def _reduce(self, maps: Tensor) -> Tensor:
+        """The blocks' maps [N, S, D, T, H, W], averaged over time: [N, S, C, H, W]."""
+        return self.reduction(maps.mean(dim=3).flatten(0, 1)).unflatten(0, maps.shape[:2])
+
+    def _directions(self, blocks: Tensor) -> Iterator[tuple[ConvGRU, Tensor]]:
+        """Each aggregator with the blocks in its order; a second one reads backward."""
+        return zip(self.aggregators, (blocks, blocks.flip(1)), strict=False)
+
+    def context(self, maps: Tensor) -> Tensor:
+        """The state after all blocks, averaged over space: what the authors' classifiers read.
+
+        Args:
+            maps: Of the blocks in order of time, [N, S, D, T, H, W]; any S, H and W.
+
+        Returns:
+            [N, C], or [N, 2C] with a second direction of time, forward first.
+        """
+        states = [gru(F.relu(seen)) for gru, seen in self._directions(self._reduce(maps))]
+        return torch.cat(states, dim=1).mean(dim=(2, 3))
+
     def loss(self, online: Views, target: Views) -> dict[str, Tensor]:
         """Cross-entropy over all candidates, summed over the directions of time.
 
@@ -121,11 +142,9 @@ class DPCHead(SSLHead):
         """
         (maps,) = online.values()
         self._check(maps)
-        blocks = self.reduction(maps.mean(dim=3).flatten(0, 1)).unflatten(0, maps.shape[:2])
-        num_seen = blocks.shape[1] - self.num_predicted
+        num_seen = maps.shape[1] - self.num_predicted
         losses, ranks, pairs = [], [], []
-        # The second aggregator, if there is one, reads backward.
-        for aggregator, ordered in zip(self.aggregators, (blocks, blocks.flip(1)), strict=False):
+        for aggregator, ordered in self._directions(self._reduce(maps)):
             seen, unseen = ordered.tensor_split((num_seen,), dim=1)
             predicted = self.predict(seen, aggregator)
             loss, rank = dense_contrast(

@@ -36,6 +36,12 @@ def test_against_a_slow_loop(clips, gain):
     np.testing.assert_array_equal(clips, kept)
 
 
+def test_frame_numbers_are_those_of_the_earlier_frames():
+    imgs = [np.zeros((2, 2, 3), np.uint8)] * 6
+    results = dict(imgs=imgs, clip_len=3, frame_inds=np.array([4, 6, 8, 10, 12, 14]))
+    assert ClipDifferences()(results)['frame_inds'].tolist() == [4, 6, 10, 12]
+
+
 def test_ground_is_gone():
     """The same motion before two grounds gives the same images; played backwards, the negative."""
     shown = []

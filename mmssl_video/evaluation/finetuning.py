@@ -1,0 +1,55 @@
+"""Fine-tuning configs for the network of any recipe of pretraining."""
+
+from copy import deepcopy
+
+import torch
+from mmengine.config import Config, ConfigDict
+from torch import nn
+
+from mmssl_video.models.encoding import encode
+
+from .loader import SAMPLERS, feature_pipeline
+
+
+def finetune_config(base: Config, cfg: Config, encoder: nn.Module) -> Config:
+    """Fit a config of fine-tuning to the network and the videos of a recipe of pretraining.
+
+    The labelled videos are shown as those for features are, but for where in time and space they
+    are cut out; and mirrored, if pretraining mirrors them. Lists, classes and weights to start from
+    are for the caller to fill in.
+
+    Args:
+        base: A recognizer of frames with a ``cls_head``; optimiser, schedule and loaders stay.
+        cfg: Of pretraining, with a ``feature_pipeline``.
+        encoder: Its network, of ``build_encoder``.
+    """
+    tuning = deepcopy(base)
+    format_shape = cfg.model.data_preprocessor.format_shape
+    clips = format_shape == 'NCTHW'
+    model = tuning.model
+    model.backbone, model.data_preprocessor = cfg.model.backbone, cfg.model.data_preprocessor
+    with torch.no_grad():
+        inputs = torch.zeros(1, 3, *([8] if clips else []), 64, 64)
+        inputs = inputs.to(next(encoder.parameters()).device)
+        channels = encode(encoder.backbone, inputs, format_shape).shape[-1]
+    if clips:
+        model.type = 'Recognizer3D'
+        model.cls_head = ConfigDict(type='I3DHead', average_clips='prob')
+    model.cls_head.in_channels = channels
+    augmented = []
+    for step in feature_pipeline(cfg, 1 if clips else 3):
+        if step['type'] in SAMPLERS:
+            step['test_mode'] = False
+        if step['type'] == 'CenterCrop':
+            step = dict(type='RandomCrop', size=step['crop_size'])
+        if step['type'] == 'FormatShape' and mirrors(cfg.train_dataloader.dataset.pipeline):
+            augmented.append(dict(type='Flip', flip_ratio=0.5))
+        augmented.append(step)
+    tuning.train_dataloader.dataset.pipeline = augmented
+    tuning.test_dataloader.dataset.pipeline = feature_pipeline(cfg, None if clips else 6)
+    return tuning
+
+
+def mirrors(pipeline: list[dict]) -> bool:
+    """Whether a pipeline flips videos."""
+    return any(step['type'] == 'Flip' or mirrors(step.get('transforms', ())) for step in pipeline)
