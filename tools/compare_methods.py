@@ -645,7 +645,10 @@ def table(rows: list[Setting], results: Results) -> str:
         cells = [title]
         for key in metrics:
             values = [r[key] for r in found if key in r]
-            cells.append(spread(values) if values or row.task or key != 'task' else '')
+            left_out = (key == 'task' and not row.task) or (
+                key in TUNED_METRICS and not row.finetune
+            )
+            cells.append('' if left_out else spread(values))
             if key == 'task' and values:
                 cells[-1] += f'; {next(iter(found))["task_chance"]:.1f}'
         minutes = [r['seconds'] / 60 for r in found]

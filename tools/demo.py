@@ -4,8 +4,9 @@ Run it as `bash tools/demo.sh [VIDEO_DIR]`, which also sets up an environment. T
 an earlier run's videos, trainings and features of untrimmed videos are taken as they are:
 
 1. videos: without VIDEO_DIR a generated set, one third of it labelled and held out;
-2. pretraining by configs/vclr/vclr_r18_demo.py or by the recipe of --config, without labels,
-   through tools/train.py;
+2. pretraining without labels, through tools/train.py, by the recipe of --config. Without one it is
+   VCLR of frames, configs/vclr/vclr_r18_demo.py; with VIDEO_DIR CVRL on differences of frames,
+   which docs/choosing.md recommends for motion;
 3. features of the held-out videos: pretrained weights, random weights, and two that nothing has
    learned, the mean frame and the frame difference; with each retrieval, a linear SVM and a linear
    probe. It says so where pretraining does no better than one of the others;
@@ -87,6 +88,7 @@ from mmssl_video.visualization.sheets import retrieval_sheets
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = Path('configs/vclr/vclr_r18_demo.py')
+FOLDER_CONFIG = Path('configs/cvrl/cvrl_r3d-r18_1x32-12x2x2-40e_folder-rgbdiff.py')
 LARGE = Path('configs/vclr/vclr_r50_8x64-3seg-400e_kinetics400-rgb.py')
 FINETUNE = Path('configs/downstream/finetune/tsn_r18_1x8-1x1x3-20e_generated-rgb.py')
 BMN = Path('configs/downstream/localization/bmn_tsn-r18_1x4-512x100-20e_generated-feature.py')
@@ -113,8 +115,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--config',
-        default=ROOT / CONFIG,
-        help=f'recipe to pretrain by (default {CONFIG})',
+        help=f'recipe to pretrain by (default {CONFIG}, or with VIDEO_DIR {FOLDER_CONFIG})',
     )
     parser.add_argument(
         '--seed',
@@ -569,7 +570,8 @@ def main() -> None:
     if importlib.util.find_spec('captum') is None:
         raise UserError("Grad-CAM needs captum: pip install 'mmssl_video[look]'")
     init_default_scope('mmaction')
-    out, cfg = Path(args.out), load_recipe(Path(args.config))
+    default = ROOT / (FOLDER_CONFIG if args.video_dir else CONFIG)
+    out, cfg = Path(args.out), load_recipe(Path(args.config or default))
     if args.video_dir:
         videos, work_dir = find_videos(Path(args.video_dir), out, args.seed, cfg)
     else:
