@@ -420,7 +420,8 @@ def read_result(setting: Setting, seed: int, out: Path, amp: bool) -> dict | Non
 def fingerprint(cfg: Config) -> int:
     """A number that changes with what the result depends on."""
     keys = ('model', 'train_dataloader', 'feature_pipeline', 'optim_wrapper', 'param_scheduler')
-    settings = {key: cfg[key] for key in (*keys, 'train_cfg', 'custom_hooks')}
+    keys += ('train_cfg', 'custom_hooks', 'feature_head')
+    settings = {key: cfg[key] for key in keys if key in cfg}
     return zlib.crc32(Config(settings).pretty_text.encode())
 
 
