@@ -8,8 +8,9 @@ the frozen backbone is judged on held-out videos by retrieval and by a linear SV
 weights, the mean frame and the frame difference.
 
 With --videos, the first tables are of real videos: folders with a train.txt and a test.txt,
-MMAction2 lists with lines `path label`. There, what the guide recommends is fine-tuned too. The
-contrastive family sees the demo's textured scenes, the ablations of CVRL's augmentation and of
+MMAction2 lists with lines `path label`. There, what the guide recommends is fine-tuned too.
+
+The contrastive family sees the demo's textured scenes, the ablations of CVRL's augmentation and of
 VCLR's losses see scenes whose nuisances stay in a video, and the folders. The order family and the
 predictive methods see moving objects, are judged on both the motions of these and the textures of
 the scenes, and tell how well they solve their own task on held-out videos.
@@ -71,7 +72,11 @@ OBJECT_METRICS = {
         for key, name in METRICS.items()
     },
 }
-TUNED_METRICS = {'finetune_few': 'fine-tuned, 5 a class', 'finetune_all': 'fine-tuned, all'}
+NUM_LABELS = 5  # videos of a class to fine-tune with
+TUNED_METRICS = {
+    'finetune_few': f'fine-tuned, {NUM_LABELS} a class',
+    'finetune_all': 'fine-tuned, all',
+}
 TRIVIAL = {'mean_frame': mean_frame, 'frame_difference': frame_difference}
 console = Console(stderr=True)
 
@@ -399,7 +404,8 @@ def find_lists(videos: str, seed: int, out: Path) -> Lists:
         root = out / f'{videos}-seed{seed}'
         return Lists(root, *(root / f'{split}.txt' for split in SPLITS))
     root = Path(videos)
-    return Lists(root, out / root.name / 'pretrain.txt', *(root / name for name in REAL_LISTS))
+    train, test = (root / name for name in REAL_LISTS)
+    return Lists(root, train, train, test)  # pretraining leaves labels alone
 
 
 def result_path(setting: Setting, seed: int, out: Path) -> Path:
@@ -498,11 +504,13 @@ def finetune(
     lines = videos.gallery.read_text().splitlines()
     few = Path(cfg.work_dir) / 'few.txt'
     few.parent.mkdir(parents=True, exist_ok=True)
-    few.write_text(''.join(f'{lines[row]}\n' for row in draw_subset(lines, per_class=5, seed=seed)))
+    rows = draw_subset(lines, per_class=NUM_LABELS, seed=seed)
+    few.write_text(''.join(f'{lines[row]}\n' for row in rows))
+    base = finetune_config(read_config(ROOT / FINETUNE), cfg, encoder)
+    base.model.cls_head.num_classes = max(read_labels(lines)) + 1
     top1 = {}
     for name, ann_file in (('few', few), ('all', videos.gallery)):
-        tuning = finetune_config(read_config(ROOT / FINETUNE), cfg, encoder)
-        tuning.model.cls_head.num_classes = max(read_labels(lines)) + 1
+        tuning = deepcopy(base)
         tuning.val_dataloader = tuning.val_cfg = tuning.val_evaluator = None  # tested at the end
         for part, path in (('train', ann_file), ('test', videos.query)):
             loader = tuning[f'{part}_dataloader']
@@ -526,11 +534,6 @@ def generate_videos(settings: list[Setting], seeds: list[int], out: Path) -> Non
     if 'objects' in needed:
         needed.add('scenes')  # whose textures they are judged on
     sets = {name: kind for name, kind in generated_sets().items() if name in needed}
-    for folder in sorted(videos for videos in needed if videos not in generated_sets()):
-        lists = find_lists(folder, 0, out)
-        lines = lists.gallery.read_text().splitlines()
-        lists.pretrain.parent.mkdir(parents=True, exist_ok=True)
-        lists.pretrain.write_text(''.join(f'{line.rsplit(maxsplit=1)[0]}\n' for line in lines))
     for seed, (name, kind) in product(seeds, sets.items()):
         root = out / f'{name}-seed{seed}'
         total = sum(kind['sizes']) * len(kind.get('classes', CLASSES))
@@ -646,10 +649,8 @@ def table(rows: list[Setting], results: Results) -> str:
         cells = [title]
         for key in metrics:
             values = [r[key] for r in found if key in r]
-            left_out = (key == 'task' and not row.task) or (
-                key in TUNED_METRICS and not row.finetune
-            )
-            cells.append('' if left_out else spread(values))
+            measured = row.finetune if key in TUNED_METRICS else row.task or key != 'task'
+            cells.append(spread(values) if measured else '')
             if key == 'task' and values:
                 cells[-1] += f'; {next(iter(found))["task_chance"]:.1f}'
         minutes = [r['seconds'] / 60 for r in found]

@@ -68,9 +68,7 @@ def render_fixed_scene(
     if class_name not in CLASSES:
         raise UserError(f'unknown class {class_name!r}; choose from {", ".join(CLASSES)}')
     motion, texture = class_name.split('_')
-    width, height = size
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    x, y = (x - width / 2) / height, (y - height / 2) / height  # 1 = the frame's height
+    x, y = synthetic.pixel_grid(size)
 
     def turn(x, y, scale, angle, shift):
         cos, sin = np.float32(scale * np.cos(angle)), np.float32(scale * np.sin(angle))

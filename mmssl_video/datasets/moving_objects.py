@@ -20,7 +20,7 @@ import numpy as np
 
 from mmssl_video.errors import UserError
 
-from .synthetic import TEXTURES, Texture
+from .synthetic import TEXTURES, Texture, pixel_grid
 
 # A motion maps time in [0, 1], float [T], to a path: x, y in frame heights from the centre, angle
 # in turns, size as a factor; each [T] or a number.
@@ -155,9 +155,7 @@ def render_object(
     if class_name not in MOTIONS:
         raise UserError(f'unknown class {class_name!r}; choose from {", ".join(CLASSES)}')
     texture = TEXTURES[rng.choice(list(TEXTURES))]
-    width, height = size
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    x, y = (x - width / 2) / height, (y - height / 2) / height  # 1 = the frame's height
+    x, y = pixel_grid(size)
     cover, share = draw_object(MOTIONS[class_name], texture, x, y, num_frames, rng)
 
     # Two colours far apart for the object; the background is a dim one that gets lighter upwards.

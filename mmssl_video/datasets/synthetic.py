@@ -137,6 +137,20 @@ def _path(rng, t, num_knots, low, high, size=()):
     return (knots[left] * (1 - blend) + knots[left + 1] * blend).astype(np.float32)
 
 
+def pixel_grid(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Each pixel's distance to the right of the frame's centre and downwards, in frame heights.
+
+    Args:
+        size: (width, height) in pixels.
+
+    Returns:
+        Two arrays float32 [H, W].
+    """
+    width, height = size
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    return (x - width / 2) / height, (y - height / 2) / height
+
+
 def render_video(
     class_name: str,
     rng: np.random.Generator,
@@ -159,10 +173,8 @@ def render_video(
     """
     if class_name not in TEXTURES:
         raise UserError(f'unknown class {class_name!r}; choose from {", ".join(CLASSES)}')
-    width, height = size
     t = np.linspace(0, 1, num_frames)
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    x, y = (x - width / 2) / height, (y - height / 2) / height  # 1 = the frame's height
+    x, y = pixel_grid(size)
 
     def wander(low, high, *size):  # a smooth random walk, [T, *size]
         return _path(rng, t, NUM_KNOTS, low, high, size)

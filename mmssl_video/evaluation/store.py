@@ -52,7 +52,8 @@ def extraction_settings(
     videos = loader.dataset
     shown = [cfg.model.backbone, cfg.model.get('data_preprocessor'), pipeline, dataset_options(cfg)]
     modules = filter(None, (model.backbone, getattr(model, 'feature_head', None)))
-    weights = chain.from_iterable(chain(*(sorted(part.state_dict().items()) for part in modules)))
+    items = chain.from_iterable(sorted(part.state_dict().items()) for part in modules)
+    weights = chain.from_iterable(items)
     names = [videos.get_name(number) for number in range(len(videos))]
     source = videos.ann_file or videos.root
     return {
