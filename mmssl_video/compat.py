@@ -22,6 +22,8 @@ sound. The faults, with where to read more and the version that has them:
     mmengine 0.10.7, package_utils.
 23  On a CPU with AMX, bfloat16 gives some 3D convolutions wrong gradients, NaN or a crash. torch
     2.13.0, its oneDNN; seen with kernels (3, 1, 1) on large maps and (3, 7, 7) on single frames.
+24  A file is written in place, so that a kill leaves it half written: a checkpoint that
+    replaces the last one, and all is lost. mmengine 0.10.7, LocalBackend.
 
 Numbers 12 to 17 are kept away by the version bounds in setup.py or by tools of our own; 18, 19, 21
 and 22 were faults of decoders that nothing here uses.
@@ -50,14 +52,16 @@ from mmaction.registry import OPTIM_WRAPPERS
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.dist import barrier, get_dist_info
+from mmengine.fileio import LocalBackend
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner, checkpoint
+from mmengine.runner import checkpoint
 from mmengine.runner.amp import autocast
 from mmengine.utils import digit_version
 from mmengine.utils.package_utils import package2module
 
 from .errors import UserError
+from .files import atomic_path
 
 
 def _replace(owner, name, wrap):
@@ -225,20 +229,12 @@ def load_checkpoint_file(
 def load_checkpoints_safely():
     """Fault 2: every checkpoint that MMEngine or MMAction2 loads goes through our loader.
 
-    That is `load_from`, `init_cfg=dict(type='Pretrained')`, `init_recognizer`, from a file or a
-    web address. Resuming trusts what lies in the run's own work directory, since a run may put
-    any object into its message hub.
+    That is `load_from`, `init_cfg=dict(type='Pretrained')`, `init_recognizer` and resuming, from a
+    file or a web address.
     """
-    own_folder = []  # the work directory of the run that is being resumed, if any
 
     def load_from_local(filename, map_location):
-        path = Path(filename).expanduser()
-        try:
-            return load_checkpoint_file(path, map_location=map_location)
-        except UserError:
-            if own_folder and path.is_file() and own_folder[-1] in path.resolve().parents:
-                return load_checkpoint_file(path, trusted=True, map_location=map_location)
-            raise
+        return load_checkpoint_file(filename, map_location=map_location)
 
     def load_from_http(filename, map_location=None, model_dir=None, progress=True):
         folder = Path(model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints'))
@@ -256,17 +252,6 @@ def load_checkpoints_safely():
         download()
         return load_checkpoint_file(path, map_location=map_location)
 
-    def resume_own(upstream):
-        def resume(self, *args, **kwargs):
-            own_folder.append(Path(self.work_dir).resolve())
-            try:
-                return upstream(self, *args, **kwargs)
-            finally:
-                own_folder.pop()
-
-        return resume
-
-    _replace(Runner, 'resume', resume_own)
     _replace(checkpoint, 'load_from_local', lambda upstream: load_from_local)
     _replace(checkpoint, 'load_from_http', lambda upstream: load_from_http)
     register = checkpoint.CheckpointLoader.register_scheme
@@ -492,6 +477,20 @@ def find_editable_packages():
         _replace(importlib.import_module(module), 'get_installed_path', ask_the_importer)
 
 
+# 24 -----------------------------------------------------------------------------------------
+def write_files_whole():
+    """Fault 24: what MMEngine writes to a local file is there as a whole, or as it was before."""
+
+    def beside_then_rename(upstream):
+        def put(self, obj, filepath):
+            with atomic_path(filepath) as temporary:
+                upstream(self, obj, temporary)
+
+        return put
+
+    _replace(LocalBackend, 'put', beside_then_rename)
+
+
 # --------------------------------------------------------------------------------------------
 WORKAROUNDS = (
     stub_missing_drn,  # first: the others import mmaction.models
@@ -502,6 +501,7 @@ WORKAROUNDS = (
     score_in_float32,
     score_all_proposals,
     find_editable_packages,
+    write_files_whole,
 )
 
 

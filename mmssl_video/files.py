@@ -32,6 +32,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
+            with temporary.open('rb') as written:
+                os.fsync(written.fileno())  # its name must not be on disk before its content
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -14,9 +14,10 @@ import sys
 
 from mmaction.registry import RUNNERS
 from mmengine.config import Config, DictAction
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from mmssl_video.compat import prepare_launch
+from mmssl_video.engine.checkpoints import find_checkpoint
 from mmssl_video.errors import UserError, one_line_errors
 
 
@@ -110,13 +111,16 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.randomness = randomness
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
+    hook = cfg.get('default_hooks', {}).get('checkpoint')
+    if hook and hook.type == 'CheckpointHook':
+        hook.type = 'SafeCheckpointHook'  # takes the same settings; MMAction2's configs get it too
     if args.resume is not None:
         if args.resume != 'auto' and not osp.isfile(args.resume):
             raise UserError(f'--resume {args.resume}: no such checkpoint')
-        latest = find_latest_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
+        latest = find_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
         # With nothing to resume from, the run starts, from the config's load_from if it has one.
         cfg.resume = latest is not None
-        cfg.load_from = latest or cfg.get('load_from')
+        cfg.load_from = str(latest) if latest else cfg.get('load_from')
     return cfg
 
 

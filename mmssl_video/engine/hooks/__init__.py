@@ -13,6 +13,7 @@ from .online_knn import OnlineKNNHook
 from .progress_bar import ProgressBarHook
 from .reproducible import ReproducibleHook
 from .results_in_work_dir import ResultsInWorkDirHook
+from .safe_checkpoint import SafeCheckpointHook
 
 __all__ = [
     'BackboneLoadHook',
@@ -27,5 +28,6 @@ __all__ = [
     'ProgressBarHook',
     'ReproducibleHook',
     'ResultsInWorkDirHook',
+    'SafeCheckpointHook',
     'read_messages',
 ]

@@ -1,0 +1,58 @@
+"""The checkpoints of a work directory."""
+
+import logging
+import re
+from pathlib import Path
+
+from mmengine.logging import print_log
+
+from mmssl_video.compat import load_checkpoint_file
+from mmssl_video.errors import UserError
+
+POINTER = 'last_checkpoint'  # MMEngine's: a file with the path of the latest one
+
+
+def find_checkpoint(work_dir: str | Path) -> Path | None:
+    """Find the newest checkpoint that a run can go on from.
+
+    That is the one that ``last_checkpoint`` names, wherever the folder has been moved since. Where
+    it names none, or one that cannot be read, it is the newest of ``epoch_*.pth`` and
+    ``iter_*.pth`` that can; those passed over are named in a warning.
+
+    Args:
+        work_dir: Folder of the run; need not exist.
+
+    Returns:
+        The file, or ``None`` where there is none.
+
+    Raises:
+        UserError: If there are checkpoints, and none of them can be read.
+    """
+    work_dir = Path(work_dir)
+    name = re.compile(r'(epoch|iter)_\d+\.pth')
+    found = [path for path in work_dir.glob('*.pth') if name.fullmatch(path.name)]
+    found.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    pointer = work_dir / POINTER
+    named = Path(pointer.read_text().strip()).name if pointer.is_file() else ''
+    found.sort(key=lambda path: path.name != named)  # stable: the rest stays in its order
+    if named and (not found or found[0].name != named):
+        print_log(f'{pointer} names {named}, which is not there', 'current', logging.WARNING)
+    problems = []
+    for path in found:
+        try:
+            content = load_checkpoint_file(path)
+        except UserError as error:
+            problem = str(error)
+        else:
+            missing = {'meta', 'state_dict', 'optimizer', 'message_hub'} - content.keys()
+            if not missing:
+                return path
+            problem = f'{path}: has no {", ".join(sorted(missing))}, so no run can go on from it'
+        problems.append(problem)
+        print_log(f'passed over: {problem}', 'current', logging.WARNING)
+    if problems:
+        raise UserError(
+            f'{work_dir}: none of its {len(problems)} checkpoints can be gone on from; the newest: '
+            f'{problems[0]}; move them away to start anew, or name one with --resume PATH'
+        )
+    return None

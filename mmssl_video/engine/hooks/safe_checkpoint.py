@@ -1,0 +1,215 @@
+"""Checkpoints that no interruption destroys, and that a run goes on from where it was."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmaction.registry import HOOKS
+from mmengine.dist import get_world_size, is_main_process
+from mmengine.hooks import CheckpointHook
+from mmengine.hooks.hook import DATA_BATCH
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import Tensor, distributed
+
+from mmssl_video.files import atomic_path
+
+from ..checkpoints import POINTER
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(CheckpointHook):
+    """MMEngine's ``CheckpointHook``, with its arguments, for runs that may be killed at any moment.
+
+    - An old checkpoint is removed once the new one is complete, and ``last_checkpoint`` is replaced
+      in one step. What a kill has left half written is removed when the next run starts.
+    - SIGTERM (Slurm's time limit, torchrun) saves at the end of the iteration, as
+      ``iter_<number>.pth``, and ends the process with status 143. With several processes, the first
+      that is told tells the others. The next regular checkpoint takes this one's place.
+    - A checkpoint within an epoch knows how many of its batches are done, in ``meta['batch']``; a
+      resumed run goes on with the next one, without reading the videos of those before. In the log,
+      the batches of that epoch are counted anew.
+
+    ``tools/train.py`` puts it in the place of a config's ``CheckpointHook``. In an iteration-based
+    loop, MMEngine itself reads its way to the next batch.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the folder, clear what a kill has left there, and listen for SIGTERM."""
+        super().before_train(runner)
+        self._batch = getattr(self, '_batch', 0)  # of a checkpoint
+        self._epoch_start = 0
+        self._interim: str | None = None  # the checkpoint of an interruption that is gone on from
+        if runner._resume and self._batch:
+            self._interim = str(runner._load_from)
+        if is_main_process():
+            for path in Path(runner.work_dir).glob('.*.pth.*.tmp'):
+                path.unlink()
+        # On the CPU, so that asking all processes whether to stop does not wait for a GPU.
+        self._group = distributed.new_group(backend='gloo') if get_world_size() > 1 else None
+        self._told = False
+        self._training = torch.ones(1).share_memory_()
+        self._earlier = signal.signal(signal.SIGTERM, self._tell)
+        loader = runner.train_dataloader
+        loader.worker_init_fn = partial(_outlive_sigterm, loader.worker_init_fn, self._training)
+
+    def _tell(self, *_: Any) -> None:
+        """Take note of SIGTERM."""
+        self._told = True
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Learn the place in the epoch that a resumed run goes on from."""
+        if runner._resume:
+            self._batch = checkpoint['meta'].get('batch', 0)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Leave out the batches that are done."""
+        self._epoch_start = runner.iter - self._batch
+        if self._batch and isinstance(runner.train_loop, EpochBasedTrainLoop):
+            batches = runner.train_dataloader.batch_sampler
+            batches.sampler = _Rest(batches.sampler, self._batch * batches.batch_size)
+            runner.logger.info(
+                f'going on with batch {self._batch + 1} of {len(runner.train_dataloader)} of epoch '
+                f'{runner.epoch + 1}'
+            )
+        self._batch = 0
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Write the place in the epoch."""
+        meta = checkpoint['meta']
+        if meta['epoch'] == runner.epoch and isinstance(runner.train_loop, EpochBasedTrainLoop):
+            meta['batch'] = meta['iter'] - self._epoch_start
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict = None
+    ) -> None:
+        """Save where it is due; save and end where a process has been told to."""
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        told = torch.tensor(self._told)
+        if self._group is not None:
+            distributed.all_reduce(told, distributed.ReduceOp.MAX, group=self._group)
+        # Gradients that wait for the rest of their step are in no checkpoint.
+        between_steps = (runner.iter + 1) % runner.optim_wrapper._accumulative_counts
+        if not told or between_steps:
+            return
+        iteration = runner.iter + 1
+        runner.logger.info(f'SIGTERM: saving a checkpoint at iteration {iteration}')
+        self._write(runner, f'iter_{iteration}.pth', dict(epoch=runner.epoch, iter=iteration))
+        self._settle()
+        sys.exit(128 + signal.SIGTERM)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Save where it is due, and take the sampler of whole epochs again."""
+        batches = runner.train_dataloader.batch_sampler
+        if isinstance(getattr(batches, 'sampler', None), _Rest):
+            batches.sampler = batches.sampler.sampler
+        super().after_train_epoch(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        """Publish as MMEngine does; SIGTERM ends the process again."""
+        super().after_train(runner)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Leave SIGTERM to whom it was before."""
+        signal.signal(signal.SIGTERM, self._earlier)
+        self._training.zero_()
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        """Save, then remove what is no longer kept: MMEngine's own order is the other one."""
+        outdated = []
+        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
+            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                outdated.append(self.filename_tmpl.format(self.keep_ckpt_ids.popleft()))
+            self.keep_ckpt_ids.append(step)
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        if self._interim is not None:
+            outdated.append(self._interim)
+            self._interim = None
+        self._write(runner, self.filename_tmpl.format(step), meta)
+        if is_main_process():
+            for name in outdated:
+                self._remove(self.file_backend.join_path(self.out_dir, name))
+
+    def _write(self, runner: Runner, name: str, meta: dict) -> None:
+        """Write a checkpoint and point at it."""
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            with atomic_path(Path(runner.work_dir, POINTER)) as temporary:
+                temporary.write_text(self.last_ckpt)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        """Save the best so far, and only then remove the one that was it before."""
+        backend = self.file_backend
+        self.file_backend = late = _LateRemoval(backend)
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+        finally:
+            self.file_backend = backend
+        for path in late.removed:
+            self._remove(path)
+
+    def _remove(self, path: str) -> None:
+        if self.file_backend.isfile(path):
+            self.file_backend.remove(path)
+        elif self.file_backend.isdir(path):  # DeepSpeed's
+            self.file_backend.rmtree(path)
+
+
+class _LateRemoval:
+    """A file backend that notes what is to be removed."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self.removed: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ('remove', 'rmtree'):
+            return self.removed.append
+        return getattr(self._backend, name)
+
+
+class _Rest:
+    """A sampler from a place of its order on; its length is that of the whole."""
+
+    def __init__(self, sampler: Iterable[int], start: int) -> None:
+        self.sampler, self.start = sampler, start
+
+    def __iter__(self) -> Iterator[int]:
+        return islice(self.sampler, self.start, None)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+
+def _outlive_sigterm(init: Callable[[int], None] | None, training: Tensor, worker_id: int) -> None:
+    """Start a worker that leaves SIGTERM to its parent while that trains.
+
+    Slurm sends the signal to all processes of a job, and the iteration needs its batch.
+    """
+    if init is not None:
+        init(worker_id)
+
+    def end_unless_training(number: int, _: Any) -> None:
+        if not training:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, end_unless_training)

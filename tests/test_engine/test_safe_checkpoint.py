@@ -1,0 +1,239 @@
+"""A run that is killed loses nothing that it had saved, and goes on where it was."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from tiny_vclr import tiny_config, write_videos
+
+from mmssl_video.engine import checkpoints
+from mmssl_video.engine.checkpoints import find_checkpoint
+from mmssl_video.errors import UserError
+
+EPOCHS = 3
+ITERS = 3  # an epoch: 14 videos in batches of 4, the rest dropped
+
+
+class Watch(Hook):
+    """Notes losses and videos, and sends this process SIGTERM in the forward of an iteration."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, sigterm_at=None):
+        self.sigterm_at = sigterm_at
+        self.losses, self.videos = [], []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.videos.append([sample.filename for sample in data_batch['data_samples']])
+        if runner.iter + 1 == self.sigterm_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.losses.append(outputs['loss'].item())
+
+
+def config(videos, work_dir, name, num_workers=0, epochs=EPOCHS, **checkpoint):
+    cfg = tiny_config(videos, work_dir, name, epochs=epochs, momentum=0.9)
+    cfg.model.backbone.norm = True
+    cfg.custom_hooks.append(dict(type='MomentumScheduleHook', end=1.0))
+    cfg.default_hooks.checkpoint = dict(type='SafeCheckpointHook', interval=1, **checkpoint)
+    cfg.train_dataloader.num_workers = num_workers
+    cfg.train_dataloader.persistent_workers = num_workers > 0
+    cfg.train_dataloader.dataset.pipeline[-1].meta_keys = ('filename',)
+    return cfg
+
+
+class Killed(BaseException):
+    """What kill -9 is to the code after it: it does not run."""
+
+
+def train(cfg, **watch):
+    """Runs to the end or the signal; what was seen, and the runner."""
+    runner, watch = Runner.from_cfg(cfg), Watch(**watch)
+    runner.register_hook(watch)
+    try:
+        runner.train()
+    finally:
+        if runner.train_dataloader.num_workers:
+            runner.train_dataloader._iterator._shutdown_workers()
+    return watch, runner
+
+
+def resumed(cfg):
+    found = find_checkpoint(cfg.work_dir)
+    cfg.resume, cfg.load_from = True, str(found)
+    return cfg
+
+
+def saved(folder):
+    return sorted(path.name for path in Path(folder).glob('*.pth'))
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+    return write_videos(tmp_path_factory.mktemp('safe') / 'videos', 14)
+
+
+@pytest.fixture(scope='module')
+def unbroken(videos, tmp_path_factory):
+    return train(config(videos, tmp_path_factory.mktemp('unbroken'), 'safe unbroken'))
+
+
+@pytest.mark.parametrize(
+    ('iteration', 'num_workers'),
+    [
+        pytest.param(5, 0, id='within an epoch'),
+        pytest.param(5, 2, id='with workers'),
+        pytest.param(6, 0, id='in the last iteration of an epoch'),
+        pytest.param(9, 0, id='in the last of all'),
+    ],
+)
+def test_sigterm_saves_and_the_run_goes_on_bit_for_bit(
+    unbroken, videos, tmp_path, iteration, num_workers
+):
+    name = f'sigterm {iteration} {num_workers}'
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stop:
+        train(config(videos, tmp_path, f'{name} first', num_workers), sigterm_at=iteration)
+    assert stop.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == before
+    # Epochs that were done, and the interruption's.
+    done = [f'epoch_{epoch + 1}.pth' for epoch in range((iteration - 1) // ITERS)]
+    assert saved(tmp_path) == [*done, f'iter_{iteration}.pth']
+
+    torch.rand(17)  # the state that another process would start from
+    rest, runner = train(resumed(config(videos, tmp_path, f'{name} second', num_workers)))
+    watch, whole = unbroken
+    assert rest.videos == watch.videos[iteration:]
+    assert rest.losses == watch.losses[iteration:]
+    assert (runner.epoch, runner.iter) == (EPOCHS, EPOCHS * ITERS)
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(runner.model.state_dict()[key], value), key
+    # The interruption's checkpoint has given way to that of the epoch.
+    assert saved(tmp_path) == [f'epoch_{epoch + 1}.pth' for epoch in range(EPOCHS)]
+
+
+def test_sigterm_in_a_resumed_epoch_keeps_the_place(unbroken, videos, tmp_path):
+    for iteration in (4, 5):
+        cfg = config(videos, tmp_path, f'sigterm twice {iteration}')
+        with pytest.raises(SystemExit):
+            train(resumed(cfg) if iteration == 5 else cfg, sigterm_at=iteration)
+    rest, _ = train(resumed(config(videos, tmp_path, 'sigterm twice, on')))
+    assert rest.losses == unbroken[0].losses[5:]
+
+
+def test_accumulated_gradients_are_not_lost(videos, tmp_path):
+    def accumulating(folder, name):
+        cfg = config(videos, folder, name)
+        cfg.optim_wrapper.accumulative_counts = 2
+        return cfg
+
+    whole = train(accumulating(tmp_path / 'a', 'accumulated whole'))[1]
+    with pytest.raises(SystemExit):
+        train(accumulating(tmp_path / 'b', 'accumulated first'), sigterm_at=5)
+    assert 'iter_6.pth' in saved(tmp_path / 'b')
+    rest = train(resumed(accumulating(tmp_path / 'b', 'accumulated second')))[1]
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(rest.model.state_dict()[key], value), key
+
+
+def test_killed_while_writing_the_only_checkpoint(videos, tmp_path, monkeypatch):
+    """With ``max_keep_ckpts=1``, the older one is there until the newer one is."""
+    replace = os.replace
+
+    def killed(source, target):
+        if Path(target).name == 'epoch_2.pth':
+            raise Killed
+        replace(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr('mmssl_video.files.os.replace', killed)
+        train(config(videos, tmp_path, 'killed', max_keep_ckpts=1))
+    assert saved(tmp_path) == ['epoch_1.pth']
+    assert find_checkpoint(tmp_path) == tmp_path / 'epoch_1.pth'
+
+    (tmp_path / '.epoch_2.pth.123.tmp').write_bytes(b'half')  # what a real kill leaves
+    _, runner = train(resumed(config(videos, tmp_path, 'killed, on', max_keep_ckpts=1)))
+    assert runner.iter == EPOCHS * ITERS
+    assert saved(tmp_path) == [f'epoch_{EPOCHS}.pth']
+    assert not list(tmp_path.glob('.*'))
+
+
+def test_the_best_is_removed_after_the_next_best_is_written(videos, tmp_path, monkeypatch):
+    runner = Runner.from_cfg(config(videos, tmp_path, 'best', save_best='acc', rule='greater'))
+    hook = next(hook for hook in runner.hooks if hasattr(hook, 'save_best'))
+    runner.train_loop  # noqa: B018  builds it
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    hook.before_train(runner)
+    hook.after_val_epoch(runner, {'acc': 0.1})
+    first = tmp_path / 'best_acc_epoch_0.pth'
+    assert first.exists()
+    seen = []
+    save = runner.save_checkpoint
+    monkeypatch.setattr(
+        runner,
+        'save_checkpoint',
+        lambda *args, **kw: (seen.append(first.exists()), save(*args, **kw)),
+    )
+    runner.train_loop._epoch = 1
+    hook.after_val_epoch(runner, {'acc': 0.2})
+    hook.after_train(runner)
+    assert seen == [True]
+    assert saved(tmp_path) == ['best_acc_epoch_1.pth']
+
+
+@pytest.fixture(scope='module')
+def run(videos, tmp_path_factory):
+    """The folder of a run with three checkpoints."""
+    return Path(train(config(videos, tmp_path_factory.mktemp('run'), 'found'))[1].work_dir)
+
+
+@pytest.fixture
+def folder(run, tmp_path):
+    """A copy of it, elsewhere."""
+    return Path(shutil.copytree(run, tmp_path / 'copy'))
+
+
+@pytest.mark.parametrize('pointer', ['as it is', 'missing', 'empty', 'of a file that is gone'])
+def test_the_newest_is_found(folder, pointer):
+    path = folder / 'last_checkpoint'
+    if pointer == 'missing':
+        path.unlink()
+    elif pointer == 'empty':
+        path.write_text('')
+    elif pointer == 'of a file that is gone':
+        path.write_text('/gone/epoch_7.pth')
+    assert find_checkpoint(folder) == folder / 'epoch_3.pth'
+
+
+def test_one_that_is_cut_short_is_passed_over(folder, monkeypatch):
+    newest = folder / 'epoch_3.pth'
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    log = []
+    monkeypatch.setattr(checkpoints, 'print_log', lambda message, *_: log.append(message))
+    assert find_checkpoint(folder) == folder / 'epoch_2.pth'
+    assert len(log) == 1 and log[0].startswith(f'passed over: {newest}: cannot be read')
+
+
+def test_weights_alone_are_passed_over(folder):
+    state = torch.load(folder / 'epoch_1.pth', weights_only=False)['state_dict']
+    torch.save(dict(state_dict=state), folder / 'epoch_3.pth')
+    (folder / 'backbone.pth').write_bytes(b'')  # not one of a run
+    assert find_checkpoint(folder) == folder / 'epoch_2.pth'
+
+
+def test_nothing_is_started_over_checkpoints_that_cannot_be_read(folder):
+    for path in folder.glob('*.pth'):
+        path.write_bytes(b'')
+    with pytest.raises(UserError, match=r'none of its 3 checkpoints .*epoch_3.pth: cannot be read'):
+        find_checkpoint(folder)
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert find_checkpoint(tmp_path) is None
+    assert find_checkpoint(tmp_path / 'missing') is None
