@@ -542,7 +542,7 @@ def test_a_step_moves_every_weight_and_lowers_the_loss(path, sources):
     model.momentum = 1.0  # the target network stays, so that two losses can be compared
     for head in model.heads.values():
         if isinstance(head, SwAVHead):
-            head.set_epoch(1)  # the prototypes are frozen in the first
+            head.set_epoch(head.freeze_epochs)  # until then, the prototypes have no gradient
             hold_codes(head)
     batch = model.data_preprocessor(pseudo_collate(list(dataset)), training=True)
     batch['inputs'] = batch['inputs'].double()
@@ -675,6 +675,7 @@ OPTIMIZERS = {
     'cvrl': (dict(type='SGD', momentum=0.9, nesterov=False), (1e-6, 0, 0)),
     'adam': (dict(type='Adam'), (1e-5, 1e-5, 1e-5)),
     'adamw': (dict(type='AdamW'), (0.1, 0.1, 0.1)),
+    'small': (dict(type='AdamW'), (0.05, 0.05, 0.05)),
     'rho': (dict(type='SGD', momentum=0.9, nesterov=True), (1e-4, 1e-4, 0)),
     'lars': (
         dict(type='LARS', momentum=0.9, nesterov=True, trust_coefficient=1e-3),
@@ -704,8 +705,8 @@ STEPS = {
 }
 # Small recipes by epochs: contrast, and order or prediction.
 BUDGETS = {
-    5: dict(optimizer='sgd', rate=(0.05, 16), warmup=0.5),
-    16: dict(optimizer='adam', rate=(1e-3, 16), warmup=1),
+    10: dict(optimizer='small', rate=(2e-3, 16), warmup=1),
+    16: dict(optimizer='small', rate=(1e-3, 16), warmup=1),
 }
 # Sizes of the linear layers, and how many of them batch normalisation follows.
 MLP_2 = (2048, 2048, 128), 0
@@ -1209,7 +1210,8 @@ def learning_rates(cfg, epoch_length):
     )
     schedulers = [
         PARAM_SCHEDULERS.build(
-            scheduler, default_args=dict(optimizer=optimizer, epoch_length=epoch_length)
+            {'end': cfg.train_cfg.max_epochs, **scheduler},  # the Runner's default
+            default_args=dict(optimizer=optimizer, epoch_length=epoch_length),
         )
         for scheduler in cfg.param_scheduler
     ]
@@ -1268,7 +1270,7 @@ def test_schedule_of_the_demo():
     assert rates[0] == pytest.approx(peak / 100)
     assert max(rates) == pytest.approx(peak, rel=1e-3)
     assert rates[-1] == pytest.approx(1e-6, abs=1e-5)
-    assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_epochs
+    assert 'end' not in cfg.param_scheduler[-1]  # the Runner's default, its length
 
 
 # ------------------------------------------------------------------------------ small recipes
@@ -1277,7 +1279,7 @@ def test_schedule_of_the_demo():
 @pytest.mark.parametrize('path', SMALL)
 def test_small_recipes_share_one_budget(path):
     """So that their results can be compared: network, pictures, clips, batch."""
-    cfg, one = load(path), load('simclr/simclr_slowonly-r18_1x16-4x2x2-5e_generated-rgb.py')
+    cfg, one = load(path), load('simclr/simclr_slowonly-r18_1x16-4x2x2-10e_generated-rgb.py')
     backbone = cfg.model.backbone.copy()
     if name_of(path)['backbone'] == 'r3d-r18':  # with kernels in time in all stages
         assert (backbone.conv1_kernel, backbone.inflate) == ((3, 7, 7), (1, 1, 1, 1))

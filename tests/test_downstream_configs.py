@@ -86,7 +86,7 @@ def test_starts_from_what_it_is_given_and_fetches_nothing(path):
     assert cfg.default_scope == 'mmaction'
     assert 'mmssl_video' in cfg.custom_imports.imports
     # In this order: a README has `custom_hooks.0.load_head`.
-    hooks = ['BackboneLoadHook', 'FiniteLossHook', 'BadVideosHook']
+    hooks = ['BackboneLoadHook', 'ResumeCheckHook', 'FiniteLossHook', 'BadVideosHook']
     assert cfg.custom_hooks == [dict(type=name) for name in hooks]
     assert cfg.load_from is None and not cfg.resume
     assert cfg.model.backbone.get('pretrained') is None
@@ -104,7 +104,8 @@ def test_name_tells_the_recipe(path):
     assert cfg.train_dataloader.batch_size == int(name['batch'])
     assert cfg.auto_scale_lr.base_batch_size == int(name['gpus']) * int(name['batch'])
     assert cfg.train_cfg.max_epochs == int(name['epochs'])
-    assert max(scheduler.end for scheduler in cfg.param_scheduler) == cfg.train_cfg.max_epochs
+    ends = [scheduler.get('end', int(name['epochs'])) for scheduler in cfg.param_scheduler]
+    assert max(ends) == cfg.train_cfg.max_epochs
     sampler = find_step(dataset_of(cfg, 'train').pipeline, 'SampleFrames')
     clip = sampler.clip_len, sampler.frame_interval, sampler.num_clips
     assert clip == tuple(int(name[part]) for part in ('clip_len', 'interval', 'num_clips'))

@@ -83,7 +83,8 @@ def test_name_and_recipe_agree(name):
     cfg, parts = load(name), NAME.fullmatch(name)
     assert int(parts['channels']) == cfg.model.feat_dim == WIDTHS[parts['backbone']]
     assert int(parts['bins']) == cfg.model.temporal_dim
-    assert int(parts['epochs']) == cfg.train_cfg.max_epochs == cfg.param_scheduler[0].end
+    assert int(parts['epochs']) == cfg.train_cfg.max_epochs
+    assert cfg.param_scheduler[0].get('end', int(parts['epochs'])) == int(parts['epochs'])
     assert int(parts['batch']) == cfg.train_dataloader.batch_size
     assert cfg.auto_scale_lr.base_batch_size == int(parts['gpus']) * int(parts['batch'])
     assert cfg.work_dir == f'./work_dirs/{name[:-3]}'

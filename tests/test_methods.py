@@ -23,7 +23,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 RECIPES = sorted(
     path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob('*/*_generated-rgb.py')
 )
-VCLR = 'vclr/vclr_slowonly-r18_1x16-4x2x3-5e_generated-rgb.py'
+VCLR = 'vclr/vclr_slowonly-r18_1x16-4x2x3-10e_generated-rgb.py'
 NUM_VIDEOS, BATCH = 16, 4
 
 
@@ -55,7 +55,7 @@ def short_run(path, videos, work_dir):
     for head in cfg.model.heads.values():
         if head.type == 'SwAVHead':
             cfg.train_cfg.max_epochs = 2  # the prototypes are frozen in the first
-            head.num_prototypes = 4
+            head.update(num_prototypes=4, freeze_epochs=1)
         if 'queue_size' in head:
             several_keys = head.type == 'VINCEHead' or len(head.get('key_views', ())) > 1
             head.queue_size = 26 if several_keys else 10
@@ -206,14 +206,14 @@ def test_ablation_of_cvrl(path, num_pictures, same_start):
     """Table 4: which frames share a draw, and where the two clips start."""
     np.random.seed(0)
     clips = 1 if same_start else 2
-    path = path.format(f'slowonly-r18_1x16-4x2x{clips}-5e_generated-rgb.py')
+    path = path.format(f'slowonly-r18_1x16-4x2x{clips}-10e_generated-rgb.py')
     num_frames = 30
     _, pictures = draw(path, num_frames)
     assert len(np.unique(pictures)) == num_pictures
     if num_pictures == 2:
         assert (pictures == pictures[:, :1]).all()
     # All else is the full method's.
-    cfg, full = load(path), load('cvrl/cvrl_slowonly-r18_1x16-4x2x2-5e_generated-rgb.py')
+    cfg, full = load(path), load('cvrl/cvrl_slowonly-r18_1x16-4x2x2-10e_generated-rgb.py')
     assert cfg.model == full.model
     augmented = [step for step in cfg.train_pipeline if step.type == 'SharedAugment']
     assert [step.transforms for step in augmented] == [full.augment.transforms] * len(augmented)

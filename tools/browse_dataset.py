@@ -20,6 +20,7 @@ from mmengine.registry import init_default_scope
 from rich.console import Console
 from rich.progress import track
 
+from mmssl_video.config_check import apply_options
 from mmssl_video.errors import UserError, one_line_errors
 from mmssl_video.visualization.browse import (
     PICTURES,
@@ -91,8 +92,7 @@ def main() -> None:
     if suffix in PICTURES + VIDEOS and suffix not in suffixes:
         raise UserError(f'{args.out}: --format {args.format} needs one of {", ".join(suffixes)}')
     cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    apply_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     class_names = read_class_names(args.class_names) if args.class_names else None
     dataset = build_dataset(cfg, args.split)

@@ -120,15 +120,15 @@ class Setting:
         return self.videos not in generated_sets()
 
 
-def small(method: str, name: str, views: str = '4x2x2', budget: str = '5e') -> str:
+def small(method: str, name: str, views: str = '4x2x2', epochs: int = 10) -> str:
     """Path of a small recipe."""
-    backbone = 'slowonly-r18' if budget == '5e' or views.startswith('1x') else 'r3d-r18'
-    return f'{method}/{name}_{backbone}_1x16-{views}-{budget}_generated-rgb.py'
+    backbone = 'slowonly-r18' if epochs == 10 or views.startswith('1x') else 'r3d-r18'
+    return f'{method}/{name}_{backbone}_1x16-{views}-{epochs}e_generated-rgb.py'
 
 
 def on_objects(title: str, method: str, name: str, views: str, task: str) -> Setting:
     """A row of a small recipe of order or prediction."""
-    return Setting(title, small(method, name, views, '16e'), videos='objects', task=task)
+    return Setting(title, small(method, name, views, 16), videos='objects', task=task)
 
 
 def vclr_losses(*names: str) -> dict:
@@ -139,8 +139,8 @@ def vclr_losses(*names: str) -> dict:
 
 VCLR = small('vclr', 'vclr', '4x2x3')
 CVRL = small('cvrl', 'cvrl')
-SHUFFLE_LEARN = small('shuffle_learn', 'shuffle-learn', '1x1x5', '16e')
-VCOP = small('vcop', 'vcop', '4x2x3', '16e')
+SHUFFLE_LEARN = small('shuffle_learn', 'shuffle-learn', '1x1x5', 16)
+VCOP = small('vcop', 'vcop', '4x2x3', 16)
 OBJECTS = 'Order family and prediction, on moving objects'
 BASELINES = [
     Setting('random weights', CVRL, baseline='random'),
@@ -274,7 +274,7 @@ INTRODUCTION = """\
 ## Generated videos
 
 Every method's small recipe, in one budget for the tables of contrast and in another for the last
-one. The first: SlowOnly-18 at a quarter of its width (2.0 M parameters), from random weights; 5
+one. The first: SlowOnly-18 at a quarter of its width (2.0 M parameters), from random weights; 10
 epochs on {pretrain} unlabelled videos (30 frames of 96 x 72 pixels); batches of 16 videos, clips
 of 4 frames at 64 pixels; one optimiser and schedule. The backbone is judged frozen, on held-out
 videos of {classes} classes: {gallery} in the gallery, {query} queries. In the demo's generated
@@ -292,7 +292,7 @@ OBJECTS_INTRODUCTION = f"""\
 Pretrained on {OBJECT_SIZES[0] * len(moving_objects.CLASSES)} videos of moving objects:
 {len(moving_objects.CLASSES)} motions ({', '.join(moving_objects.CLASSES)}), whose pictures have
 one distribution of textures and colours. R3D-18 at a quarter of its width (2.1 M parameters), 16
-epochs, Adam; for Shuffle & Learn and OPN the SlowOnly-18 above, on single frames, which can tell a
+epochs; for Shuffle & Learn and OPN the SlowOnly-18 above, on single frames, which can tell a
 motion by places and sizes alone. *Own task* is the accuracy of the method's head on views of
 {OBJECT_SIZES[2] * len(moving_objects.CLASSES)} videos that it was not trained on, and that of
 chance. *Motion* classes are those of the objects:

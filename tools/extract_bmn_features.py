@@ -32,6 +32,7 @@ from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
 from mmengine.registry import init_default_scope
 
+from mmssl_video.config_check import apply_options
 from mmssl_video.errors import UserError, one_line_errors
 from mmssl_video.evaluation.bmn_features import UNREADABLE, extract_bmn_features
 from mmssl_video.evaluation.encoder import build_encoder
@@ -123,8 +124,7 @@ def main() -> None:
         if path is not None and not osp.isfile(path):
             raise UserError(f'{path}: no such {kind}')
     cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    apply_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     start_processes(args.launcher)
     model = build_encoder(cfg, checkpoint, args.seed, trusted=args.trust)

@@ -28,6 +28,7 @@ import sys
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
+from mmssl_video.config_check import apply_options
 from mmssl_video.errors import UserError, one_line_errors
 from mmssl_video.evaluation.encoder import build_encoder
 from mmssl_video.evaluation.extract import write_features
@@ -148,8 +149,7 @@ def main() -> None:
     check_args(args)
     checkpoint = None if args.checkpoint == 'none' else args.checkpoint
     cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    apply_options(cfg, args.cfg_options)
     if args.per_clip and cfg.get('feature_head') and not args.layer:
         raise UserError(
             f'--per-clip: feature_head {cfg.feature_head!r} of {args.config} makes one feature of '

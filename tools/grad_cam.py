@@ -18,6 +18,7 @@ from mmengine.registry import init_default_scope
 from rich.console import Console
 from rich.progress import track
 
+from mmssl_video.config_check import apply_options
 from mmssl_video.errors import UserError, one_line_errors
 from mmssl_video.evaluation.loader import feature_pipeline
 from mmssl_video.visualization.figures import picture_format, read_class_names
@@ -96,8 +97,7 @@ def main() -> None:
         if path is not None and not osp.isfile(path):
             raise UserError(f'{path}: no such {kind}')
     cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    apply_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     target = args.target or ('class' if 'cls_head' in cfg.model else 'norm')
     for option, value, needed in (

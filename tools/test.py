@@ -16,6 +16,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from mmssl_video.compat import prepare_launch
+from mmssl_video.config_check import apply_options
 from mmssl_video.errors import UserError, one_line_errors
 
 
@@ -58,8 +59,7 @@ def load_config(args: argparse.Namespace) -> Config:
         if not osp.isfile(path):
             raise UserError(f'{path}: no such {kind}')
     cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    apply_options(cfg, args.cfg_options)
     if cfg.get('test_dataloader') is None:
         raise UserError(
             f'{args.config} has no test_dataloader: a pretraining config is evaluated with '

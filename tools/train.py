@@ -14,9 +14,11 @@ import sys
 
 from mmaction.registry import RUNNERS
 from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from mmssl_video.compat import prepare_launch
+from mmssl_video.config_check import apply_options, check_config
 from mmssl_video.engine.checkpoints import find_checkpoint
 from mmssl_video.errors import UserError, one_line_errors
 
@@ -109,8 +111,7 @@ def load_config(args: argparse.Namespace) -> Config:
     randomness['diff_rank_seed'] = args.diff_rank_seed or randomness.get('diff_rank_seed', False)
     randomness['deterministic'] = args.deterministic or randomness.get('deterministic', False)
     cfg.randomness = randomness
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    apply_options(cfg, args.cfg_options)
     hook = cfg.get('default_hooks', {}).get('checkpoint')
     if hook and hook.type == 'CheckpointHook':
         hook.type = 'SafeCheckpointHook'  # takes the same settings; MMAction2's configs get it too
@@ -127,6 +128,8 @@ def load_config(args: argparse.Namespace) -> Config:
 @one_line_errors
 def main() -> None:
     cfg = load_config(parse_args())
+    init_default_scope(cfg.get('default_scope', 'mmaction'))
+    check_config(cfg)
     prepare_launch(cfg, cfg.launcher)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     dataloader = runner.train_loop.dataloader

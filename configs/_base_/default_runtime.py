@@ -11,6 +11,8 @@ default_hooks = dict(
     sync_buffers=dict(type='SyncBuffersHook'),
 )
 custom_hooks = [
+    dict(type='InitialWeightsHook'),
+    dict(type='ResumeCheckHook'),
     dict(type='ReproducibleHook'),
     dict(type='ObjectiveReportHook'),
     dict(type='FiniteLossHook'),

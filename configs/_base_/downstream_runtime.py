@@ -2,6 +2,7 @@
 custom_imports = dict(imports=['mmssl_video'], allow_failed_imports=False)
 custom_hooks = [
     dict(type='BackboneLoadHook'),
+    dict(type='ResumeCheckHook'),
     dict(type='FiniteLossHook'),
     dict(type='BadVideosHook'),
 ]

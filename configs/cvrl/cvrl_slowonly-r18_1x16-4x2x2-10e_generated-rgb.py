@@ -2,12 +2,18 @@
 _base_ = [
     '../_base_/models/small_clips.py',
     '../_base_/datasets/small_clips.py',
-    '../_base_/schedules/small_5e.py',
+    '../_base_/schedules/small_10e.py',
     '../_base_/default_runtime.py',
 ]
 
 model = dict(
-    heads=dict(simclr=dict(type='SimCLRHead', projector={**_base_.projector, 'num_layers': 4}))
+    heads=dict(
+        simclr=dict(
+            type='SimCLRHead',
+            projector={**_base_.projector, 'num_layers': 4},
+            temperature=_base_.contrast.temperature,
+        )
+    )
 )
 
 crop = dict(type='RandomResizedCrop', area_range=(0.3, 1.0), aspect_ratio_range=(0.5, 2.0))

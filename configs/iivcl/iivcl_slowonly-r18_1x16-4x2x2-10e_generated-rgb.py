@@ -1,15 +1,14 @@
 _base_ = [
     '../_base_/models/small_clips.py',
     '../_base_/datasets/small_clips.py',
-    '../_base_/schedules/small_5e.py',
+    '../_base_/schedules/small_10e.py',
     '../_base_/default_runtime.py',
 ]
 
-# Fractions of the data: a longer queue would hold the query's own video.
-projector = _base_.projector
+# Neighbours come from a fraction of the data: a longer queue would hold the query's own video.
 model = dict(
     heads=dict(
-        intra=dict(type='MoCoHead', projector=projector, queue_size=128, temperature=0.1),
-        neighbour=dict(type='NeighbourHead', projector=projector, queue_size=256),
+        intra=dict(type='MoCoHead', **_base_.contrast, queue_size=16),
+        neighbour=dict(type='NeighbourHead', **_base_.contrast, queue_size=256),
     )
 )

@@ -32,5 +32,5 @@ train_dataloader = dict(
 # The paper's: batch 256, 200 epochs, a cosine without warm-up.
 train_cfg = dict(max_epochs=200)
 optim_wrapper = dict(optimizer=dict(lr=0.03))
-param_scheduler = [{**_base_.param_scheduler[0], 'warmup': 0, 'eta_min': 0.0, 'end': 200}]
+param_scheduler = [{**_base_.param_scheduler[0], 'warmup': 0, 'eta_min': 0.0}]
 auto_scale_lr = dict(base_batch_size=256)

@@ -2,9 +2,8 @@
 _base_ = [
     '../_base_/models/small_clips.py',
     '../_base_/datasets/small_clips.py',
-    '../_base_/schedules/small_5e.py',
+    '../_base_/schedules/small_10e.py',
     '../_base_/default_runtime.py',
 ]
 
-# A fraction of the data: a longer queue would hold the query's own video.
-model = dict(heads=dict(moco=dict(type='MoCoHead', projector=_base_.projector, queue_size=128)))
+model = dict(heads=dict(moco=dict(type='MoCoHead', **_base_.contrast, queue_size=16)))

@@ -1,7 +1,7 @@
 _base_ = [
     '../_base_/models/small_clips.py',
     '../_base_/datasets/small_clips.py',
-    '../_base_/schedules/small_5e.py',
+    '../_base_/schedules/small_10e.py',
     '../_base_/default_runtime.py',
 ]
 
@@ -10,7 +10,7 @@ model = dict(
     heads=dict(
         nnclr=dict(
             type='NNCLRHead',
-            projector=_base_.projector,
+            projector=_base_.projector_without_shift,
             predictor=_base_.predictor,
             queue_size=256,
         )

@@ -1,7 +1,7 @@
 _base_ = [
     '../_base_/models/small_clips.py',
     '../_base_/datasets/small_clips.py',
-    '../_base_/schedules/small_5e.py',
+    '../_base_/schedules/small_10e.py',
     '../_base_/default_runtime.py',
 ]
 
@@ -10,9 +10,8 @@ model = dict(
     heads=dict(
         moco=dict(
             type='MoCoHead',
-            projector=_base_.projector,
-            queue_size=384,  # 128 videos
-            temperature=0.1,
+            **_base_.contrast,
+            queue_size=48,  # 16 videos
             query_views=VIEWS,
             key_views=VIEWS,
         )

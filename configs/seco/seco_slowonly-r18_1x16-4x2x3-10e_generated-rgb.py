@@ -1,21 +1,20 @@
 _base_ = [
     '../_base_/models/small_clips.py',
     '../_base_/datasets/small_clips.py',
-    '../_base_/schedules/small_5e.py',
+    '../_base_/schedules/small_10e.py',
     '../_base_/default_runtime.py',
 ]
 
-projector = _base_.projector
 model = dict(
     segments_per_view=(1, 3),
     heads=dict(
         inter=dict(
-            type='InterFrameHead', projector=projector, queue_size=128, query_segment=0, key_view=1
+            type='InterFrameHead', **_base_.contrast, queue_size=16, query_segment=0, key_view=1
         ),
         intra=dict(
-            type='IntraFrameHead', projector=projector, pairwise=True, query_segment=0, key_view=1
+            type='IntraFrameHead', **_base_.contrast, pairwise=True, query_segment=0, key_view=1
         ),
-        order=dict(type='SeCoOrderHead', projector=projector),
+        order=dict(type='SeCoOrderHead', projector=_base_.projector),
     ),
 )
 

@@ -1,8 +1,8 @@
 _base_ = [
     '../_base_/models/small_clips.py',
     '../_base_/datasets/small_clips.py',
-    '../_base_/schedules/small_5e.py',
+    '../_base_/schedules/small_10e.py',
     '../_base_/default_runtime.py',
 ]
 
-model = dict(heads=dict(simclr=dict(type='SimCLRHead', projector=_base_.projector)))
+model = dict(heads=dict(simclr=dict(type='SimCLRHead', **_base_.contrast)))

@@ -1,19 +1,18 @@
 _base_ = [
     '../_base_/models/small_clips.py',
     '../_base_/datasets/small_clips.py',
-    '../_base_/schedules/small_5e.py',
+    '../_base_/schedules/small_10e.py',
     '../_base_/default_runtime.py',
 ]
 
 # Objectives combine: VCLR's video-level contrast and order on tuples of three clips, CVRL's NT-Xent
 # on a pair of clips beside them. Views 0 and 1 are the tuples, 2 and 3 the pair.
-projector = _base_.projector
 model = dict(
     segments_per_view=(3, 3, 1, 1),
     heads=dict(
-        video=dict(type='MoCoHead', projector=projector, queue_size=128, temperature=0.1),
-        order=dict(type='OrderHead', projector=projector),
-        clips=dict(type='SimCLRHead', projector=projector, views=(2, 3)),
+        video=dict(type='MoCoHead', **_base_.contrast, queue_size=16),
+        order=dict(type='OrderHead', projector=_base_.projector),
+        clips=dict(type='SimCLRHead', **_base_.contrast, views=(2, 3)),
     ),
 )
 

@@ -1,18 +1,16 @@
 _base_ = '../dpc/dpc_r3d-r18_1x16-4x1x6-16e_generated-rgb.py'
 
-projector = _base_.projector
 model = dict(
     segments_per_view=(6, 3, 3),
     heads=dict(
         video=dict(
             type='MoCoHead',
-            projector=projector,
-            queue_size=128,
-            temperature=0.1,
+            **_base_.contrast,
+            queue_size=16,
             query_views=(1,),
             key_views=(2,),
         ),
-        order=dict(type='OrderHead', projector=projector, query_view=1, key_view=2),
+        order=dict(type='OrderHead', projector=_base_.projector, query_view=1, key_view=2),
     ),
 )
 

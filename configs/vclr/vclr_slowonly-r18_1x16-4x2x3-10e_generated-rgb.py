@@ -2,17 +2,16 @@
 _base_ = [
     '../_base_/models/small_clips.py',
     '../_base_/datasets/small_clips.py',
-    '../_base_/schedules/small_5e.py',
+    '../_base_/schedules/small_10e.py',
     '../_base_/default_runtime.py',
 ]
 
-projector = _base_.projector
 model = dict(
     heads=dict(
-        inter=dict(type='InterFrameHead', projector=projector, queue_size=128),
-        intra=dict(type='IntraFrameHead', projector=projector),
-        video=dict(type='MoCoHead', projector=projector, queue_size=128, temperature=0.1),
-        order=dict(type='OrderHead', projector=projector),
+        inter=dict(type='InterFrameHead', **_base_.contrast, queue_size=16),
+        intra=dict(type='IntraFrameHead', **_base_.contrast),
+        video=dict(type='MoCoHead', **_base_.contrast, queue_size=16),
+        order=dict(type='OrderHead', projector=_base_.projector),
     )
 )
 

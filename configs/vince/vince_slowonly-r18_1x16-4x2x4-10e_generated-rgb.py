@@ -1,16 +1,12 @@
 _base_ = [
     '../_base_/models/small_clips.py',
     '../_base_/datasets/small_clips.py',
-    '../_base_/schedules/small_5e.py',
+    '../_base_/schedules/small_10e.py',
     '../_base_/default_runtime.py',
 ]
 
-# A batch enqueues 4 x 16 clips.
-model = dict(
-    heads=dict(
-        vince=dict(type='VINCEHead', projector=_base_.projector, queue_size=512, temperature=0.1)
-    )
-)
+# A batch enqueues 4 x 16 clips, which is the queue.
+model = dict(heads=dict(vince=dict(type='VINCEHead', **_base_.contrast, queue_size=64)))
 
 train_pipeline = [
     _base_.open_video,

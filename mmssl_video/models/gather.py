@@ -1,17 +1,46 @@
 """Embeddings of all processes, through which gradients flow back."""
 
+from collections.abc import Callable
+
 import torch
-from mmengine.dist import all_gather, all_reduce, get_rank, get_world_size
+from mmengine.dist import all_gather, all_reduce, broadcast, get_rank, get_world_size
 from torch import Tensor
 
 
-def own_rows(num_samples: int) -> slice:
-    """Where the ``num_samples`` rows of this process stand among the gathered ones."""
-    return slice(get_rank() * num_samples, (get_rank() + 1) * num_samples)
+def own_rows() -> slice:
+    """Where the rows of this process stand among the gathered ones."""
+    return slice(get_rank(), None, get_world_size())
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """Rows [N, ...] of every process, [N of all, ...], without a gradient.
+
+    In the order in which one process has them: MMEngine's sampler deals the videos out in turn.
+    """
+    if get_world_size() == 1:
+        return tensor
+    return torch.stack(all_gather(tensor.contiguous()), dim=1).flatten(0, 1)
+
+
+def draw_for_samples(draw: Callable[[int], Tensor], num_samples: int) -> Tensor:
+    """What the samples of this process get of one draw for those of all.
+
+    A sample then gets the same, however many processes there are.
+
+    Args:
+        draw: Gives a tensor [M, ...] for M samples.
+        num_samples: Of this process.
+
+    Returns:
+        [num_samples, ...].
+    """
+    drawn = draw(num_samples * get_world_size())
+    broadcast(drawn)
+    return drawn[own_rows()]
 
 
 def gather_with_gradient(tensor: Tensor) -> Tensor:
-    r"""Rows of every process, in order of rank; without a process group, the tensor itself.
+    r"""Rows of every process, as :func:`gather` orders them, with a gradient.
 
     The backward pass sums the gradients that all processes have for a row. Let the loss of process
     r, :math:`L_r`, be the mean over its own anchors against the candidates of all, and W the
@@ -38,11 +67,12 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, tensor: Tensor) -> Tensor:
-        ctx.num_samples = len(tensor)
-        return torch.cat(all_gather(tensor.contiguous()))
+        return gather(tensor)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
-        gradient = gradient.clone(memory_format=torch.contiguous_format)
-        all_reduce(gradient)
-        return gradient[own_rows(ctx.num_samples)]
+        # A sum in bfloat16 would lose what a few processes add to it.
+        whole = gradient.float() if gradient.dtype in (torch.float16, torch.bfloat16) else gradient
+        whole = whole.clone(memory_format=torch.contiguous_format)
+        all_reduce(whole)
+        return whole[own_rows()].to(gradient.dtype)

@@ -75,10 +75,11 @@ def forward_shuffled(module: Callable[[Tensor], Tensor], images: Tensor) -> Tens
     """
     if get_world_size() == 1:
         return module(images)
-    gathered = torch.cat(all_gather(images))
+    gathered = torch.cat(all_gather(images.contiguous()))
     order = torch.randperm(len(gathered), device=images.device)
     broadcast(order)
     mine = order.chunk(get_world_size())[get_rank()]
-    features = torch.cat(all_gather(module(gathered[mine])))
+    # A class token, x[:, 0], is a view.
+    features = torch.cat(all_gather(module(gathered[mine]).contiguous()))
     back = order.argsort()
     return features[back.chunk(get_world_size())[get_rank()]]

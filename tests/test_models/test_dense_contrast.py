@@ -62,7 +62,7 @@ def test_value_and_ranks_equal_the_slow_loop(num, steps, height, width, seed):
 
 def test_shares_of_the_predictions_meet_all_candidates_and_average_to_the_whole():
     predicted, targets = draw(2, 4, 2, 3, 2, 3)
-    shares = [dense_contrast(predicted[n : n + 2], targets, n) for n in (0, 2)]
+    shares = [dense_contrast(predicted[n : n + 2], targets, slice(n, n + 2)) for n in (0, 2)]
     loss, rank = dense_contrast(predicted, targets)
     torch.testing.assert_close((shares[0][0] + shares[1][0]) / 2, loss, rtol=1e-12, atol=0)
     assert torch.equal(torch.cat([share[1] for share in shares]), rank)
@@ -88,7 +88,9 @@ def test_gradient_equals_finite_differences_on_both_sides():
     predicted, targets = (x.requires_grad_() for x in draw(2, 2, 2, 3, 1, 2).unbind())
     assert torch.autograd.gradcheck(lambda p, z: dense_contrast(p, z)[0], (predicted, targets))
     share = predicted[1:].detach().requires_grad_()
-    assert torch.autograd.gradcheck(lambda p, z: dense_contrast(p, z, 1)[0], (share, targets))
+    assert torch.autograd.gradcheck(
+        lambda p, z: dense_contrast(p, z, slice(1, None))[0], (share, targets)
+    )
 
 
 def test_equal_products_give_chance_level_and_the_last_rank():

@@ -46,7 +46,7 @@ def pretrain(rank=0, world=1):
     model = MODELS.build(tiny_model(momentum=0.9) | dict(heads=CONFIGS))
     model.init_weights()
     model.double().train()
-    share = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
+    share = slice(rank, None, world)
     shares = (tuple(part[share] for part in data(step)) for step in range(STEPS))
     return train(model, shares, world)
 
@@ -99,9 +99,7 @@ def test_losses_average_to_those_of_one(ranks, single):
             got = [rank['losses'][step][key] for rank in ranks]
             tolerance = 1e-10 if key.startswith('loss') else 1e-6  # percentages are float32
             assert sum(got) / WORLD == pytest.approx(value, rel=tolerance, abs=1e-12), (step, key)
-        for name in CONFIGS:
-            own = [rank['losses'][step][f'loss_{name}'] for rank in ranks]
-            assert own[0] != own[1] or own[0] == 0  # the shares differ
+        assert ranks[0]['losses'][step] == ranks[1]['losses'][step]  # each logs the mean
     assert min(single['losses'][-1][f'loss_{name}'] for name in CONFIGS) > 0.5
 
 
@@ -138,12 +136,12 @@ def test_weights_and_targets_are_those_of_one_process(ranks, single):
         torch.testing.assert_close(rank['state'], single['state'], rtol=1e-8, atol=1e-10)
 
 
-def test_support_set_of_two_processes_is_in_order_of_rank(ranks):
+def test_support_set_is_in_the_order_of_one_process(ranks):
     for rank in ranks:
         assert rank['columns']['slots'].tolist() == [0, 1, 2, 3]
-        expected = [[1, 3], [2, 4], [11, 13], [12, 14]]
+        expected = [[1, 3], [11, 13], [2, 4], [12, 14]]
         assert rank['columns']['entries'].tolist() == expected
-        assert rank['columns']['labels'].tolist() == [1, 2, 11, 12, -1]
+        assert rank['columns']['labels'].tolist() == [1, 11, 2, 12, -1]
 
 
 def test_sync_buffers_hook_leaves_the_support_set_alone(ranks):

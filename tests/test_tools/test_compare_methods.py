@@ -69,7 +69,7 @@ def test_tables(tmp_path):
     assert (
         f'| 22.5 ± {deviation / 2:.1f} (20.0, 25.0) | 45.0 ± {deviation:.1f} (40.0, 50.0) |' in text
     )
-    assert '](../configs/cvrl/cvrl-ta_slowonly-r18_1x16-4x2x2-5e_generated-rgb.py)' in text
+    assert '](../configs/cvrl/cvrl-ta_slowonly-r18_1x16-4x2x2-10e_generated-rgb.py)' in text
     assert '| 33.0 ± 4.2 (30.0, 36.0) | 1.5 | 40.4 |' in text
     scenes = text[: text.index(f'## {compare.OBJECTS}')]
     rows = [rows for title, rows in compare.tables().items() if title != compare.OBJECTS]

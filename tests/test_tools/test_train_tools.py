@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,8 +124,7 @@ def test_resume_without_a_checkpoint_starts_from_load_from(config, tmp_path, mon
     monkeypatch.setenv('LOCAL_RANK', '0')
     cfg = train.load_config(train.parse_args())
     assert (cfg.resume, cfg.load_from) == (False, str(tmp_path / 'moco.pth'))
-    (tmp_path / 'w').mkdir()
-    (tmp_path / 'w' / 'last_checkpoint').write_text(str(tmp_path / 'w' / 'epoch_1.pth'))
+    monkeypatch.setattr(train, 'find_checkpoint', lambda folder: Path(folder, 'epoch_1.pth'))
     cfg = train.load_config(train.parse_args())
     assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'w' / 'epoch_1.pth'))
 
@@ -181,7 +181,7 @@ def test_objectives_are_switched_off_from_the_command_line(config, tmp_path, mon
     [
         (
             ['model.heads.order.type=OrderHaed'],
-            "model.heads.order: unknown head 'OrderHaed'; did you mean OrderHead?",
+            "model.heads.order.type: 'OrderHaed' is not registered; did you mean 'OrderHead'?",
         ),
         (
             ['model.heads.video.queue_size=3'],

@@ -12,6 +12,8 @@ model = dict(
         pool1_stride_t=1,
         inflate=(0, 0, 1, 1),
         norm_eval=False,
+        # Blocks that start as nothing would still be next to it when a small run ends.
+        zero_init_residual=False,
     ),
     # At 0.99 and above the target would be a mean over more iterations than there are.
     momentum=0.9,
@@ -22,14 +24,16 @@ model = dict(
         format_shape='NCTHW',
     ),
 )
-# From random weights, the embeddings of an MLP without normalisation are all alike and stay so for
-# longer than a small recipe lasts.
+# What keeps a small run stable (docs/choosing.md): normalisation, after the last layer too; a
+# temperature at which more than the few nearest of the random directions count; and, in the
+# recipes, queues that hold the last batch alone.
 projector = dict(
     type='ProjectionMLP',
     in_channels=128,
     hidden_channels=256,
     out_channels=64,
     norm_cfg=dict(type='BN1d'),
+    norm_last=True,
 )
 predictor = dict(
     type='ProjectionMLP',
@@ -38,3 +42,7 @@ predictor = dict(
     out_channels=64,
     norm_cfg=dict(type='BN1d'),
 )
+contrast = dict(projector=projector, temperature=0.2)
+# Where the videos of a batch are not pushed apart by name (BYOL, SwAV, NNCLR), a shift that is
+# learned becomes a part that all embeddings share. MoCo v3 leaves it out, too.
+projector_without_shift = {**projector, 'norm_cfg': dict(type='BN1d', affine=False)}

@@ -12,7 +12,6 @@ param_scheduler = [
         warmup=5,
         cosine_from='start',
         begin=0,
-        end=200,
         by_epoch=True,
         convert_to_iter_based=True,
     )

@@ -8,6 +8,6 @@ optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.001, momentum=0.9, weight_decay=5e-4),
 )
 param_scheduler = [
-    dict(type='MultiStepLR', begin=0, end=150, by_epoch=True, milestones=[67, 133], gamma=0.1)
+    dict(type='MultiStepLR', begin=0, by_epoch=True, milestones=[67, 133], gamma=0.1)
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=8)

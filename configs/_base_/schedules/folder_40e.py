@@ -10,7 +10,6 @@ param_scheduler = [
         warmup=2,
         start_factor=0.01,
         begin=0,
-        end=40,
         by_epoch=True,
         convert_to_iter_based=True,
     )

@@ -13,7 +13,6 @@ param_scheduler = [
         start_factor=0.01,  # from 0.001
         cosine_from='start',
         begin=0,
-        end=200,
         by_epoch=True,
         convert_to_iter_based=True,
     )

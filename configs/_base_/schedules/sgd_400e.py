@@ -12,7 +12,6 @@ param_scheduler = [
         start_factor=0.01,
         eta_min=1e-6,
         begin=0,
-        end=400,
         by_epoch=True,
         convert_to_iter_based=True,
     )

@@ -1,16 +1,15 @@
-# The budget of all small recipes: 5 epochs, which is a minute or two on a CPU.
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=5)
+# The budget of all small recipes: 10 epochs, which is a minute or two on a CPU.
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=10)
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=1e-4),
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
 )
 param_scheduler = [
     dict(
         type='WarmupCosineLR',
-        warmup=0.5,
+        warmup=1,
         start_factor=0.01,
         begin=0,
-        end=5,
         by_epoch=True,
         convert_to_iter_based=True,
     )

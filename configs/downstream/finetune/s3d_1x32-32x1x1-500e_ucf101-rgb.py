@@ -21,6 +21,6 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))),
 )
 param_scheduler = [
-    dict(type='MultiStepLR', begin=0, end=500, by_epoch=True, milestones=[400, 450], gamma=0.1)
+    dict(type='MultiStepLR', begin=0, by_epoch=True, milestones=[400, 450], gamma=0.1)
 ]
 auto_scale_lr = dict(base_batch_size=32)

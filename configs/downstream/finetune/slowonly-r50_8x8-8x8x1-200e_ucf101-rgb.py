@@ -45,7 +45,6 @@ param_scheduler = [
         eta_min=0,
         by_epoch=True,
         begin=0,
-        end=200,
         convert_to_iter_based=True,
     )
 ]

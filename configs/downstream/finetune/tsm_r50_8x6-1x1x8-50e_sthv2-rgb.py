@@ -45,7 +45,5 @@ val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
 optim_wrapper = dict(optimizer=dict(lr=0.0075, weight_decay=5e-4))
-param_scheduler = [
-    dict(type='MultiStepLR', begin=0, end=50, by_epoch=True, milestones=[20, 40], gamma=0.1)
-]
+param_scheduler = [dict(type='MultiStepLR', begin=0, by_epoch=True, milestones=[20, 40], gamma=0.1)]
 auto_scale_lr = dict(base_batch_size=48)

@@ -62,7 +62,6 @@ param_scheduler = [
         eta_min=0,
         by_epoch=True,
         begin=0,
-        end=20,
         convert_to_iter_based=True,
     )
 ]

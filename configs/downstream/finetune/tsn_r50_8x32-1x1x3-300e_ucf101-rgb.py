@@ -43,5 +43,5 @@ test_dataloader = dict(dataset=dict(**test_data, pipeline=test_pipeline))
 train_cfg = dict(max_epochs=300, val_interval=5)
 optim_wrapper = dict(optimizer=dict(lr=0.01, weight_decay=5e-4))
 param_scheduler = [
-    dict(type='MultiStepLR', begin=0, end=300, by_epoch=True, milestones=[120, 240], gamma=0.1)
+    dict(type='MultiStepLR', begin=0, by_epoch=True, milestones=[120, 240], gamma=0.1)
 ]

@@ -43,7 +43,5 @@ test_dataloader = dict(dataset=dict(**test_data, pipeline=test_pipeline))
 
 train_cfg = dict(max_epochs=50, val_interval=5)
 optim_wrapper = dict(optimizer=dict(lr=0.01, weight_decay=1e-4))
-param_scheduler = [
-    dict(type='MultiStepLR', begin=0, end=50, by_epoch=True, milestones=[20, 40], gamma=0.1)
-]
+param_scheduler = [dict(type='MultiStepLR', begin=0, by_epoch=True, milestones=[20, 40], gamma=0.1)]
 auto_scale_lr = dict(base_batch_size=64)

@@ -73,7 +73,6 @@ param_scheduler = [
         type='WarmupCosineLR',
         warmup=1,
         begin=0,
-        end=20,
         by_epoch=True,
         convert_to_iter_based=True,
     )

@@ -50,7 +50,6 @@ param_scheduler = [
         warmup=5,
         cosine_from='start',
         begin=0,
-        end=100,
         by_epoch=True,
         convert_to_iter_based=True,
     )

@@ -31,7 +31,5 @@ test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=0.001)
 )
-param_scheduler = [
-    dict(type='MultiStepLR', begin=0, end=100, by_epoch=True, milestones=[60, 80], gamma=0.1)
-]
+param_scheduler = [dict(type='MultiStepLR', begin=0, by_epoch=True, milestones=[60, 80], gamma=0.1)]
 auto_scale_lr = dict(enable=False, base_batch_size=32)

@@ -40,7 +40,6 @@ param_scheduler = [
         warmup=8,
         cosine_from='start',
         begin=0,
-        end=60,
         by_epoch=True,
         convert_to_iter_based=True,
     )

@@ -36,9 +36,7 @@ test_dataloader = dict(
 
 # So few videos are more often seen; the rate falls at the same part of the run.
 train_cfg = dict(max_epochs=20, val_interval=20)
-param_scheduler = [
-    dict(type='MultiStepLR', begin=0, end=20, by_epoch=True, milestones=[16], gamma=0.1)
-]
+param_scheduler = [dict(type='MultiStepLR', begin=0, by_epoch=True, milestones=[16], gamma=0.1)]
 auto_scale_lr = dict(base_batch_size=4)
 default_hooks = dict(logger=dict(interval=5), checkpoint=dict(interval=20))
 work_dir = './work_dirs/{{ fileBasenameNoExtension }}'

@@ -7,12 +7,14 @@ from .diagnosis import read_messages
 from .finite_loss import FiniteLossHook
 from .grad_norm import GradNormHook
 from .head_epoch import HeadEpochHook
+from .initial_weights import InitialWeightsHook
 from .momentum_schedule import MomentumScheduleHook
 from .objective_report import ObjectiveReportHook
 from .online_knn import OnlineKNNHook
 from .progress_bar import ProgressBarHook
 from .reproducible import ReproducibleHook
 from .results_in_work_dir import ResultsInWorkDirHook
+from .resume_check import ResumeCheckHook
 from .safe_checkpoint import SafeCheckpointHook
 
 __all__ = [
@@ -22,12 +24,14 @@ __all__ = [
     'FiniteLossHook',
     'GradNormHook',
     'HeadEpochHook',
+    'InitialWeightsHook',
     'MomentumScheduleHook',
     'ObjectiveReportHook',
     'OnlineKNNHook',
     'ProgressBarHook',
     'ReproducibleHook',
     'ResultsInWorkDirHook',
+    'ResumeCheckHook',
     'SafeCheckpointHook',
     'read_messages',
 ]

@@ -1,5 +1,6 @@
 """Checkpoints that no interruption destroys, and that a run goes on from where it was."""
 
+import atexit
 import os
 import signal
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -54,12 +56,18 @@ class SafeCheckpointHook(CheckpointHook):
         self._group = distributed.new_group(backend='gloo') if get_world_size() > 1 else None
         self._told = False
         self._training = torch.ones(1).share_memory_()
+        atexit.register(self._training.zero_)  # an error ends the run without `after_train`
         self._earlier = signal.signal(signal.SIGTERM, self._tell)
         loader = runner.train_dataloader
         loader.worker_init_fn = partial(_outlive_sigterm, loader.worker_init_fn, self._training)
 
-    def _tell(self, *_: Any) -> None:
-        """Take note of SIGTERM."""
+    def _tell(self, number: int, frame: FrameType | None) -> None:
+        """Take note of SIGTERM; a run that an error has ended hands it on."""
+        while frame is not None and frame.f_code is not Runner.train.__code__:
+            frame = frame.f_back
+        if frame is None:
+            self._settle()
+            os.kill(os.getpid(), number)
         self._told = True
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

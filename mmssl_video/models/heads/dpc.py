@@ -147,9 +147,7 @@ class DPCHead(SSLHead):
         for aggregator, ordered in self._directions(self._reduce(maps)):
             seen, unseen = ordered.tensor_split((num_seen,), dim=1)
             predicted = self.predict(seen, aggregator)
-            loss, rank = dense_contrast(
-                predicted, gather_with_gradient(unseen), own_rows(len(unseen)).start
-            )
+            loss, rank = dense_contrast(predicted, gather_with_gradient(unseen), own_rows())
             losses.append(loss)
             ranks.append(rank)
             pairs.append([normalize(map_vectors(side)) for side in (predicted, unseen)])

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mmssl_video.errors import UserError
 
+from ..gather import draw_for_samples
 from ..losses import contrast, info_nce_from_similarities
 from ..memory import EmbeddingQueue
 from .base import SSLHead, Views, percent_correct
@@ -25,7 +26,10 @@ def draw_query_segment(query_segment: int | str, anchors: Tensor, keys: Tensor) 
                 f"query_segment is 'random', but the query view has {anchors.shape[1]} segments "
                 f'and the key view {keys.shape[1]}; use the number of a segment that both have'
             )
-        return torch.randint(num_segments, (num_samples,), device=anchors.device)
+        return draw_for_samples(
+            lambda number: torch.randint(num_segments, (number,), device=anchors.device),
+            num_samples,
+        )
     if not 0 <= query_segment < num_segments:
         raise UserError(
             f'query_segment is {query_segment}, but a view has {num_segments} segments; use '

@@ -57,7 +57,7 @@ class MoCoHead(SSLHead):
         query = torch.cat([queries[i] for i, _ in self.view_pairs])
         key = torch.cat([keys[j] for _, j in self.view_pairs])
         similarities = contrast(query, key, self.queue.filled(), self.temperature)
-        self.queue.enqueue(torch.stack(list(keys.values()), dim=1).flatten(0, 1))
+        self.queue.enqueue(torch.stack(list(keys.values()), dim=1))
         return {
             'loss': info_nce_from_similarities(*similarities) * self.loss_weight,
             'acc': percent_correct((similarities[0] > similarities[1]).all(dim=1)),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 from mmaction.registry import MODELS
+from mmengine.dist import get_world_size
 from torch import Tensor
 
 from ..gather import gather_with_gradient, own_rows
@@ -58,8 +59,8 @@ class NNCLRHead(SSLHead):
         candidates = {view: gather_with_gradient(x) for view, x in predicted.items()}
         neighbours = {view: self.queue.nearest(x) for view, x in embedded.items()}
 
-        rows = own_rows(len(gt_label))
-        own = torch.arange(rows.start, rows.stop, device=gt_label.device)
+        num_candidates = len(gt_label) * get_world_size()
+        own = torch.arange(num_candidates, device=gt_label.device)[own_rows()]
         losses, correct = zip(
             *(
                 info_nce_in_batch(neighbours[i][0], candidates[j], own, self.temperature)

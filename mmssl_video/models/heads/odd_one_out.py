@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmssl_video.errors import UserError
 
+from ..gather import draw_for_samples
 from ..permutations import reorder
 from .base import SSLHead, Views, check_segments, percent_correct
 
@@ -91,9 +92,13 @@ class OddOneOutHead(SSLHead):
             Features [N M, S, D], those of a sample one after the other, and the places of the odd
             ones, int64 [N M].
         """
+        shape = self.orders_per_sample, clips.shape[1]
+        numbers = draw_for_samples(
+            lambda number: torch.rand(number, *shape, device=clips.device), len(clips)
+        )
         clips = clips.repeat_interleave(self.orders_per_sample, dim=0)
         odd_one = odd_one.repeat_interleave(self.orders_per_sample)
-        orders = torch.rand(clips.shape[:2], device=clips.device).argsort(dim=1)
+        orders = numbers.flatten(0, 1).argsort(dim=1)
         return reorder(clips, orders), (orders == odd_one[:, None]).long().argmax(dim=1)
 
     def fuse(self, features: Tensor) -> Tensor:

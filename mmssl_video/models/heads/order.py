@@ -1,6 +1,7 @@
 """Temporal order regularisation (VCLR, Eq. 7-10)."""
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from mmssl_video.errors import UserError
 
+from ..gather import draw_for_samples
 from ..permutations import reorder, shuffles
 from .base import SSLHead, Views, check_segments, percent_correct
 
@@ -60,8 +62,10 @@ class OrderHead(SSLHead):
             Orders, int64 [N, S], and whether each is a shuffle, bool [N].
         """
         device = self.shuffles.device
-        shuffled = torch.rand(num_samples, device=device) < 0.5
-        picks = torch.randint(len(self.shuffles), (num_samples,), device=device)
+        shuffled = draw_for_samples(partial(torch.rand, device=device), num_samples) < 0.5
+        picks = draw_for_samples(
+            lambda number: torch.randint(len(self.shuffles), (number,), device=device), num_samples
+        )
         identity = torch.arange(self.shuffles.shape[1], device=device)
         return torch.where(shuffled[:, None], self.shuffles[picks], identity), shuffled
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmssl_video.errors import UserError
 
+from ..gather import draw_for_samples
 from ..permutations import order_classes, pairwise, reorder
 from .base import SSLHead, Views, check_segments, percent_correct
 
@@ -95,7 +96,10 @@ class PermutationHead(SSLHead):
             Orders, int64 [N M, S], the M of a sample one after the other, and their classes [N M].
         """
         # The places of the M largest of random numbers are a uniform draw without replacement.
-        numbers = torch.rand(num_samples, len(self.orders), device=self.orders.device)
+        numbers = draw_for_samples(
+            lambda number: torch.rand(number, len(self.orders), device=self.orders.device),
+            num_samples,
+        )
         picks = numbers.topk(self.orders_per_sample).indices.flatten()
         return self.orders[picks], self.classes[picks]
 

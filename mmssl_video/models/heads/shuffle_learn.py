@@ -1,6 +1,7 @@
 """Verification of temporal order (Shuffle & Learn: Misra et al., 2016)."""
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from mmssl_video.errors import UserError
 
+from ..gather import draw_for_samples
 from .base import SSLHead, Views, check_segments, percent_correct
 
 
@@ -85,7 +87,8 @@ class ShuffleLearnHead(SSLHead):
         """Show features [N, 5, D] as tuples [N, 3, 3, D]: one in order, two that are not."""
         shown = features[:, self.tuples]
         if self.inverted:
-            backwards = torch.rand(len(features), device=features.device) < 0.5
+            draw = partial(torch.rand, device=features.device)
+            backwards = draw_for_samples(draw, len(features)) < 0.5
             shown = torch.where(backwards[:, None, None, None], shown.flip(2), shown)
         return shown
 

@@ -47,7 +47,7 @@ class SimCLRHead(SSLHead):
         # All views in one batch, as in the paper, where the projection normalises over it.
         features = torch.stack([consensus(clips) for clips in online.values()], dim=1)
         embeddings = self.embed_online(features)
-        own = own_rows(len(embeddings))
+        own = own_rows()
         gathered = gather_with_gradient(embeddings).unbind(dim=1)
         by_view = dict(zip(online, gathered, strict=True))
         similarities = [

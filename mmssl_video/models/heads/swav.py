@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmaction.registry import MODELS
+from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -144,7 +145,7 @@ class SwAVHead(SSLHead):
             )
         scores = self._score(batch).transpose(0, 1)
         codes = sinkhorn(scores, self.epsilon, self.sinkhorn_iterations).transpose(0, 1)
-        return codes[own_rows(len(embeddings))]
+        return codes[: len(embeddings) * get_world_size()][own_rows()]
 
     def chance_level(self, batch_size: int, num_filled: int | None = None) -> float:
         """ln P."""

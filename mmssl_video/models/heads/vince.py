@@ -4,9 +4,9 @@ import math
 
 import torch
 from mmaction.registry import MODELS
-from mmengine.dist import all_gather, get_rank
 from torch import Tensor
 
+from ..gather import gather, own_rows
 from ..losses import contrast, info_nce_from_similarities
 from ..memory import EmbeddingQueue
 from .base import SSLHead, Views, check_segments, percent_correct
@@ -54,20 +54,20 @@ class VINCEHead(SSLHead):
         num_samples, num_frames = frames.shape[:2]
         query = self.embed_online(frames).flatten(0, 1)
         keys = self.embed_target(key_frames)
-        batch_keys = torch.cat(all_gather(keys.contiguous())).flatten(0, 1)
+        batch_keys = gather(keys).flatten(0, 1)
         negatives = torch.cat([batch_keys, self.queue.entries.to(batch_keys.dtype)])
 
         positives = keys.repeat_interleave(num_frames, dim=0)
         with_positives, with_negatives = contrast(query, positives, negatives, self.temperature)
-        video = torch.arange(num_samples, device=frames.device).repeat_interleave(num_frames)
-        first = get_rank() * num_samples
-        video_of_key = torch.arange(len(batch_keys), device=frames.device) // num_frames
-        own = (video[:, None] + first) == video_of_key
+        videos = torch.arange(len(batch_keys) // num_frames, device=frames.device)
+        video = videos[own_rows()].repeat_interleave(num_frames)
+        video_of_key = videos.repeat_interleave(num_frames)
+        own = video[:, None] == video_of_key
         with_negatives[:, : len(batch_keys)].masked_fill_(
             own, torch.finfo(with_negatives.dtype).min
         )
 
-        self.queue.enqueue(keys.flatten(0, 1))
+        self.queue.enqueue(keys)
         hardest = with_negatives.max(dim=1, keepdim=True).values
         return {
             'loss': info_nce_from_similarities(with_positives, with_negatives) * self.loss_weight,

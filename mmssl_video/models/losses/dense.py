@@ -10,7 +10,9 @@ def map_vectors(maps: Tensor) -> Tensor:
     return maps.movedim(2, -1).flatten(0, -2)
 
 
-def dense_contrast(predicted: Tensor, targets: Tensor, first_row: int = 0) -> tuple[Tensor, Tensor]:
+def dense_contrast(
+    predicted: Tensor, targets: Tensor, rows: slice = slice(None)
+) -> tuple[Tensor, Tensor]:
     r"""Tell the target of each predicted vector from those of all samples, steps and places.
 
     .. math:: -\log \frac{e^{p_i \cdot z_i}}{\sum_j e^{p_i \cdot z_j}}
@@ -22,7 +24,7 @@ def dense_contrast(predicted: Tensor, targets: Tensor, first_row: int = 0) -> tu
     Args:
         predicted: :math:`p`, maps of P steps, [N, P, D, H, W].
         targets: :math:`z`, [M, P, D, H, W], M >= N.
-        first_row: The row of ``targets`` that belongs to the first one of ``predicted``.
+        rows: Which rows of ``targets`` belong to those of ``predicted``. By default M = N.
 
     Returns:
         Mean over the predicted vectors, a scalar, and the rank of each vector's target among all
@@ -39,7 +41,7 @@ def dense_contrast(predicted: Tensor, targets: Tensor, first_row: int = 0) -> tu
             predicted = predicted.float()
         anchors, candidates = map_vectors(predicted), map_vectors(targets.to(predicted.dtype))
         products = anchors @ candidates.T
-    vectors_per_row = len(candidates) // len(targets)
-    own = torch.arange(len(anchors), device=products.device) + first_row * vectors_per_row
+    places = torch.arange(len(candidates), device=products.device)
+    own = places.unflatten(0, (len(targets), -1))[rows].flatten()
     rank = (products >= products.gather(1, own[:, None])).sum(dim=1) - 1
     return F.cross_entropy(products, own), rank

@@ -1,18 +1,22 @@
 """First-in-first-out queue of embeddings (MoCo, Sec. 3.2)."""
 
+import logging
+
 import torch
-from mmengine.dist import all_gather
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmssl_video.errors import UserError
+
+from ..gather import gather
 
 
 class EmbeddingQueue(nn.Module):
     """The latest ``size`` embeddings of all processes.
 
-    Every process holds the same queue: what one enqueues is gathered from all, in order of rank.
-    A batch of any size up to the queue's is taken; it wraps around the end. Contents, pointer and
-    fill count are buffers, so a checkpoint holds them.
+    Every process holds the same queue: what one enqueues is gathered from all, in the order that
+    one process would have. A batch of any size up to the queue's is taken; it wraps around the end.
+    Contents, pointer and fill count are buffers, so a checkpoint holds them.
 
     An entry counts as a negative only once it has been written. The queue starts empty, and a loss
     over it starts at ln(1 + number of entries) rather than at ln(1 + size).
@@ -40,16 +44,19 @@ class EmbeddingQueue(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, embeddings: Tensor) -> Tensor:
-        """Replace the oldest entries by the ``embeddings`` [N, D] of every process.
+        """Replace the oldest entries by the ``embeddings`` of every process.
+
+        Args:
+            embeddings: [N, D], or [N, K, D] for K of each sample.
 
         Returns:
-            Where the rows of all processes, in order of rank, now stand, int64 [N of all].
+            Where those of all processes now stand, int64 [N of all], or [NK of all].
 
         Raises:
             UserError: If the gathered batch is larger than the queue.
         """
-        embeddings = embeddings.detach().to(self.embeddings.dtype).contiguous()
-        embeddings = torch.cat(all_gather(embeddings))
+        embeddings = embeddings.detach().to(self.embeddings.dtype)
+        embeddings = gather(embeddings).flatten(0, -2)
         check_queue_size(self.size, len(embeddings))
         start = int(self.pointer)
         steps = torch.arange(start, start + len(embeddings), device=embeddings.device)
@@ -58,6 +65,28 @@ class EmbeddingQueue(nn.Module):
         self.pointer.fill_((start + len(embeddings)) % self.size)
         self.num_filled.fill_(min(int(self.num_filled) + len(embeddings), self.size))
         return slots
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        """Take contents, pointer and fill count together, or start empty."""
+        buffers = dict(self.named_buffers())
+        given = {name: state_dict.get(f'{prefix}{name}') for name in buffers}
+        fits = all(
+            given[name] is not None and given[name].shape == buffer.shape
+            for name, buffer in buffers.items()
+        )
+        if not fits:
+            if given['embeddings'] is not None:
+                then, now = (list(of['embeddings'].shape) for of in (given, buffers))
+                print_log(
+                    f'{prefix[:-1]} starts empty: it is {then} in the checkpoint, {now} in the '
+                    'config',
+                    'current',
+                    logging.WARNING,
+                )
+            self.num_filled.zero_()
+            self.pointer.zero_()
+            state_dict.update({f'{prefix}{name}': buffer for name, buffer in buffers.items()})
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         """Say size and channels."""

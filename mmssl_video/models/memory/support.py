@@ -1,9 +1,9 @@
 """Support set in which the nearest neighbours of embeddings are looked up (NNCLR, Sec. 3.2)."""
 
 import torch
-from mmengine.dist import all_gather
 from torch import Tensor
 
+from ..gather import gather
 from .queue import EmbeddingQueue
 
 
@@ -21,7 +21,7 @@ class SupportQueue(EmbeddingQueue):
     def enqueue(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """As :meth:`EmbeddingQueue.enqueue`, with the ``labels`` int64 [N], -1 where unknown."""
         slots = super().enqueue(embeddings)
-        self.labels[slots] = torch.cat(all_gather(labels))
+        self.labels[slots] = gather(labels)
         return slots
 
     @torch.no_grad()

@@ -1,11 +1,13 @@
 """One recognizer for all methods: encoders computed once, objectives by config."""
 
 import difflib
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 import torch
 from mmaction.models import BaseRecognizer
 from mmaction.registry import MODELS
+from mmengine.dist import all_reduce, get_world_size
 from mmengine.model import ModuleDict
 from torch import Tensor
 
@@ -144,6 +146,15 @@ class SSLRecognizer(BaseRecognizer):
                 self.pairs[name] = query.detach(), positive.detach()
             outputs.update({f'{name}_{key}': value for key, value in results.items()})
         return outputs
+
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum the losses, as MMEngine does; what is logged is the mean over all processes."""
+        total, log = super().parse_losses(losses)
+        if get_world_size() > 1:
+            means = torch.stack([value.detach().to(total.dtype) for value in log.values()])
+            all_reduce(means, op='mean')
+            log = OrderedDict(zip(log, means.unbind(), strict=True))
+        return total, log
 
     def _split_views(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Cut a batch [N, V, S, ...] into its views, each [N, S of the view, ...]."""

@@ -1,0 +1,221 @@
+"""Settings of a config that nothing reads, found before anything is built."""
+
+import ast
+import difflib
+import inspect
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import mmaction.registry
+import torch.utils.data
+from mmengine.config import Config
+from mmengine.registry import Registry
+from mmengine.runner import Runner
+
+from .errors import UserError
+
+REGISTRIES = [item for item in vars(mmaction.registry).values() if isinstance(item, Registry)]
+# What tools and MMEngine read beside the arguments of the Runner.
+READ_BY_TOOLS = {
+    'auto_scale_lr',
+    'custom_imports',
+    'feature_head',
+    'feature_pipeline',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+    'sync_bn',
+}
+READ = READ_BY_TOOLS | set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
+# Keys that are taken out before the rest goes to the class, by the end of the path.
+TAKEN_OUT = {
+    'optim_wrapper': {'constructor', 'paramwise_cfg', 'optimizer'},
+    'param_scheduler': {'convert_to_iter_based', 'end', 'by_epoch'},
+    'custom_hooks': {'priority'},
+    'default_hooks': {'priority'},
+}
+LOADER = {'dataset', 'sampler', 'batch_sampler', 'collate_fn', 'num_batch_per_epoch'}
+# Built by mmcv or inside one class, by names or with keys that no registry knows.
+LEFT_ALONE = ('_cfg', 'consensus', '_pathway')
+
+
+def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Refuse options that reach nothing.
+
+    A key has to begin with one that the Runner or a tool reads: variables of a config file
+    (``train_pipeline``) are read while the file is, and no later. What is set to None has to be
+    there, where names are free to choose (``model.heads``).
+
+    Args:
+        cfg: As the file has it.
+        options: By their paths, of ``--cfg-options``.
+
+    Raises:
+        UserError: Names the option, and the nearest key that is known.
+    """
+    for path, value in options.items():
+        first, *rest = path.split('.')
+        if first not in READ:
+            remedy = nearest(first, READ)
+            if first in cfg and first.endswith('_pipeline'):
+                loader = f'{first.removesuffix("_pipeline")}_dataloader.dataset.pipeline'
+                remedy = f' once the file is read; use {".".join([loader, *rest])}'
+            raise UserError(f'--cfg-options {path}: nothing reads {first!r}{remedy}')
+        parent = cfg
+        for key in (first, *rest)[:-1]:
+            parent = parent[int(key)] if isinstance(parent, list) else parent.get(key)
+            if parent is None:
+                break
+        free = isinstance(parent, Mapping) and 'type' not in parent and bool(rest)
+        if value is None and free and rest[-1] not in parent:
+            raise UserError(
+                f'--cfg-options {path}=None: there is no {rest[-1]!r}{nearest(rest[-1], parent)}'
+            )
+
+
+def apply_options(cfg: Config, options: Mapping[str, Any] | None) -> None:
+    """Merge the options of ``--cfg-options`` into a config, in place.
+
+    Raises:
+        UserError: If one of them reaches nothing.
+    """
+    if options:
+        check_options(cfg, options)
+        cfg.merge_from_dict(options)
+
+
+def check_config(cfg: Config) -> None:
+    """Refuse what nothing reads, and schedules that are not those of the run.
+
+    - A ``type`` that is not registered, and arguments that it does not take.
+    - Schedules in epochs that all end before the run.
+
+    Args:
+        cfg: With the options merged into it.
+
+    Raises:
+        UserError: Names the path in the config, the key, and the nearest one that is known.
+    """
+    for key in sorted(READ & cfg.keys()):
+        _check(cfg[key], key)
+    _check_schedule(cfg)
+
+
+def _check_schedule(cfg: Config) -> None:
+    """Check that the last schedule lasts as long as the run; without ``end``, it does."""
+    epochs = (cfg.get('train_cfg') or {}).get('max_epochs')
+    schedules = cfg.get('param_scheduler') or []
+    schedules = schedules if isinstance(schedules, (list, tuple)) else [schedules]
+    ends = [one.get('end', epochs) for one in schedules if one.get('by_epoch', True)]
+    if epochs is None or len(ends) < len(schedules) or not ends or max(ends) >= epochs:
+        return
+    number = ends.index(max(ends))
+    raise UserError(
+        f'train_cfg.max_epochs is {epochs}, but the last schedule, param_scheduler.{number}, ends '
+        f'at epoch {max(ends)}; set param_scheduler.{number}.end={epochs}, or leave it out of the '
+        'config'
+    )
+
+
+def _check(value: Any, path: str) -> None:
+    """Check a setting and all below it."""
+    if '.' in path and path.endswith(LEFT_ALONE):
+        return
+    if isinstance(value, Mapping):
+        if 'type' in value:
+            _check_arguments(value, path)
+        elif path.endswith('_dataloader'):
+            known = LOADER | set(inspect.signature(torch.utils.data.DataLoader).parameters)
+            _report(value.keys() - known, path, 'a data loader', known)
+        for key, item in value.items():
+            _check(item, f'{path}.{key}')
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            _check(item, f'{path}.{number}')
+
+
+def _check_arguments(value: Mapping, path: str) -> None:
+    """Check that a class is known, and takes what is given to it."""
+    found = [value['type']] if callable(value['type']) else list(_find(value['type']))
+    if not found and '.' in value['type']:
+        return  # of another package's scope, which MMEngine imports
+    if not found:
+        names = {name for registry in REGISTRIES for name in _all_names(registry)}
+        guess = nearest(value['type'], names) or '; is its package in custom_imports?'
+        raise UserError(f'{path}.type: {value["type"]!r} is not registered{guess}')
+    given = {key for key in value if not key.startswith('_')} - {'type'}
+    place = next((part for part in TAKEN_OUT if part in path.split('.')), None)
+    if place == 'optim_wrapper' and path != place:
+        place = None
+    given -= TAKEN_OUT.get(place, set())
+    takes = [arguments(one) for one in found]
+    if any(taken is None or given <= taken for taken in takes):
+        return
+    taken = min(takes, key=lambda names: len(given - names))
+    _report(given - taken, path, value['type'], taken)
+
+
+def _report(unknown: Iterable[str], path: str, owner: Any, known: Iterable[str]) -> None:
+    for key in sorted(unknown):
+        name = owner if isinstance(owner, str) else owner.__name__
+        raise UserError(f'{path}.{key}: {name} takes no {key!r}{nearest(key, known)}')
+
+
+def _find(name: str) -> Iterator[Any]:
+    """What is registered under a name, in MMAction2's registries and MMEngine's."""
+    for registry in REGISTRIES:
+        try:
+            found = registry.get(name)
+        except ImportError:  # some of MMAction2's name a package that is not there
+            continue
+        if found is not None:
+            yield found
+
+
+def _all_names(registry: Registry) -> set[str]:
+    parent = registry.parent
+    return set(registry.module_dict) | (set(parent.module_dict) if parent else set())
+
+
+def arguments(built: Any) -> set[str] | None:
+    """The arguments that a class or function takes; ``None`` if it hands on any to something else.
+
+    ``**kwargs`` are those of the next base class, where its ``__init__`` is called with them; where
+    nothing is done with them, they count for nothing.
+    """
+    functions = [built]
+    if inspect.isclass(built):
+        bases = inspect.getmro(built)[:-1]  # without object
+        functions = [vars(base)['__init__'] for base in bases if '__init__' in vars(base)]
+    names: set[str] = set()
+    for function in functions:
+        parameters = inspect.signature(function).parameters.values()
+        names |= {one.name for one in parameters if one.kind != one.VAR_KEYWORD}
+        if all(one.kind != one.VAR_KEYWORD for one in parameters):
+            return names
+        uses = _uses_of_kwargs(function)
+        if uses != {'the base class'}:
+            return None if uses else names
+    return names
+
+
+def _uses_of_kwargs(function: Any) -> set[str]:
+    """What an ``__init__`` does with its ``**kwargs``: nothing, or hand them on."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    kwargs = tree.body[0].args.kwarg.arg
+    uses = set()
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and ast.unparse(call.func).startswith('super('):
+            handed = [word for word in call.keywords if word.arg is None]
+            uses |= {'the base class' for _ in handed}
+            call.keywords = [word for word in call.keywords if word.arg is not None]
+    if any(isinstance(name, ast.Name) and name.id == kwargs for name in ast.walk(tree)):
+        uses.add('something else')
+    return uses
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """The end of a message: the nearest of the known names, if one is near."""
+    guess = difflib.get_close_matches(str(key), sorted(map(str, known)), n=1)
+    return f'; did you mean {guess[0]!r}?' if guess else ''

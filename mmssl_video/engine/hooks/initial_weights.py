@@ -1,0 +1,80 @@
+"""What a new run of pretraining takes from ``load_from``."""
+
+from mmaction.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop, Runner
+from torch import nn
+
+from mmssl_video.models.memory import EmbeddingQueue
+from mmssl_video.models.weights import fit_tensors, is_needed, tensors_of
+
+from .unwrap import unwrapped_model
+
+REMEDY = (
+    'take the config of the network that the file is of, or convert it with '
+    'tools/convert_weights.py'
+)
+
+
+@HOOKS.register_module()
+class InitialWeightsHook(Hook):
+    """Start pretraining from all of a backbone, or not at all.
+
+    MMEngine loads what has the same name and shape and goes on without the rest. Here, with
+    ``load_from``:
+
+    - every tensor of the backbone has to be there and to fit, or the run ends;
+    - a head is taken if all of it fits, and starts anew if it does not or is not there; so does the
+      target network, from the online one;
+    - queues start empty: what another run has put there is no negative of this one.
+
+    The log says what has been taken. A resumed run takes everything, and is none of this hook's
+    business.
+
+    Raises:
+        UserError: If the backbone does not fit; names the first tensors.
+    """
+
+    priority = 'HIGH'  # before hooks that read the checkpoint
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Choose the tensors, before they go into the model."""
+        # Only `Runner.train` has built the loop by now.
+        if runner._resume or not isinstance(runner._train_loop, BaseLoop):
+            return
+        model = unwrapped_model(runner)
+        given = tensors_of(checkpoint)
+        backbone = fit_tensors(checkpoint, model.backbone, 'backbone.', runner._load_from, REMEDY)
+        kept = {f'backbone.{key}': value for key, value in backbone.items()}
+        number = sum(map(is_needed, backbone))
+        taken = [f'backbone ({number} of {number} tensors)']
+        anew = []
+        modules = {f'heads.{name}': head for name, head in model.heads.items()}
+        if model.target_views:
+            modules['target_backbone'] = model.target_backbone
+        for name, module in modules.items():
+            wanted = {
+                key: value
+                for key, value in module.state_dict(prefix=f'{name}.').items()
+                if not key.startswith(tuple(queues(module, f'{name}.')))
+            }
+            fits = wanted and all(
+                key in given and given[key].shape == value.shape for key, value in wanted.items()
+            )
+            (taken if fits else anew).append(name)
+            if fits:
+                kept |= {key: given[key] for key in wanted}
+        checkpoint['state_dict'] = kept
+        runner.logger.info(
+            f'from {runner._load_from}: {", ".join(taken)}; anew: {", ".join(anew) or "nothing"}'
+            + ('; queues start empty' if list(queues(model, '')) else '')
+        )
+
+
+def queues(module: nn.Module, prefix: str) -> list[str]:
+    """What the names of the tensors of a module's queues begin with."""
+    return [
+        f'{prefix}{name}.'
+        for name, part in module.named_modules()
+        if isinstance(part, EmbeddingQueue)
+    ]

@@ -1,0 +1,156 @@
+"""A resumed run against the one that wrote its checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+from mmaction.registry import HOOKS
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from mmssl_video.errors import UserError
+from mmssl_video.models.memory import EmbeddingQueue
+
+from .unwrap import unwrapped_model
+
+COMPARED = ('model', 'train_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg')
+# What changes no result, or is compared by what it does.
+IGNORED = (
+    'train_dataloader.num_workers',
+    'train_dataloader.persistent_workers',
+    'train_dataloader.prefetch_factor',
+    'train_dataloader.pin_memory',
+)
+FRESH = 'start a new run from it with --cfg-options load_from={path}'
+MAX_NAMED = 20
+
+
+@HOOKS.register_module()
+class ResumeCheckHook(Hook):
+    """Compare the settings of a resumed run with those of its checkpoint.
+
+    Each difference is named in a warning. Where the run could not be the one that was begun, it
+    ends instead:
+
+    - weights that do not fit the model: another method, another network;
+    - other settings of the optimizer: MMEngine takes the checkpoint's, and a new learning rate
+      would change nothing;
+    - more epochs: the schedule of the checkpoint ends where it did;
+    - epochs of another number of iterations, from another batch, number of processes or list: the
+      schedules count iterations;
+    - another annotation list, by its file name: another split.
+
+    Checkpoints written without this hook are compared by their weights alone.
+
+    Raises:
+        UserError: As said above; names the setting and the remedy.
+    """
+
+    priority = 'HIGH'
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Write the settings beside the weights."""
+        checkpoint['meta'].update(
+            settings=settings_of(runner.cfg),
+            world_size=get_world_size(),
+            iterations_per_epoch=len(runner.train_dataloader),
+        )
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare, before anything is taken from the checkpoint."""
+        if not runner._resume:
+            return
+        path, meta = runner._load_from or 'the checkpoint', checkpoint['meta']
+        fresh = FRESH.format(path=path)
+        check_weights(unwrapped_model(runner), checkpoint['state_dict'], path)
+        if 'settings' not in meta:
+            return
+        now, then = settings_of(runner.cfg), meta['settings']
+        changed = {
+            key: f'{key}: {then.get(key, "not there")} -> {now.get(key, "not there")}'
+            for key in sorted(now.keys() | then.keys())
+            if now.get(key) != then.get(key)
+        }
+        for key, text in changed.items():
+            if key.startswith(('optim_wrapper.optimizer.', 'optim_wrapper.paramwise_cfg.')):
+                raise UserError(
+                    f'{path}: {text}; a resumed run has the optimizer of its checkpoint: leave the '
+                    f'change out, or {fresh}'
+                )
+            if key.endswith('ann_file'):
+                names = [Path(str(of.get(key))).name for of in (then, now)]
+                if names[0] != names[1]:
+                    raise UserError(
+                        f'{path}: {text}; it has been trained on another list: use that one, '
+                        'another --work-dir without --resume, or ' + fresh
+                    )
+        epochs = 'train_cfg.max_epochs'
+        if epochs in changed and int(now.get(epochs, 0)) > int(then.get(epochs, 0)):
+            raise UserError(
+                f'{path}: {changed[epochs]}; its learning rate has been scheduled for '
+                f'{then[epochs]} epochs and stays at its end: {fresh}'
+            )
+        length = len(runner.train_dataloader)
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            if length != meta['iterations_per_epoch']:
+                loader = 'train_dataloader.batch_size'
+                raise UserError(
+                    f'{path}: an epoch had {meta["iterations_per_epoch"]} iterations '
+                    f'({meta["world_size"]} processes with batches of {then.get(loader)}) and now '
+                    f'has {length} ({get_world_size()} with {now.get(loader)}), by which its '
+                    'schedules count; use the same videos and keep processes x '
+                    f'train_dataloader.batch_size as it was, or {fresh}'
+                )
+        if meta['world_size'] != get_world_size():
+            changed['processes'] = f'processes: {meta["world_size"]} -> {get_world_size()}'
+        if changed:
+            lines = list(changed.values())
+            more = f'\n  and {len(lines) - MAX_NAMED} more' * (len(lines) > MAX_NAMED)
+            runner.logger.warning(
+                f'{path} was written with other settings:\n  '
+                + '\n  '.join(lines[:MAX_NAMED])
+                + more
+            )
+
+
+def settings_of(cfg: dict) -> dict[str, str]:
+    """What is compared: values as text, by their paths in the config."""
+    flat: dict[str, str] = {}
+
+    def walk(value: Any, path: str) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                walk(item, f'{path}.{key}')
+        elif isinstance(value, (list, tuple)) and any(isinstance(item, dict) for item in value):
+            for number, item in enumerate(value):
+                walk(item, f'{path}.{number}')
+        elif path not in IGNORED:
+            flat[path] = str(list(value) if isinstance(value, tuple) else value)
+
+    for key in COMPARED:
+        walk(cfg.get(key), key)
+    return flat
+
+
+def check_weights(model: Any, given: dict, path: str) -> None:
+    """Raise where the weights are another model's; queues see to themselves."""
+    queues = tuple(
+        f'{name}.' for name, part in model.named_modules() if isinstance(part, EmbeddingQueue)
+    )
+    wanted = {key: value.shape for key, value in model.state_dict().items()}
+    given = {key: value.shape for key, value in given.items()}
+    differ = [
+        key
+        for key in sorted(wanted.keys() | given.keys())
+        if wanted.get(key) != given.get(key) and not key.startswith(queues)
+    ]
+    if differ:
+        missing = sum(key not in given for key in differ)
+        unknown = sum(key not in wanted for key in differ)
+        raise UserError(
+            f"{path}: is of another model than the config's: {missing} tensors are missing, "
+            f'{unknown} unknown, {len(differ) - missing - unknown} of another shape '
+            f'({", ".join(differ[:3])}{", …" if len(differ) > 3 else ""}); resume with the config '
+            'that is beside it, or choose another --work-dir; a backbone alone is taken with '
+            f'load_from={path}'
+        )

@@ -1,0 +1,204 @@
+"""Mistyped settings are named before anything is built; sound configs pass."""
+
+from pathlib import Path
+
+import mmaction
+import pytest
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mmssl_video.config_check import apply_options, arguments, check_config
+from mmssl_video.errors import UserError
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+OURS = sorted(
+    path.relative_to(CONFIGS).as_posix()
+    for path in CONFIGS.rglob('*.py')
+    if '_base_' not in path.parts
+)
+THEIRS = [
+    'recognition/tsn/tsn_imagenet-pretrained-r50_8xb32-1x1x3-100e_kinetics400-rgb.py',
+    'recognition/tsm/tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_kinetics400-rgb.py',
+    'recognition/slowfast/slowfast_r50_8xb8-4x16x1-256e_kinetics400-rgb.py',
+    'recognition/mvit/mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb.py',
+    'localization/bmn/bmn_2xb8-400x100-9e_activitynet-feature.py',
+    'skeleton/stgcn/stgcn_8xb16-joint-u100-80e_ntu60-xsub-keypoint-2d.py',
+]
+VCLR = 'vclr/vclr_slowonly-r18_1x16-4x2x3-10e_generated-rgb.py'
+
+
+def load(path=VCLR):
+    cfg = Config.fromfile(CONFIGS / path)
+    init_default_scope('mmaction')
+    return cfg
+
+
+@pytest.mark.parametrize('path', OURS)
+def test_our_configs_are_sound(path):
+    check_config(load(path))
+
+
+@pytest.mark.parametrize('path', THEIRS)
+def test_configs_of_mmaction2_are_sound(path):
+    cfg = Config.fromfile(Path(mmaction.__file__).parent / '.mim/configs' / path)
+    init_default_scope('mmaction')
+    check_config(cfg)
+
+
+@pytest.mark.parametrize(
+    ('option', 'value', 'message'),
+    [
+        (
+            'optim_wraper.optimizer.lr',
+            0.5,
+            "nothing reads 'optim_wraper'; did you mean 'optim_wrapper'?",
+        ),
+        ('train_pipelin', [], "nothing reads 'train_pipelin'; did you mean 'feature_pipeline'?"),
+        (
+            'train_pipeline.1.num_segments',
+            2,
+            "nothing reads 'train_pipeline' once the file is read; use "
+            'train_dataloader.dataset.pipeline.1.num_segments',
+        ),
+        ('heads.order', None, "nothing reads 'heads'"),
+        ('model.heads.ordr', None, "there is no 'ordr'; did you mean 'order'?"),
+    ],
+)
+def test_options_that_reach_nothing(option, value, message):
+    cfg = load()
+    before = cfg.pretty_text
+    with pytest.raises(UserError, match=r'^--cfg-options ') as error:
+        apply_options(cfg, {option: value})
+    assert message in str(error.value)
+    assert cfg.pretty_text == before
+
+
+def test_options_that_reach_something():
+    cfg = load()
+    options = {
+        'model.heads.order': None,
+        'model.backbone.pretrained': None,  # an argument that the file need not name
+        'optim_wrapper.clip_grad': None,
+        'train_dataloader.dataset.pipeline.1.clip_len': 8,
+        'feature_head': 'video',
+    }
+    apply_options(cfg, options)
+    check_config(cfg)
+    assert cfg.model.heads.order is None and cfg.feature_head == 'video'
+    assert cfg.train_dataloader.dataset.pipeline[1].clip_len == 8
+    apply_options(cfg, None)
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'message'),
+    [
+        (
+            'model.heads.inter.queue_sise',
+            8,
+            "InterFrameHead takes no 'queue_sise'; did you mean 'queue_size'?",
+        ),
+        (
+            'model.heads.inter.projector.hiden_channels',
+            8,
+            "ProjectionMLP takes no 'hiden_channels'; did you mean 'hidden_channels'?",
+        ),
+        # Through the **kwargs of a subclass.
+        (
+            'optim_wrapper',
+            dict(type='Bf16OptimWrapper', clip_grd=8),
+            "Bf16OptimWrapper takes no 'clip_grd'; did you mean 'clip_grad'?",
+        ),
+        (
+            'train_dataloader.dataset.pipeline.3.transforms.0.area_rang',
+            (0.1, 1.0),
+            "RandomResizedCrop takes no 'area_rang'; did you mean 'area_range'?",
+        ),
+        (
+            'train_dataloader.num_worker',
+            2,
+            "a data loader takes no 'num_worker'; did you mean 'num_workers'?",
+        ),
+        ('custom_hooks.0.intervall', 2, "takes no 'intervall'"),
+        (
+            'default_hooks.logger.intervl',
+            2,
+            "LoggerHook takes no 'intervl'; did you mean 'interval'?",
+        ),
+        (
+            'optim_wrapper.optimizer.weight_decai',
+            2,
+            "AdamW takes no 'weight_decai'; did you mean 'weight_decay'?",
+        ),
+        (
+            'param_scheduler.0.warmpu',
+            2,
+            "WarmupCosineLR takes no 'warmpu'; did you mean 'warmup'?",
+        ),
+        ('train_cfg.max_epoch', 2, "takes no 'max_epoch'; did you mean 'max_epochs'?"),
+    ],
+)
+def test_mistyped_arguments(path, value, message):
+    cfg = load()
+    cfg.merge_from_dict({path: value})
+    with pytest.raises(UserError) as error:
+        check_config(cfg)
+    assert str(error.value).startswith(path) and str(error.value).endswith(message)
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'message'),
+    [
+        (
+            'model.heads.inter.type',
+            'InterFrameHed',
+            "'InterFrameHed' is not registered; did you mean 'InterFrameHead'?",
+        ),
+        ('model.backbone.type', 'Xyzzy', "'Xyzzy' is not registered; is its package in custom_im"),
+        ('optim_wrapper.optimizer.type', 'SDG', "'SDG' is not registered; did you mean 'SGD'?"),
+        (
+            'train_dataloader.dataset.pipeline.0.type',
+            'VideoInitt',
+            "'VideoInitt' is not registered; did you mean 'VideoInit'?",
+        ),
+    ],
+)
+def test_types_that_are_not_there(path, value, message):
+    cfg = load()
+    cfg.merge_from_dict({path: value})
+    with pytest.raises(UserError) as error:
+        check_config(cfg)
+    assert str(error.value).startswith(f'{path}: {message}')
+
+
+def test_the_schedule_lasts_as_long_as_the_run():
+    cfg = load()
+    cfg.train_cfg.max_epochs = 3  # the schedule follows
+    check_config(cfg)
+    cfg = load('vclr/vclr_r18_demo.py')
+    cfg.param_scheduler[1].end = 15
+    with pytest.raises(
+        UserError, match=r'^train_cfg.max_epochs is 20, .*param_scheduler.1, ends at'
+    ):
+        check_config(cfg)
+
+
+def test_arguments_follow_what_is_handed_up():
+    class Base:
+        def __init__(self, size, **kwargs):
+            self.rest = kwargs  # hands them to something of its own
+
+    class Child(Base):
+        def __init__(self, name, **kwargs):
+            super().__init__(size=1, **kwargs)
+
+    class Leaf(Child):
+        def __init__(self, colour, **kwargs):
+            self.kwargs = kwargs
+
+    class Closed(Base):
+        def __init__(self, depth):
+            super().__init__(depth)
+
+    assert arguments(Base) is None and arguments(Child) is None and arguments(Leaf) is None
+    assert arguments(Closed) == {'self', 'depth'}
+    assert arguments(object) == set()
