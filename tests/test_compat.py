@@ -21,6 +21,7 @@ from mmaction.models import ResNetTSM, TSNHead
 from mmaction.registry import OPTIM_WRAPPERS
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
+from mmengine.fileio import LocalBackend
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.optim import AmpOptimWrapper
@@ -51,13 +52,13 @@ def run_python(code, *path):
 def test_apply_twice_changes_nothing():
     before = [
         checkpoint.load_from_local,
-        Runner.resume,
+        LocalBackend.put,
         ResNetTSM.init_weights,
     ]
     compat.apply()
     after = [
         checkpoint.load_from_local,
-        Runner.resume,
+        LocalBackend.put,
         ResNetTSM.init_weights,
     ]
     assert before == after
