@@ -237,3 +237,21 @@ def test_nothing_is_started_over_checkpoints_that_cannot_be_read(folder):
 def test_no_checkpoint_is_none(tmp_path):
     assert find_checkpoint(tmp_path) is None
     assert find_checkpoint(tmp_path / 'missing') is None
+
+
+def test_the_checkpoint_of_another_run_stays(videos, tmp_path):
+    with pytest.raises(SystemExit):
+        train(config(videos, tmp_path / 'a', 'another first'), sigterm_at=5)
+    cfg = config(videos, tmp_path / 'b', 'another second')
+    cfg.resume, cfg.load_from = True, str(tmp_path / 'a' / 'iter_5.pth')
+    train(cfg)
+    assert saved(tmp_path / 'a') == ['epoch_1.pth', 'iter_5.pth']
+    assert saved(tmp_path / 'b') == ['epoch_2.pth', 'epoch_3.pth']
+
+
+def test_a_relative_work_directory(videos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        train(config(videos, 'run', 'relative first'), sigterm_at=5)
+    train(resumed(config(videos, 'run', 'relative second')))
+    assert saved('run') == ['epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth']

@@ -56,7 +56,7 @@ class InitialWeightsHook(Hook):
             wanted = {
                 key: value
                 for key, value in module.state_dict(prefix=f'{name}.').items()
-                if not key.startswith(tuple(queues(module, f'{name}.')))
+                if not key.startswith(tuple(queue_prefixes(module, f'{name}.')))
             }
             fits = wanted and all(
                 key in given and given[key].shape == value.shape for key, value in wanted.items()
@@ -67,11 +67,11 @@ class InitialWeightsHook(Hook):
         checkpoint['state_dict'] = kept
         runner.logger.info(
             f'from {runner._load_from}: {", ".join(taken)}; anew: {", ".join(anew) or "nothing"}'
-            + ('; queues start empty' if list(queues(model, '')) else '')
+            + ('; queues start empty' if queue_prefixes(model) else '')
         )
 
 
-def queues(module: nn.Module, prefix: str) -> list[str]:
+def queue_prefixes(module: nn.Module, prefix: str = '') -> list[str]:
     """What the names of the tensors of a module's queues begin with."""
     return [
         f'{prefix}{name}.'

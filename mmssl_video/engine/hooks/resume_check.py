@@ -9,8 +9,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmssl_video.errors import UserError
-from mmssl_video.models.memory import EmbeddingQueue
 
+from .initial_weights import queue_prefixes
 from .unwrap import unwrapped_model
 
 COMPARED = ('model', 'train_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg')
@@ -134,15 +134,13 @@ def settings_of(cfg: dict) -> dict[str, str]:
 
 def check_weights(model: Any, given: dict, path: str) -> None:
     """Raise where the weights are another model's; queues see to themselves."""
-    queues = tuple(
-        f'{name}.' for name, part in model.named_modules() if isinstance(part, EmbeddingQueue)
-    )
+    of_queues = tuple(queue_prefixes(model))
     wanted = {key: value.shape for key, value in model.state_dict().items()}
     given = {key: value.shape for key, value in given.items()}
     differ = [
         key
         for key in sorted(wanted.keys() | given.keys())
-        if wanted.get(key) != given.get(key) and not key.startswith(queues)
+        if wanted.get(key) != given.get(key) and not key.startswith(of_queues)
     ]
     if differ:
         missing = sum(key not in given for key in differ)

@@ -48,7 +48,9 @@ class SafeCheckpointHook(CheckpointHook):
         self._epoch_start = 0
         self._interim: str | None = None  # the checkpoint of an interruption that is gone on from
         if runner._resume and self._batch:
-            self._interim = str(runner._load_from)
+            path = Path(runner._load_from)
+            if path.resolve().parent == Path(self.out_dir).resolve():  # not another run's
+                self._interim = path.name
         if is_main_process():
             for path in Path(runner.work_dir).glob('.*.pth.*.tmp'):
                 path.unlink()
