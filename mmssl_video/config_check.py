@@ -207,9 +207,10 @@ def _uses_of_kwargs(function: Any) -> set[str]:
     uses = set()
     for call in ast.walk(tree):
         if isinstance(call, ast.Call) and ast.unparse(call.func).startswith('super('):
-            handed = [word for word in call.keywords if word.arg is None]
-            uses |= {'the base class' for _ in handed}
-            call.keywords = [word for word in call.keywords if word.arg is not None]
+            named = [word for word in call.keywords if word.arg is not None]
+            if len(named) < len(call.keywords):
+                uses.add('the base class')
+            call.keywords = named
     if any(isinstance(name, ast.Name) and name.id == kwargs for name in ast.walk(tree)):
         uses.add('something else')
     return uses
