@@ -1270,7 +1270,7 @@ def test_schedule_of_the_demo():
     assert rates[0] == pytest.approx(peak / 100)
     assert max(rates) == pytest.approx(peak, rel=1e-3)
     assert rates[-1] == pytest.approx(1e-6, abs=1e-5)
-    assert 'end' not in cfg.param_scheduler[-1]  # the Runner's default, its length
+    assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_epochs
 
 
 # ------------------------------------------------------------------------------ small recipes

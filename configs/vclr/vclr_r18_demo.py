@@ -95,6 +95,7 @@ param_scheduler = [
         eta_min=1e-6,
         by_epoch=True,
         begin=2,
+        end=20,
         convert_to_iter_based=True,
     ),
 ]

@@ -102,13 +102,12 @@ def test_the_own_recipe_for_few_videos():
     demo.fit_recipe(cfg, 100)
     assert cfg.train_cfg.max_epochs == 120 and cfg.train_dataloader.batch_size == 25
     warmup, cosine = cfg.param_scheduler
-    assert (warmup['begin'], warmup['end'], cosine['begin']) == (0, 12, 12)
-    assert 'end' not in cosine  # the Runner's default, the length of the run
+    assert (warmup['begin'], warmup['end'], cosine['begin'], cosine['end']) == (0, 12, 12, 120)
     assert cfg.model.heads.inter.queue_size == cfg.model.heads.video.queue_size == 25
     assert cfg.default_hooks.checkpoint.interval == 6
     cfg = own_recipe()
     demo.fit_recipe(cfg, 100_000)
-    assert cfg.train_cfg.max_epochs == 3
+    assert cfg.train_cfg.max_epochs == 3 and cfg.param_scheduler[1]['end'] == 3
     assert cfg.train_dataloader.batch_size == cfg.model.heads.inter.queue_size == 32
 
 
