@@ -26,18 +26,20 @@ class Notes(list):
     def info(self, message):
         self.append(message)
 
+    warning = info
+
 
 def stub_model(momentum=0.9):
     return SimpleNamespace(momentum=momentum, momentum_copies=[None])
 
 
-def stub_runner(model=None, batch_size=4, max_iters=10):
+def stub_runner(model=None, batch_size=4, max_iters=10, num_videos=1000):
     return SimpleNamespace(
         model=model or stub_model(),
         iter=0,
         max_iters=max_iters,
         logger=Notes(),
-        train_dataloader=SimpleNamespace(batch_size=batch_size),
+        train_dataloader=SimpleNamespace(batch_size=batch_size, dataset=range(num_videos)),
     )
 
 
@@ -119,6 +121,17 @@ def test_queue_smaller_than_the_batch_is_refused_before_training(heads):
     assert 'enqueue at once, 8; set queue_size to 8 or more' in message
     assert '\n' not in message
     ObjectiveReportHook().before_train(stub_runner(runner.model, batch_size=7))
+
+
+def test_a_queue_longer_than_the_data_is_told_before_training():
+    runner = stub_runner(build_tiny(heads=('video', 'intra'), queue_size=20), num_videos=19)
+    ObjectiveReportHook().before_train(runner)
+    (warning,) = [line for line in runner.logger if 'longer' in line]
+    assert warning.startswith('model.heads.video: a queue of 20 is longer than the data, 19 videos')
+    assert warning.endswith('set queue_size to 9 or less')
+    runner = stub_runner(runner.model, num_videos=20)
+    ObjectiveReportHook().before_train(runner)
+    assert not [line for line in runner.logger if 'longer' in line]
 
 
 def test_filling_queues_are_reported_until_they_are_full():

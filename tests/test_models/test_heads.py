@@ -436,7 +436,12 @@ def test_collapsed_embeddings_give_chance_level_while_the_queue_fills(name):
 def test_random_embeddings_give_about_chance_level_while_the_queue_fills(name):
     """The temperature is 1: below, the few most similar of many random negatives weigh more."""
     num = 150
-    changes = dict(projector=HEADS[name]['projector'] | dict(out_channels=CHANNELS))
+    whole = dict(in_channels=CHANNELS, out_channels=CHANNELS)
+    changes = {
+        part: HEADS[name][part] | whole
+        for part in ('projector', 'predictor')
+        if part in HEADS[name]
+    }
     if 'queue_size' in HEADS[name]:
         changes['queue_size'] = 3 * num
     if name in CONTRASTIVE:

@@ -1,6 +1,7 @@
 """The recognizer: which images each encoder sees, what it logs, where gradients go."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -152,6 +153,63 @@ def test_unknown_head_is_one_line_with_the_known_ones(cfg, words):
     assert message.startswith(f'model.heads.mine: {words}')
     assert 'InterFrameHead, IntraFrameHead, MemDPCHead, MoCoHead' in message
     assert '\n' not in message
+
+
+@pytest.mark.parametrize(
+    ('setting', 'words'),
+    [
+        (dict(temperature=0), 'temperature is 0; set it above 0'),
+        (dict(temperature=-0.1), 'temperature is -0.1; set it above 0'),
+        (dict(temperature=math.nan), 'temperature is nan; set it above 0'),
+        (dict(loss_weight=-1), 'loss_weight is -1; set it to 0 or more'),
+        (dict(query_view=-1), 'reads view -1; views are counted from 0'),
+        (dict(key_view=-2), 'reads view -2; views are counted from 0'),
+    ],
+)
+def test_values_that_can_only_be_mistakes(setting, words):
+    cfg = tiny_model(heads=('inter',))
+    cfg['heads']['inter'] |= setting
+    with pytest.raises(UserError, match='^model.heads.inter') as error:
+        MODELS.build(cfg)
+    assert words in str(error.value)
+
+
+def test_epsilon_of_zero():
+    projector = tiny_model()['heads']['inter']['projector']
+    with pytest.raises(UserError, match='^model.heads.swav.epsilon is 0.0; set it above 0'):
+        MODELS.build(
+            tiny_model()
+            | dict(heads=dict(swav=dict(type='SwAVHead', projector=projector, epsilon=0.0)))
+        )
+
+
+@pytest.mark.parametrize(
+    'head',
+    [
+        dict(type='MoCoHead', projector=dict(type='ProjectionMLP', in_channels=7)),
+        dict(type='PermutationHead', in_channels=7),
+    ],
+    ids=lambda head: head['type'],
+)
+def test_features_of_another_length_than_the_head_takes(head):
+    model = MODELS.build(tiny_model() | dict(heads=dict(mine=head)))
+    with pytest.raises(UserError) as error:
+        model.loss(images(), [])
+    assert str(error.value) == (
+        f'model.heads.mine takes features of 7, but the TinyBackbone gives {CHANNELS}; set '
+        f'in_channels of the head or of its projector to {CHANNELS}'
+    )
+
+
+@pytest.mark.parametrize('key', ['in_channels', 'out_channels'])
+@pytest.mark.parametrize('head', ['BYOLHead', 'NNCLRHead'])
+def test_a_predictor_of_another_length_than_the_projector(head, key):
+    predictor = dict(type='ProjectionMLP', in_channels=6, out_channels=6) | {key: 5}
+    cfg = dict(
+        type=head, projector=tiny_model()['heads']['inter']['projector'], predictor=predictor
+    )
+    with pytest.raises(UserError, match=f'predictor.{key} of a head is 5, .* set it to 6'):
+        MODELS.build(cfg)
 
 
 def test_a_name_that_would_add_the_accuracy_to_the_loss():

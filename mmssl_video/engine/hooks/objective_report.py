@@ -17,18 +17,25 @@ class ObjectiveReportHook(Hook):
 
     A loss over a queue that is not full reads lower than over a full one: with n entries as the
     negatives, chance is ln(1 + n). Queues too small for the batch are refused before the first
-    iteration.
+    iteration; of those that hold whole videos twice, a warning tells.
     """
 
     def before_train(self, runner: Runner) -> None:
         """Check the queues and describe the objectives."""
         model = unwrapped_model(runner)
         batch_size = self.batch_size = runner.train_dataloader.batch_size * get_world_size()
+        num_videos = len(runner.train_dataloader.dataset)
         self.filling: dict[str, SSLHead] = {}
         for name, head in model.heads.items():
             if isinstance(getattr(head, 'queue', None), EmbeddingQueue):
                 enqueued = batch_size * head.keys_per_sample
                 check_queue_size(head.queue.size, enqueued, f'model.heads.{name}')
+                if head.queue.size > num_videos * head.keys_per_sample:
+                    runner.logger.warning(
+                        f'model.heads.{name}: a queue of {head.queue.size} is longer than the '
+                        f'data, {num_videos} videos, so a query meets its own video in it; set '
+                        f'queue_size to {num_videos * head.keys_per_sample // 2} or less'
+                    )
                 self.filling[name] = head
         for name, head in model.heads.items():
             weight = '' if head.loss_weight == 1 else f', times {head.loss_weight}'

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from mmaction.registry import MODELS
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmssl_video.errors import UserError
 
@@ -39,7 +39,9 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
         online_views (tuple[int, ...]): Views that :meth:`loss` reads from the online encoder.
         target_views (tuple[int, ...]): Views that it reads from the target encoder; with any, the
             head has a momentum copy of its projector.
-        loss_weight (float): Factor of the loss in the sum of all objectives.
+        loss_weight (float): Factor of the loss in the sum of all objectives, 0 or more.
+        in_channels (int, optional): Length of a backbone feature that it takes; by default that of
+            the projector.
     """
 
     reads: tuple[str, ...] = ()
@@ -52,6 +54,7 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
         online_views: tuple[int, ...],
         target_views: tuple[int, ...] = (),
         loss_weight: float = 1.0,
+        in_channels: int | None = None,
     ) -> None:
         super().__init__()
         self.online_views = tuple(online_views)
@@ -59,6 +62,8 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
         self.loss_weight = loss_weight
         if projector is not None:
             self.projector = MODELS.build(projector)
+            in_channels = getattr(self.projector, 'in_channels', None)
+        self.in_channels = in_channels
         if projector is not None and target_views:
             self.target_projector = MomentumCopy(self.projector)
 
@@ -102,6 +107,22 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
     @abstractmethod
     def describe(self) -> str:
         """The objective in a few words, for the log."""
+
+
+def build_predictor(predictor: dict, channels: int) -> nn.Module:
+    """Build the prediction of an embedding of this length by one of the same length.
+
+    Raises:
+        UserError: If the config has other lengths.
+    """
+    module = MODELS.build(predictor)
+    for key in ('in_channels', 'out_channels'):
+        if getattr(module, key, channels) != channels:
+            raise UserError(
+                f'predictor.{key} of a head is {getattr(module, key)}, but its projector gives '
+                f'embeddings of {channels}; set it to {channels}'
+            )
+    return module
 
 
 def normalize(embeddings: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from mmaction.registry import MODELS
 from torch import Tensor
 
 from ..losses import byol_loss
-from .base import SSLHead, Views, consensus, normalize, pairs_of_views
+from .base import SSLHead, Views, build_predictor, consensus, normalize, pairs_of_views
 
 
 @MODELS.register_module()
@@ -36,7 +36,7 @@ class BYOLHead(SSLHead):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__(projector, views, views, loss_weight)
-        self.predictor = MODELS.build(predictor)
+        self.predictor = build_predictor(predictor, self.projector.out_channels)
         self.view_pairs = pairs_of_views(views, views)
 
     def embed_online(self, features: Tensor) -> Tensor:

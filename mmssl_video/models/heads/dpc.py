@@ -68,7 +68,7 @@ class DPCHead(SSLHead):
                 f'{type(self).__name__}.num_predicted is {num_predicted}; set it to 1 or more, and '
                 'below num_segments of the view sampler'
             )
-        super().__init__(None, (view,), loss_weight=loss_weight)
+        super().__init__(None, (view,), loss_weight=loss_weight, in_channels=in_channels)
         self.num_predicted = num_predicted
         self.map_size = tuple(map_size)
         self.reduction = nn.Conv2d(in_channels, feature_channels, 1)

@@ -11,7 +11,15 @@ from torch import Tensor
 from ..gather import gather_with_gradient, own_rows
 from ..losses import info_nce_in_batch
 from ..memory import SupportQueue
-from .base import SSLHead, Views, consensus, normalize, pairs_of_views, percent_correct
+from .base import (
+    SSLHead,
+    Views,
+    build_predictor,
+    consensus,
+    normalize,
+    pairs_of_views,
+    percent_correct,
+)
 
 
 @MODELS.register_module()
@@ -46,7 +54,7 @@ class NNCLRHead(SSLHead):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__(projector, views, (), loss_weight)
-        self.predictor = MODELS.build(predictor)
+        self.predictor = build_predictor(predictor, self.projector.out_channels)
         self.view_pairs = pairs_of_views(views, views)
         self.temperature = temperature
         self.queue = SupportQueue(queue_size, self.projector.out_channels)

@@ -73,7 +73,7 @@ class OddOneOutHead(SSLHead):
             raise UserError(
                 f"OddOneOutHead.fusion is {fusion!r}; set it to 'concat' or 'difference'"
             )
-        super().__init__(None, (view,), loss_weight=loss_weight)
+        super().__init__(None, (view,), loss_weight=loss_weight, in_channels=in_channels)
         self.num_segments = num_segments
         self.fusion = fusion
         self.orders_per_sample = orders_per_sample

@@ -76,7 +76,7 @@ class PermutationHead(SSLHead):
                 f'segments have {math.factorial(num_segments)} orders, so set it to 1 or more, up '
                 'to these'
             )
-        super().__init__(None, (view,), loss_weight=loss_weight)
+        super().__init__(None, (view,), loss_weight=loss_weight, in_channels=in_channels)
         self.num_segments = num_segments
         self.orders_per_sample = orders_per_sample
         orders, classes, self.num_classes = order_classes(num_segments, up_to_reversal)

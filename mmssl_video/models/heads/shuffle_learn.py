@@ -66,7 +66,7 @@ class ShuffleLearnHead(SSLHead):
                 f'ShuffleLearnHead.negative_share is {negative_share}; set it above 0 and below 1, '
                 'as tuples of both classes are needed'
             )
-        super().__init__(None, (view,), loss_weight=loss_weight)
+        super().__init__(None, (view,), loss_weight=loss_weight, in_channels=in_channels)
         self.negative_share = negative_share
         self.inverted = inverted
         self.frame_layer = self.tuple_layer = nn.Identity()

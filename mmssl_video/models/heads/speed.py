@@ -40,7 +40,7 @@ class SpeedHead(SSLHead):
                 f'SpeedHead.views is {tuple(views)}; name two different views, the normal one and '
                 'the one that is sped up'
             )
-        super().__init__(None, views, loss_weight=loss_weight)
+        super().__init__(None, views, loss_weight=loss_weight, in_channels=in_channels)
         self.classifier = nn.Linear(in_channels, 1)
 
     def loss(self, online: Views, target: Views) -> dict[str, Tensor]:

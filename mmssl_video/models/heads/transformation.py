@@ -42,7 +42,7 @@ class TransformationHead(SSLHead):
         view: int = 0,
         loss_weight: float = 1.0,
     ) -> None:
-        super().__init__(None, (view,), loss_weight=loss_weight)
+        super().__init__(None, (view,), loss_weight=loss_weight, in_channels=in_channels)
         self.reads = (label,)
         self.num_classes = num_classes
         self.dropout = nn.Dropout(dropout)

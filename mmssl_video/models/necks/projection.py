@@ -39,7 +39,7 @@ class ProjectionMLP(BaseModule):
         super().__init__(init_cfg)
         if norm_last and norm_cfg is None:
             raise UserError("ProjectionMLP.norm_last needs norm_cfg, e.g. dict(type='BN1d')")
-        self.out_channels = out_channels
+        self.in_channels, self.out_channels = in_channels, out_channels
         layers: list[nn.Module] = []
         for _ in range(num_layers - 1):
             layers.append(nn.Linear(in_channels, hidden_channels, bias=norm_cfg is None))

@@ -52,7 +52,9 @@ class SSLRecognizer(BaseRecognizer):
             iteration's queries and their positives, for monitors.
 
     Raises:
-        UserError: If there is no head, one is of an unknown type, or its name has ``loss`` in it.
+        UserError: If there is no head, one is of an unknown type, its name has ``loss`` in it, or a
+            temperature, weight or view of it can only be a mistake. In the first iteration, if
+            views, segments or features are not those that the heads take.
     """
 
     def __init__(
@@ -125,6 +127,13 @@ class SSLRecognizer(BaseRecognizer):
                 raise UserError(
                     f'model.heads.{name} reads maps, but a {type(self.backbone).__name__} gives '
                     'vectors; use a backbone that gives maps, a ResNet3d for example'
+                )
+            channels = next(iter(maps.values())).shape[2]
+            if head.in_channels not in (None, channels):
+                raise UserError(
+                    f'model.heads.{name} takes features of {head.in_channels}, but the '
+                    f'{type(self.backbone).__name__} gives {channels}; set in_channels of the head '
+                    f'or of its projector to {channels}'
                 )
         target = {}
         if self.target_views:
@@ -239,4 +248,19 @@ def _build_head(name: str, cfg: dict) -> SSLHead:
             f'model.heads.{name}: unknown head {cfg.get("type")!r}; {hint}'
             f'The heads are {", ".join(known)}'
         )
-    return MODELS.build(cfg)
+    head = MODELS.build(cfg)
+    views = head.online_views + head.target_views
+    for key in ('temperature', 'epsilon'):
+        if not getattr(head, key, 1) > 0:
+            raise UserError(
+                f'model.heads.{name}.{key} is {getattr(head, key)}; set it above 0, similarities '
+                'are divided by it'
+            )
+    if not head.loss_weight >= 0:
+        raise UserError(
+            f'model.heads.{name}.loss_weight is {head.loss_weight}; set it to 0 or more; below, '
+            'the head teaches the opposite'
+        )
+    if min(views) < 0:
+        raise UserError(f'model.heads.{name} reads view {min(views)}; views are counted from 0')
+    return head
