@@ -318,20 +318,25 @@ def let_tsm_start_from_scratch():
 def prepare_launch(cfg: Config, launcher: str) -> None:
     """Faults 7 and 8: makes a config run in several processes on a CPU.
 
-    To be called before ``Runner.from_cfg(cfg)``; changes nothing on a GPU or for one process.
-    MMEngine itself then starts the process group, for each of its launchers.
+    To be called before ``Runner.from_cfg(cfg)``; MMEngine itself then starts the process group, for
+    each of its launchers.
 
     Args:
-        cfg: The run's config. ``env_cfg.dist_cfg.backend`` becomes gloo; ``model_wrapper_cfg``
-            keeps its entries and has ``device_ids=None``; ``sync_bn``, which torch has for GPUs
-            alone, goes, with a warning.
+        cfg: The run's config. Of several processes, one that the others wait for longer than
+            ``env_cfg.dist_cfg.timeout`` seconds ends the run; the default is 600, as NCCL has it.
+            On a CPU, ``env_cfg.dist_cfg.backend`` becomes gloo; ``model_wrapper_cfg`` keeps its
+            entries and has ``device_ids=None``; ``sync_bn``, which torch has for GPUs alone, goes,
+            with a warning.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
     """
-    if launcher == 'none' or get_device() != 'cpu':
+    if launcher == 'none':
+        return
+    cfg.env_cfg = cfg.get('env_cfg') or ConfigDict()
+    cfg.env_cfg.dist_cfg = {'timeout': 600, **cfg.env_cfg.get('dist_cfg', {})}
+    if get_device() != 'cpu':
         return
     torch.cuda.set_device = lambda device: None
-    cfg.env_cfg = cfg.get('env_cfg') or ConfigDict()
-    cfg.env_cfg.dist_cfg = {**cfg.env_cfg.get('dist_cfg', {}), 'backend': 'gloo'}
+    cfg.env_cfg.dist_cfg.backend = 'gloo'
     wrapper = cfg.get('model_wrapper_cfg') or dict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,  # as MMEngine's own default

@@ -76,7 +76,7 @@ def test_dist_train_passes_all_on(checkout, tmp_path):
         MMSSL_PYTHON=python,
     )
     assert done.stdout.splitlines() == [
-        *('-m', 'torch.distributed.run', '--nnodes=1', '--node_rank=0', '--nproc_per_node=2'),
+        *(f'{checkout}/tools/launch.py', '--nnodes=1', '--node_rank=0', '--nproc_per_node=2'),
         *('--master_addr=127.0.0.1', '--master_port=29500', str(checkout / 'tools/train.py')),
         *('a config.py', '--launcher', 'pytorch', '--cfg-options', 'a.b=c d', 'x=[1,2]'),
         *('OMP=1', 'MASTER_PORT=', f'PYTHONPATH={checkout}/tools/..'),
@@ -95,11 +95,30 @@ def test_dist_test_on_several_machines(checkout, tmp_path):
         PYTHONPATH='/mine',
     )
     assert done.stdout.splitlines() == [
-        *('-m', 'torch.distributed.run', '--nnodes=2', '--node_rank=1', '--nproc_per_node=8'),
+        *(f'{checkout}/tools/launch.py', '--nnodes=2', '--node_rank=1', '--nproc_per_node=8'),
         *('--master_addr=host', '--master_port=1234', str(checkout / 'tools/test.py'), 'c.py'),
         *('a checkpoint.pth', '--launcher', 'pytorch', '--dump', 'p q'),
         *('OMP=3', 'MASTER_PORT=', f'PYTHONPATH={checkout}/tools/..:/mine'),
     ], done.stderr
+
+
+@pytest.mark.parametrize(
+    ('fails', 'status', 'told'),
+    [
+        ('sys.exit(2)', 2, ''),
+        ('os.kill(os.getpid(), signal.SIGKILL)', 137, 'error: process 1 was ended by SIGKILL\n'),
+    ],
+)
+def test_launch_ends_as_the_process_that_failed(tmp_path, fails, status, told):
+    """The other is still at work, and is stopped."""
+    script = tmp_path / 'fails.py'
+    script.write_text(
+        f'import os, signal, sys, time\n{fails} if os.environ["RANK"] == "1" else time.sleep(60)\n'
+    )
+    launch = Path(__file__).resolve().parents[1] / 'tools/launch.py'
+    done = run(sys.executable, launch, '--standalone', '--nproc_per_node=2', script)
+    assert (done.returncode, done.stdout) == (status, '')
+    assert done.stderr.endswith(told) and 'Traceback' not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ python=$(bash "$tools/setup_env.sh" --which)
 export PYTHONPATH=$tools/..${PYTHONPATH:+:$PYTHONPATH}
 # Decoding runs in the data loader's workers; more threads per process fight over the cores.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-exec "$python" -m torch.distributed.run \
+exec "$python" "$tools/launch.py" \
     --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" --nproc_per_node="$gpus" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" \
     "$tools/extract_features.py" "$config" "$checkpoint" "$out" --launcher pytorch "$@"

@@ -19,7 +19,7 @@ weights, the baseline.
 Ctrl-C stops it, and the same command goes on: a video whose CSV is there is kept. Several
 processes, each with its share of the videos:
 
-    torchrun --nproc_per_node 8 tools/extract_bmn_features.py ... --launcher pytorch
+    python tools/launch.py --nproc_per_node 8 tools/extract_bmn_features.py ... --launcher pytorch
 """
 
 import argparse

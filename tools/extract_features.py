@@ -29,6 +29,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 from mmssl_video.config_check import apply_options
+from mmssl_video.engine.processes import shared_errors
 from mmssl_video.errors import UserError, one_line_errors
 from mmssl_video.evaluation.encoder import build_encoder
 from mmssl_video.evaluation.extract import write_features
@@ -144,6 +145,7 @@ def check_args(args: argparse.Namespace) -> None:
 
 
 @one_line_errors
+@shared_errors()
 def main() -> None:
     args = parse_args()
     check_args(args)

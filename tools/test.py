@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 
 from mmssl_video.compat import prepare_launch
 from mmssl_video.config_check import apply_options
+from mmssl_video.engine.processes import shared_errors
 from mmssl_video.errors import UserError, one_line_errors
 
 
@@ -89,6 +90,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 @one_line_errors
+@shared_errors()
 def main() -> None:
     cfg = load_config(parse_args())
     prepare_launch(cfg, cfg.launcher)

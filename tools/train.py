@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 from mmssl_video.compat import prepare_launch
 from mmssl_video.config_check import apply_options, check_config
 from mmssl_video.engine.checkpoints import find_checkpoint
+from mmssl_video.engine.processes import shared_errors
 from mmssl_video.errors import UserError, one_line_errors
 
 
@@ -126,6 +127,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 @one_line_errors
+@shared_errors()
 def main() -> None:
     cfg = load_config(parse_args())
     init_default_scope(cfg.get('default_scope', 'mmaction'))

@@ -217,9 +217,8 @@ def _outlive_sigterm(init: Callable[[int], None] | None, training: Tensor, worke
     if init is not None:
         init(worker_id)
 
-    def end_unless_training(number: int, _: Any) -> None:
+    def end_unless_training(*_: Any) -> None:
         if not training:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+            os._exit(0)  # as torch's own handler, or the parent reports a worker that was killed
 
     signal.signal(signal.SIGTERM, end_unless_training)

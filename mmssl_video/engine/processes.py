@@ -1,0 +1,76 @@
+"""What the processes of a run tell each other when one of them fails."""
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mmengine.dist import get_rank, get_world_size
+from mmengine.logging import MessageHub
+from torch import distributed
+
+from mmssl_video.errors import UserError
+
+ERROR = 'mmssl_video/error'  # in the store: what the first process that failed says
+WAITED = 'mmssl_video/waited/{rank}'  # in the store: a process whose collective was in vain
+PATIENCE = 5  # seconds, for what another process is about to write
+
+
+@contextmanager
+def shared_errors() -> Iterator[None]:
+    """End all processes of a run with one line, the same in each.
+
+    A process that fails breaks the collectives of the others, which would print a traceback of the
+    network over its own message. Here, it leaves the message in the store of the process group, and
+    the others raise it as their own. If a process ended without a word, or does not answer within
+    ``env_cfg.dist_cfg.timeout`` seconds, the others name it and the iteration.
+
+    Raises:
+        UserError: In a process whose collective has failed.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not distributed.is_initialized() or get_world_size() == 1:
+            raise
+        store = distributed.distributed_c10d._get_default_store()
+        if _of_a_collective(error):
+            raise UserError(_reason(store, error)) from error
+        first_line = str(error).splitlines()[0] if str(error) else ''
+        if not isinstance(error, UserError):
+            first_line = f'process {get_rank()} failed: {type(error).__name__}: {first_line}'
+        store.compare_set(ERROR, '', first_line)
+        raise
+
+
+def _of_a_collective(error: Exception) -> bool:
+    """Whether an error is one of gloo or NCCL, for which torch has no type of its own."""
+    return isinstance(error, distributed.DistError) or (
+        type(error) is RuntimeError and bool(re.search('gloo|NCCL|Timed out', str(error)))
+    )
+
+
+def _reason(store: distributed.Store, error: Exception) -> str:
+    """Why a collective has failed."""
+    try:
+        store.set(WAITED.format(rank=get_rank()), '')
+        told = time.monotonic() + PATIENCE
+        while not store.check([ERROR]) and time.monotonic() < told:
+            time.sleep(0.1)
+        if store.check([ERROR]):
+            return store.get(ERROR).decode()
+        ranks = range(get_world_size())
+        silent = [rank for rank in ranks if not store.check([WAITED.format(rank=rank)])]
+    except RuntimeError:
+        silent = [0]  # the store's own process
+    who = f'process {", ".join(map(str, silent))}'
+    iteration = MessageHub.get_current_instance().get_info('iter', 0) + 1
+    if 'timed out' in str(error).lower() or 'timeout' in str(error).lower():
+        return (
+            f'{who} has not answered in iteration {iteration}: stopped, or busy for longer than '
+            'env_cfg.dist_cfg.timeout seconds; see its machine, then go on with --resume'
+        )
+    return (
+        f'{who} ended without a word in iteration {iteration}: killed, perhaps for its memory; see '
+        'the log of its machine, then go on with --resume'
+    )

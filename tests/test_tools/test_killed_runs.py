@@ -1,0 +1,173 @@
+"""Runs of train.py that are killed, stopped or broken, as real processes."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+import torch
+from forks import Forks
+from mmaction.registry import HOOKS
+from mmengine.hooks import Hook
+from tiny_vclr import CHANNELS, tiny_config, write_videos
+
+from mmssl_video.compat import load_checkpoint_file
+from mmssl_video.errors import UserError
+
+EPOCHS = 8
+PROJECTOR = dict(type='ProjectionMLP', in_channels=CHANNELS, hidden_channels=16, out_channels=6)
+PREDICTOR = dict(type='ProjectionMLP', in_channels=6, hidden_channels=8, out_channels=6)
+METHODS = {
+    'vclr': dict(),
+    'swav': dict(
+        swav=dict(
+            type='SwAVHead',
+            projector=PROJECTOR,
+            num_prototypes=4,
+            freeze_epochs=2,
+            queue_size=8,
+            queue_start_epoch=2,
+        )
+    ),
+    'nnclr': dict(
+        nnclr=dict(type='NNCLRHead', projector=PROJECTOR, predictor=PREDICTOR, queue_size=10)
+    ),
+    'byol': dict(byol=dict(type='BYOLHead', projector=PROJECTOR, predictor=PREDICTOR)),
+}
+
+
+@HOOKS.register_module()
+class FaultHook(Hook):
+    """Does to its own process what goes wrong in others; registered by ``custom_imports``."""
+
+    def __init__(self, fault, rank, iteration):
+        self.fault, self.rank, self.iteration = fault, rank, iteration
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if (runner.rank, runner.iter + 1) == (self.rank, self.iteration):
+            if self.fault == 'mistake':
+                raise UserError('list.txt, line 7: no label')
+            if self.fault == 'bug':
+                raise ZeroDivisionError('by zero')
+            os.kill(os.getpid(), getattr(signal, self.fault))
+
+
+@pytest.fixture(scope='module')
+def forks():
+    with Forks() as forks:
+        yield forks
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+    return write_videos(tmp_path_factory.mktemp('killed') / 'videos', 17)
+
+
+def write_config(videos, folder, method='vclr', batch_size=4, fault=None, **loader):
+    cfg = tiny_config(videos, folder / 'work', f'killed {folder}', epochs=EPOCHS, momentum=0.9)
+    cfg.env_cfg = dict(dist_cfg=dict(timeout=5))
+    if fault:
+        cfg.custom_imports.imports.append('test_tools.test_killed_runs')
+        cfg.custom_hooks.append(dict(type='FaultHook', **fault))
+    cfg.model.backbone.norm = True
+    if METHODS[method]:
+        cfg.model.heads = METHODS[method]
+        cfg.optim_wrapper.optimizer = dict(type='AdamW', lr=0.003)
+    cfg.param_scheduler[0].end = EPOCHS
+    cfg.train_dataloader.update(batch_size=batch_size, **loader)
+    cfg.default_hooks.checkpoint.max_keep_ckpts = 1
+    cfg.custom_hooks += [dict(type='HeadEpochHook')] * (method == 'swav')
+    cfg.custom_hooks += [dict(type='MomentumScheduleHook')] * (method != 'nnclr')
+    cfg.dump(folder / 'config.py')
+    return folder / 'config.py'
+
+
+def same(one, other):
+    """Whether two contents of checkpoints are equal, tensors to the bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+def losses(checkpoint):
+    """Of all iterations, by name."""
+    scalars = checkpoint['message_hub']['log_scalars']
+    return {key: buffer.data[0].tolist() for key, buffer in scalars.items() if 'loss' in key}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('world', [1, 2])
+@pytest.mark.parametrize('method', METHODS)
+def test_killed_ten_times_at_random(method, world, forks, videos, tmp_path):
+    """Losses, weights, target network, queues, optimiser, schedules: those of an unbroken run."""
+    config = write_config(videos, tmp_path, method, batch_size=4 // world)
+
+    def start(work_dir, *args):
+        args = config, '--work-dir', tmp_path / work_dir, *args
+        return forks.start(*args, log=tmp_path / work_dir, world=world)
+
+    begun = time.monotonic()
+    assert forks.wait(start('whole')) == [0] * world
+    duration = time.monotonic() - begun
+    draws = random.Random(f'{method} {world}')
+    for number in range(10):
+        processes = start('parts', '--resume')
+        time.sleep(draws.uniform(0.3, 1) * duration)
+        os.kill(draws.choice(processes), (signal.SIGTERM, signal.SIGKILL)[number % 2])
+        forks.wait(processes)
+    assert forks.wait(start('parts', '--resume')) == [0] * world
+    assert [path.name for path in (tmp_path / 'parts').glob('*.pth')] == [f'epoch_{EPOCHS}.pth']
+    whole, parts = (
+        load_checkpoint_file(tmp_path / folder / f'epoch_{EPOCHS}.pth')
+        for folder in ('whole', 'parts')
+    )
+    for part in ('state_dict', 'optimizer', 'param_schedulers'):
+        assert same(whole[part], parts[part]), part
+    assert losses(whole) == losses(parts)
+
+
+@pytest.mark.parametrize(
+    ('fault', 'statuses', 'line'),
+    [
+        ('mistake', [2, 2], 'error: list.txt, line 7: no label'),
+        ('bug', [2, 1], 'error: process 1 failed: ZeroDivisionError: by zero'),
+        (
+            'SIGKILL',
+            [2, -9],
+            'error: process 1 ended without a word in iteration 3: killed',
+        ),
+        ('SIGSTOP', [2, -9], 'error: process 1 has not answered in iteration 3: stopped, or busy'),
+    ],
+)
+def test_what_befalls_one_process_is_one_line_in_the_other(
+    fault, statuses, line, forks, videos, tmp_path
+):
+    fault = dict(fault=fault, rank=1, iteration=3)
+    config = write_config(videos, tmp_path, batch_size=2, fault=fault)
+    processes = forks.start(config, log=tmp_path / 'log', world=2)
+    first = forks.wait(processes[:1])
+    if 'SIGSTOP' in fault.values():
+        os.kill(processes[1], signal.SIGKILL)
+    assert first + forks.wait(processes[1:]) == statuses
+    output = (tmp_path / 'log.0').read_text()
+    assert 'Traceback' not in output
+    (told,) = [text for text in output.splitlines() if text.startswith('error: ')]
+    assert told.startswith(line)
+
+
+@pytest.mark.parametrize(
+    ('fault', 'status'), [(None, 0), ('SIGTERM', 143), ('bug', 1)], ids=['none', 'SIGTERM', 'bug']
+)
+def test_workers_end_with_their_run_and_in_silence(fault, status, forks, videos, tmp_path):
+    fault = fault and dict(fault=fault, rank=0, iteration=3)
+    loader = dict(num_workers=2, persistent_workers=True)
+    config = write_config(videos, tmp_path, fault=fault, **loader)
+    assert forks.wait(forks.start(config, log=tmp_path / 'log')) == [status]
+    output = (tmp_path / 'log.0').read_text()
+    assert 'Exception ignored' not in output
+    assert output.count('Traceback') == (status == 1)
