@@ -33,15 +33,18 @@ def load(path):
     return cfg
 
 
-@pytest.fixture(scope='module')
-def videos(tmp_path_factory):
+def write_labelled_videos(root):
     """Videos of 20 frames with labels and motion: their folder, with the list ``train.txt``."""
-    root = tmp_path_factory.mktemp('videos')
     classes = CLASSES[:4]
     entries = write_videos(root, NUM_VIDEOS // 4, seed=0, classes=classes, num_frames=20)
     write_list(root / 'train.txt', entries)
     index_motion(UnlabeledVideoDataset([], str(root / 'train.txt'), dict(video=str(root))))
     return root
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+    return write_labelled_videos(tmp_path_factory.mktemp('videos'))
 
 
 def short_run(path, videos, work_dir):

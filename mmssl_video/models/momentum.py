@@ -8,6 +8,9 @@ from mmengine.dist import all_gather, broadcast, get_rank, get_world_size
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+# Of the shuffles, which one process does without: the heads' draws are then the same in several.
+ORDERS = torch.Generator()
+
 
 class MomentumCopy(nn.Module):
     r"""A copy of a module whose weights follow it slowly and never see a gradient.
@@ -76,7 +79,9 @@ def forward_shuffled(module: Callable[[Tensor], Tensor], images: Tensor) -> Tens
     if get_world_size() == 1:
         return module(images)
     gathered = torch.cat(all_gather(images.contiguous()))
-    order = torch.randperm(len(gathered), device=images.device)
+    if torch.initial_seed() != ORDERS.initial_seed():
+        ORDERS.manual_seed(torch.initial_seed())  # of the iteration
+    order = torch.randperm(len(gathered), generator=ORDERS).to(images.device)
     broadcast(order)
     mine = order.chunk(get_world_size())[get_rank()]
     # A class token, x[:, 0], is a view.
