@@ -6,6 +6,8 @@ import subprocess
 import threading
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from processes import run_in_processes
 
 from mmssl_video.datasets import UnlabeledVideoDataset, sources
@@ -121,6 +123,29 @@ def test_paths_and_labels(tmp_path, line, warnings):
     path = path.format(tmp_path)
     assert entry['filename'] == (path if '://' in path or path[0] == '/' else f'videos/{path}')
     assert entry['label'] == label
+
+
+names = st.text(
+    st.characters(codec='utf-8', exclude_categories=['Cc', 'Zl', 'Zp']), min_size=1, max_size=20
+).map(str.strip)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    rows=st.lists(st.tuples(names.filter(bool), st.integers(0, 10**6)), min_size=1, max_size=5),
+    encoding=st.sampled_from(['utf-8', 'utf-8-sig', 'utf-16']),
+    end=st.sampled_from(['\n', '\r\n']),
+)
+def test_what_is_written_is_read(tmp_path_factory, rows, encoding, end):
+    """Names of any letters, spaces in them."""
+    path = tmp_path_factory.getbasetemp() / 'any_list.txt'
+    lines = [f'{name}.mp4 {label}{end}' for name, label in rows]
+    path.write_bytes(''.join(lines).encode(encoding))
+    entries = read_list(str(path), 'videos')
+    expected = [(f'videos/{name}.mp4', label) for name, label in rows if name[0] != '/']
+    read = [(entry['filename'], entry['label']) for entry in entries]
+    assert [row for row in read if row[0].startswith('videos/')] == expected
+    assert [entry['line'] for entry in entries] == list(range(1, len(rows) + 1))
 
 
 def test_one_line_tells_of_labels_that_are_none(tmp_path, warnings):

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mmaction.registry import PARAM_SCHEDULERS
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
@@ -64,6 +66,31 @@ def test_every_step_equals_a_slow_formula(cosine_from, warmup, start_factor, eta
     drawn = rates(scheduler, 24)
     np.testing.assert_allclose(drawn[:21], expected, rtol=1e-12, atol=1e-16)
     assert (drawn[20:] == eta_min).all()  # exactly, and from then on
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    length=st.integers(1, 60),
+    part=st.floats(0, 1),
+    start_factor=st.floats(0, 1),
+    eta_min=st.floats(0, 0.1),
+    cosine_from=st.sampled_from(['warmup', 'start']),
+)
+def test_any_schedule_rises_then_falls_within_its_bounds(
+    length, part, start_factor, eta_min, cosine_from
+):
+    arguments = dict(start_factor=start_factor, eta_min=eta_min, cosine_from=cosine_from)
+    warmup = part * length
+    scheduler = WarmupCosineLR(optimizer_of(0.5), warmup=warmup, end=length, **arguments)
+    drawn = rates(scheduler, length + 3)[:, 0]
+    assert min(start_factor * 0.5, eta_min) - 1e-12 <= drawn.min() and drawn.max() <= 0.5 + 1e-12
+    falling = np.diff(drawn[math.ceil(warmup) :])
+    assert (falling <= 1e-12).all()
+    rising = np.diff(drawn[: math.floor(warmup) + 1])
+    # With the cosine from the start, a long warm-up ends below where a high start began.
+    assert (rising >= -1e-12).all() or (cosine_from == 'start' and (rising <= 1e-12).all())
+    if warmup < length:
+        assert (drawn[length:] == eta_min).all()
 
 
 @pytest.mark.parametrize('base', [0.1, 0.32, 1.2])
