@@ -127,6 +127,20 @@ def test_sigterm_in_a_resumed_epoch_keeps_the_place(unbroken, videos, tmp_path):
     assert rest.losses == unbroken[0].losses[5:]
 
 
+def test_sigterm_after_an_error_is_for_whom_it_was_before(videos, tmp_path, monkeypatch):
+    received = []
+    before = signal.signal(signal.SIGTERM, lambda *args: received.append(args))
+    try:
+        with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+            patch.setattr(Watch, 'after_train_iter', lambda *args, **kwargs: 1 / 0)
+            train(config(videos, tmp_path, 'sigterm after an error'))
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert len(received) == 1
+        assert not saved(tmp_path)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_accumulated_gradients_are_not_lost(videos, tmp_path):
     def accumulating(folder, name):
         cfg = config(videos, folder, name)
