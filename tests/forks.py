@@ -6,6 +6,7 @@ so that its children lack no thread of a pool.
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -63,6 +64,7 @@ def serve():
     from tiny_vclr import load_tool
 
     main = load_tool('train').main
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     print('ready', flush=True)
     for line in sys.stdin:
         request = json.loads(line)

@@ -27,7 +27,7 @@ def test_links_resolve(page):
 
 @pytest.mark.parametrize('page', PAGES, ids=name_of)
 def test_files_in_commands_exist(page):
-    for path in re.findall(r'(?:tools|configs)/[\w./-]+\.(?:py|sh)', page.read_text()):
+    for path in re.findall(r'(?<!\w)(?:tools|configs)/[\w./-]+\.(?:py|sh)', page.read_text()):
         assert (ROOT / path).exists(), path
 
 
@@ -49,6 +49,14 @@ def test_options_in_commands_are_read(page):
         if len(words) > 1:  # more than its name
             options = parser.parse_known_args(words)[0].cfg_options
             assert all(re.fullmatch(r'[a-z]\w*(\.\w+)*', key) for key in options), command
+
+
+def test_tests_that_are_named_exist():
+    page = (ROOT / 'docs/reliability.md').read_text()
+    named = re.findall(r'`(tests/[\w/]+\.py)::(\w+)`', page)
+    assert len(named) == page.count('`tests/') > 30
+    for path, test in named:
+        assert re.search(rf'^def {test}\(', (ROOT / path).read_text(), re.MULTILINE), test
 
 
 @pytest.mark.parametrize('folder', METHODS + DOWNSTREAM, ids=name_of)

@@ -1,7 +1,13 @@
 """The demo: which videos it takes for what, and one small run from videos to report."""
 
 import json
+import os
+import random
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from mmengine.config import Config
@@ -175,24 +181,29 @@ def test_what_does_no_worse_than_pretraining_is_told():
     assert len(pictures) == 1 and 'R@1 of 31.0 (chance 5.0)' in pictures[0]
 
 
+def make_small(module, folder):
+    """Leave the demo a few videos and epochs; called in the process that runs it."""
+    module.CLASSES = module.CLASSES[:3]
+    module.NUM_PRETRAIN, module.NUM_GALLERY, module.NUM_QUERY = 11, 5, 2
+    module.NUM_UNTRIMMED = dict(train=4, val=2)
+    bmn = 'model = dict(hidden_dim_1d=8, hidden_dim_2d=4, hidden_dim_3d=8)\n'
+    for name, more in (('CONFIG', ''), ('FINETUNE', ''), ('BMN', bmn)):
+        config = folder / getattr(module, name).name
+        config.write_text(
+            f"_base_ = r'{module.ROOT / getattr(module, name)}'\n"
+            'train_cfg = dict(max_epochs=3)\n'
+            'default_hooks = dict(checkpoint=dict(interval=1))\n'
+            f'param_scheduler = [dict(type="ConstantLR", factor=1.0)]\n{more}'
+        )
+        setattr(module, name, config)
+
+
 @pytest.mark.slow
 def test_from_videos_to_report(tmp_path, monkeypatch):
     """A few videos and epochs; the second call finds everything done, another seed does not."""
+    demo = load_tool('demo')
+    make_small(demo, tmp_path)
     monkeypatch.setenv('PYTHONPATH', str(demo.ROOT))
-    monkeypatch.setattr(demo, 'CLASSES', demo.CLASSES[:3])
-    for name, value in (('NUM_PRETRAIN', 11), ('NUM_GALLERY', 5), ('NUM_QUERY', 2)):
-        monkeypatch.setattr(demo, name, value)
-    monkeypatch.setattr(demo, 'NUM_UNTRIMMED', dict(train=4, val=2))
-    bmn = 'model = dict(hidden_dim_1d=8, hidden_dim_2d=4, hidden_dim_3d=8)\n'
-    for name, more in (('CONFIG', ''), ('FINETUNE', ''), ('BMN', bmn)):
-        config = tmp_path / getattr(demo, name).name
-        config.write_text(
-            f"_base_ = r'{demo.ROOT / getattr(demo, name)}'\n"
-            'train_cfg = dict(max_epochs=3)\n'
-            'default_hooks = dict(checkpoint=dict(interval=3))\n'
-            f'param_scheduler = [dict(type="ConstantLR", factor=1.0)]\n{more}'
-        )
-        monkeypatch.setattr(demo, name, config)
     monkeypatch.setattr('sys.argv', ['demo.py', '--seed', '5', '--out', str(tmp_path / 'out')])
     demo.main()
     metrics = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
@@ -215,7 +226,7 @@ def test_from_videos_to_report(tmp_path, monkeypatch):
     checkpoints = {path: path.stat().st_mtime_ns for path in work_dir.rglob('epoch_3.pth')}
     assert len(checkpoints) == 5  # pretraining; fine-tuning and BMN, each from two starts
     demo.main()
-    assert checkpoints == {path: path.stat().st_mtime_ns for path in work_dir.rglob('epoch_*.pth')}
+    assert checkpoints == {path: path.stat().st_mtime_ns for path in work_dir.rglob('epoch_3.pth')}
     again = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
     assert {k: v for k, v in again.items() if k != 'seconds'} == {
         k: v for k, v in metrics.items() if k != 'seconds'
@@ -261,3 +272,72 @@ def test_commands_of_the_report_name_files_that_exist(classes, tmp_path):
     assert f'VIDEO_DIR --config {CONTRAST.relative_to(demo.ROOT)}' in commands
     for path in re.findall(r'--ann-file (\S+)|--data-root (\S+)|(tools/\w+\.\w+)', commands):
         assert (demo.ROOT / next(filter(None, path))).exists()
+
+
+STAGES = 'pretrain', 'finetune', 'localize'
+DRIVER = """
+import sys
+from pathlib import Path
+from test_tools.test_demo import STAGES, make_small
+from tiny_vclr import load_tool
+
+demo = load_tool('demo')
+make_small(demo, Path(sys.argv[1]))
+for name in STAGES:
+    def stage(*args, run=getattr(demo, name), name=name, **kwargs):
+        print('begins', name, flush=True)
+        result = run(*args, **kwargs)
+        print('ends', name, flush=True)
+        return result
+    setattr(demo, name, stage)
+sys.argv = ['demo.py', '--seed', '5', '--out', sys.argv[2]]
+demo.main()
+"""
+
+
+def run_demo(configs, out, kill_in=None, after=0.0):
+    """Run the small demo in a process group of its own.
+
+    Args:
+        configs, out: Folders of its configs and of its results.
+        kill_in: Stage in which it is killed, with all that it has started.
+        after: Seconds from the start of that stage to the kill.
+
+    Returns:
+        Length of each stage in seconds.
+    """
+    configs.mkdir(exist_ok=True)
+    process = subprocess.Popen(
+        [sys.executable, '-W', 'ignore', '-c', DRIVER, configs, out],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, 'PYTHONPATH': f'{demo.ROOT}{os.pathsep}{demo.ROOT / "tests"}'},
+    )
+    begun, lengths = {}, {}
+    for line in process.stdout:
+        what, _, stage = line.strip().partition(' ')
+        if what == 'begins':
+            begun[stage] = time.monotonic()
+            if stage == kill_in:
+                time.sleep(after)
+                os.killpg(process.pid, signal.SIGKILL)
+        elif what == 'ends':
+            lengths[stage] = time.monotonic() - begun[stage]
+    assert process.wait() == (-signal.SIGKILL if kill_in else 0)
+    return lengths
+
+
+@pytest.mark.slow
+def test_killed_in_each_training(tmp_path):
+    """The metrics are those of an unbroken run."""
+    configs, draws = tmp_path / 'configs', random.Random(0)
+    for stage, length in run_demo(configs, tmp_path / 'whole').items():
+        run_demo(configs, tmp_path / 'parts', stage, draws.uniform(0.2, 0.9) * length)
+    run_demo(configs, tmp_path / 'parts')
+    whole, parts = (
+        json.loads((tmp_path / name / 'metrics.json').read_text()) for name in ('whole', 'parts')
+    )
+    assert whole.pop('seconds') and parts.pop('seconds')
+    assert parts == whole

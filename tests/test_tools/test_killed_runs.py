@@ -161,7 +161,7 @@ def test_what_befalls_one_process_is_one_line_in_the_other(
 
 
 @pytest.mark.parametrize(
-    ('fault', 'status'), [(None, 0), ('SIGTERM', 143), ('bug', 1)], ids=['none', 'SIGTERM', 'bug']
+    ('fault', 'status'), [(None, 0), ('SIGTERM', 143), ('SIGINT', 130), ('bug', 1)], ids=str
 )
 def test_workers_end_with_their_run_and_in_silence(fault, status, forks, videos, tmp_path):
     fault = fault and dict(fault=fault, rank=0, iteration=3)
