@@ -24,7 +24,7 @@ THEIRS = [
     'localization/bmn/bmn_2xb8-400x100-9e_activitynet-feature.py',
     'skeleton/stgcn/stgcn_8xb16-joint-u100-80e_ntu60-xsub-keypoint-2d.py',
 ]
-VCLR = 'vclr/vclr_slowonly-r18_1x16-4x2x3-10e_generated-rgb.py'
+VCLR = 'vclr/vclr_slowonly-r18_1x16-4x2x3-16e_generated-rgb.py'
 
 
 def load(path=VCLR):

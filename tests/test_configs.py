@@ -1279,7 +1279,7 @@ def test_schedule_of_the_demo():
 @pytest.mark.parametrize('path', SMALL)
 def test_small_recipes_share_one_budget(path):
     """So that their results can be compared: network, pictures, clips, batch."""
-    cfg, one = load(path), load('simclr/simclr_slowonly-r18_1x16-4x2x2-10e_generated-rgb.py')
+    cfg, one = load(path), load('simclr/simclr_slowonly-r18_1x16-4x2x2-16e_generated-rgb.py')
     backbone = cfg.model.backbone.copy()
     if name_of(path)['backbone'] == 'r3d-r18':  # with kernels in time in all stages
         assert (backbone.conv1_kernel, backbone.inflate) == ((3, 7, 7), (1, 1, 1, 1))

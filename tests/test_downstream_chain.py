@@ -30,7 +30,7 @@ PRETRAINING = {
         ['model.heads.inter.queue_size=8', 'model.heads.video.queue_size=8'],
     ),
     'clips': (
-        'configs/mocov2/mocov2_slowonly-r18_1x16-4x2x2-10e_generated-rgb.py',
+        'configs/mocov2/mocov2_slowonly-r18_1x16-4x2x2-16e_generated-rgb.py',
         ['model.heads.moco.queue_size=8'],
     ),
 }

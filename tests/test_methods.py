@@ -23,7 +23,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 RECIPES = sorted(
     path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob('*/*_generated-rgb.py')
 )
-VCLR = 'vclr/vclr_slowonly-r18_1x16-4x2x3-10e_generated-rgb.py'
+VCLR = 'vclr/vclr_slowonly-r18_1x16-4x2x3-16e_generated-rgb.py'
 NUM_VIDEOS, BATCH = 16, 4
 
 
@@ -209,14 +209,14 @@ def test_ablation_of_cvrl(path, num_pictures, same_start):
     """Table 4: which frames share a draw, and where the two clips start."""
     np.random.seed(0)
     clips = 1 if same_start else 2
-    path = path.format(f'slowonly-r18_1x16-4x2x{clips}-10e_generated-rgb.py')
+    path = path.format(f'slowonly-r18_1x16-4x2x{clips}-16e_generated-rgb.py')
     num_frames = 30
     _, pictures = draw(path, num_frames)
     assert len(np.unique(pictures)) == num_pictures
     if num_pictures == 2:
         assert (pictures == pictures[:, :1]).all()
     # All else is the full method's.
-    cfg, full = load(path), load('cvrl/cvrl_slowonly-r18_1x16-4x2x2-10e_generated-rgb.py')
+    cfg, full = load(path), load('cvrl/cvrl_slowonly-r18_1x16-4x2x2-16e_generated-rgb.py')
     assert cfg.model == full.model
     augmented = [step for step in cfg.train_pipeline if step.type == 'SharedAugment']
     assert [step.transforms for step in augmented] == [full.augment.transforms] * len(augmented)

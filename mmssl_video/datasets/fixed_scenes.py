@@ -12,10 +12,8 @@ tells videos apart need not learn anything else.
         'data/fixed', num_videos_per_class=60, seed=0, classes=CLASSES, render=render_fixed_scene
     )
     write_list('data/fixed/train.txt', entries)
-    write_list('data/fixed/train_motion.txt', relabel(entries, 'motion'))
 """
 
-from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -27,21 +25,21 @@ from . import moving_objects, synthetic
 MOTIONS = ('fall', 'rise', 'spin', 'swing')  # to rise is to fall backwards
 TEXTURES = ('bricks', 'rings', 'triangles')
 GROUNDS = tuple(name for name in synthetic.TEXTURES if name not in TEXTURES)
+PARTS = 'motion', 'texture'
 CLASSES = tuple(f'{motion}_{texture}' for motion, texture in product(MOTIONS, TEXTURES))
 
 
-def relabel(entries: Sequence[tuple[str, int]], kind: str) -> list[tuple[str, int]]:
-    """The entries of a set with the labels of its motions or of its textures.
+def part_of(labels: np.ndarray, kind: str) -> np.ndarray:
+    """The motions or the textures of classes.
 
     Args:
-        entries: ``(path, label)``, the label a position in `CLASSES`.
+        labels: Positions in `CLASSES`.
         kind: ``'motion'`` or ``'texture'``.
 
     Returns:
-        ``(path, label)``, the label a position in `MOTIONS` or in `TEXTURES`.
+        Positions in `MOTIONS` or in `TEXTURES`.
     """
-    part = ('motion', 'texture').index(kind)
-    return [(path, divmod(label, len(TEXTURES))[part]) for path, label in entries]
+    return divmod(labels, len(TEXTURES))[PARTS.index(kind)]
 
 
 def render_fixed_scene(

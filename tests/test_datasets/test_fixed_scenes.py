@@ -11,7 +11,7 @@ from mmssl_video.datasets.fixed_scenes import (
     GROUNDS,
     MOTIONS,
     TEXTURES,
-    relabel,
+    part_of,
     render_fixed_scene,
 )
 from mmssl_video.datasets.synthetic import TEXTURES as ALL_TEXTURES
@@ -125,11 +125,9 @@ def test_a_class_is_its_motion_and_its_texture(render, monkeypatch):
 
 
 def test_labels_of_motions_and_of_textures():
-    entries = [(name, label) for label, name in enumerate(CLASSES)]
-    by_motion, by_texture = relabel(entries, 'motion'), relabel(entries, 'texture')
-    assert [name for name, _ in by_motion] == [name for name, _ in by_texture] == list(CLASSES)
-    for (name, motion), (_, texture) in zip(by_motion, by_texture, strict=True):
-        assert name == f'{MOTIONS[motion]}_{TEXTURES[texture]}'
+    labels = np.arange(len(CLASSES))
+    parts = zip(part_of(labels, 'motion'), part_of(labels, 'texture'), strict=True)
+    assert [f'{MOTIONS[motion]}_{TEXTURES[texture]}' for motion, texture in parts] == list(CLASSES)
 
 
 def test_pictures_do_not_tell_the_class_and_their_change_tells_the_motion():

@@ -8,7 +8,7 @@ from mmssl_video.evaluation.encoder import build_encoder
 from mmssl_video.evaluation.finetuning import finetune_config
 
 ROOT = Path(__file__).resolve().parents[2]
-CONTRAST = 'configs/simclr/simclr_slowonly-r18_1x16-4x2x2-10e_generated-rgb.py'
+CONTRAST = 'configs/simclr/simclr_slowonly-r18_1x16-4x2x2-16e_generated-rgb.py'
 BASE = Config.fromfile(ROOT / 'configs/downstream/finetune/tsn_r18_1x8-1x1x3-20e_generated-rgb.py')
 
 

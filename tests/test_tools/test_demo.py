@@ -18,7 +18,7 @@ from mmssl_video.errors import UserError
 demo = load_tool('demo')
 
 
-SMALL = 'configs/{0}_slowonly-r18_1x16-4x2x{1}-10e_generated-rgb.py'
+SMALL = 'configs/{0}_slowonly-r18_1x16-4x2x{1}-16e_generated-rgb.py'
 CONTRAST = demo.ROOT / SMALL.format('simclr/simclr', 2)
 
 

@@ -1,23 +1,11 @@
 _base_ = [
     '../_base_/models/small_clips.py',
     '../_base_/datasets/small_clips.py',
-    '../_base_/schedules/small_10e.py',
+    '../_base_/schedules/small_16e.py',
     '../_base_/default_runtime.py',
 ]
 
-VIEWS = (0, 1, 2)
-model = dict(
-    heads=dict(
-        moco=dict(
-            type='MoCoHead',
-            **_base_.contrast,
-            queue_size=48,  # 16 videos
-            query_views=VIEWS,
-            key_views=VIEWS,
-        )
-    )
-)
-custom_hooks = [*_base_.custom_hooks, dict(type='MomentumScheduleHook')]
+model = dict(heads=dict(simclr=dict(type='SimCLRHead', **_base_.contrast, views=(0, 1, 2))))
 
 train_pipeline = [
     _base_.open_video,

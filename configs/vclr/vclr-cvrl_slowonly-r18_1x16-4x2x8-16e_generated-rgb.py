@@ -1,7 +1,7 @@
 _base_ = [
     '../_base_/models/small_clips.py',
     '../_base_/datasets/small_clips.py',
-    '../_base_/schedules/small_10e.py',
+    '../_base_/schedules/small_16e.py',
     '../_base_/default_runtime.py',
 ]
 

@@ -1,5 +1,5 @@
 # Table 4, SA: one clip twice, each frame augmented by a draw of its own.
-_base_ = 'cvrl_slowonly-r18_1x16-4x2x2-10e_generated-rgb.py'
+_base_ = 'cvrl_slowonly-r18_1x16-4x2x2-16e_generated-rgb.py'
 
 train_pipeline = [
     _base_.open_video,

@@ -1,7 +1,7 @@
 _base_ = [
     '../_base_/models/small_clips.py',
     '../_base_/datasets/small_clips.py',
-    '../_base_/schedules/small_10e.py',
+    '../_base_/schedules/small_16e.py',
     '../_base_/default_runtime.py',
 ]
 
@@ -14,7 +14,7 @@ model = dict(
             projector=_base_.projector_without_shift,
             num_prototypes=32,
             epsilon=0.02,
-            freeze_epochs=10,
+            freeze_epochs=16,
             queue_size=112,
             queue_start_epoch=1,
         )

@@ -1,11 +1,11 @@
-# Table 4, TA: two clips, no augmentation of their frames.
-_base_ = 'cvrl_slowonly-r18_1x16-4x2x2-10e_generated-rgb.py'
+# Table 4, TA + SA: two clips, each frame augmented by a draw of its own.
+_base_ = 'cvrl_slowonly-r18_1x16-4x2x2-16e_generated-rgb.py'
 
 train_pipeline = [
     _base_.open_video,
     _base_.sample_pair,
     _base_.decode_video,
-    _base_.resize,
+    {**_base_.augment, 'share': 'frame'},
     _base_.format_clips,
     _base_.pack,
 ]

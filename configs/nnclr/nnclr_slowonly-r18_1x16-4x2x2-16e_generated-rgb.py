@@ -1,0 +1,18 @@
+_base_ = [
+    '../_base_/models/small_clips.py',
+    '../_base_/datasets/small_clips.py',
+    '../_base_/schedules/small_16e.py',
+    '../_base_/default_runtime.py',
+]
+
+# A fraction of the data: in a longer queue, a clip of the video itself would be the neighbour.
+model = dict(
+    heads=dict(
+        nnclr=dict(
+            type='NNCLRHead',
+            **_base_.contrast_without_shift,
+            predictor=_base_.predictor,
+            queue_size=256,
+        )
+    )
+)
