@@ -61,8 +61,11 @@ class Forks:
 
 def serve():
     """Fork and wait as the lines of the standard input say."""
+    import torch._dynamo  # noqa: F401  the first optimizer would
+    from mmengine.config import Config
     from tiny_vclr import load_tool
 
+    Config.pretty_text = property(repr)  # formatting takes half of the time of so short a run
     main = load_tool('train').main
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     print('ready', flush=True)

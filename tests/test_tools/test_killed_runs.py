@@ -78,7 +78,7 @@ def write_config(videos, folder, method='vclr', batch_size=4, fault=None, **load
     cfg.train_dataloader.update(batch_size=batch_size, **loader)
     cfg.default_hooks.checkpoint.max_keep_ckpts = 1
     cfg.custom_hooks += [dict(type='HeadEpochHook')] * (method == 'swav')
-    cfg.custom_hooks += [dict(type='MomentumScheduleHook')] * (method != 'nnclr')
+    cfg.custom_hooks += [dict(type='MomentumScheduleHook')] * (method in ('vclr', 'byol'))
     cfg.dump(folder / 'config.py')
     return folder / 'config.py'
 
