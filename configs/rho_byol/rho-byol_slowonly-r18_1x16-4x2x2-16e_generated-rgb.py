@@ -6,11 +6,12 @@ _base_ = [
 ]
 
 model = dict(
-    momentum=0.97,
+    # Nearer to the online network, the target is too quick to be predicted.
+    momentum=0.99,
     heads=dict(
         byol=dict(
             type='BYOLHead',
-            projector=_base_.projector_without_shift,
+            projector=_base_.projector,
             predictor=_base_.predictor,
         )
     ),

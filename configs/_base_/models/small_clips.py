@@ -43,7 +43,7 @@ predictor = dict(
     norm_cfg=dict(type='BN1d'),
 )
 contrast = dict(projector=projector, temperature=0.2)
-# Where the videos of a batch are not pushed apart by name (BYOL, SwAV, NNCLR), a shift that is
+# Where the videos of a batch are not pushed apart by name (SwAV, NNCLR), a shift that is
 # learned becomes a part that all embeddings share. MoCo v3 leaves it out, too.
 projector_without_shift = {**projector, 'norm_cfg': dict(type='BN1d', affine=False)}
 contrast_without_shift = dict(projector=projector_without_shift, temperature=0.2)
