@@ -36,6 +36,8 @@ TAKEN_OUT = {
     'default_hooks': {'priority'},
 }
 LOADER = {'dataset', 'sampler', 'batch_sampler', 'collate_fn', 'num_batch_per_epoch'}
+# What torch refuses beside num_workers=0.
+OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'timeout', 'multiprocessing_context')
 # Built by mmcv or inside one class, by names or with keys that no registry knows.
 LEFT_ALONE = ('_cfg', 'consensus', '_pathway')
 
@@ -77,12 +79,18 @@ def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
 def apply_options(cfg: Config, options: Mapping[str, Any] | None) -> None:
     """Merge the options of ``--cfg-options`` into a config, in place.
 
+    Loaders without workers lose the settings of workers, so that ``num_workers=0`` is enough.
+
     Raises:
         UserError: If one of them reaches nothing.
     """
     if options:
         check_options(cfg, options)
         cfg.merge_from_dict(options)
+    for key, loader in cfg.items():
+        if key.endswith('_dataloader') and loader and not loader.get('num_workers'):
+            for setting in OF_WORKERS:
+                loader.pop(setting, None)
 
 
 def check_config(cfg: Config) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import mmaction
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
@@ -87,6 +88,20 @@ def test_options_that_reach_something():
     assert cfg.model.heads.order is None and cfg.feature_head == 'video'
     assert cfg.train_dataloader.dataset.pipeline[1].clip_len == 8
     apply_options(cfg, None)
+
+
+def test_loaders_without_workers():
+    """torch's own loader takes what is left of the settings."""
+    cfg = load('downstream/linear/linear_r18_1x32-1x1x3-20e_generated-rgb.py')
+    cfg.train_dataloader.update(prefetch_factor=4, timeout=10)
+    cfg.test_dataloader = None
+    before = cfg.val_dataloader.to_dict()
+    apply_options(cfg, {'train_dataloader.num_workers': 0})
+    settings = cfg.train_dataloader.to_dict()
+    settings = {key: settings[key] for key in settings.keys() - {'dataset', 'sampler'}}
+    loader = torch.utils.data.DataLoader([0, 1], **settings)
+    assert (loader.num_workers, loader.persistent_workers) == (0, False)
+    assert cfg.val_dataloader.to_dict() == before and before['num_workers'] == 2
 
 
 @pytest.mark.parametrize(
