@@ -24,6 +24,10 @@ sound. The faults, with where to read more and the version that has them:
     2.13.0, its oneDNN; seen with kernels (3, 1, 1) on large maps and (3, 7, 7) on single frames.
 24  A file is written in place, so that a kill leaves it half written: a checkpoint that
     replaces the last one, and all is lost. mmengine 0.10.7, LocalBackend.
+25  ``frozen_stages`` in several processes: DistributedDataParallel waits for gradients of stages
+    that the backbone freezes after it has been wrapped. mmaction2 1.2.0, mmengine 0.10.7.
+26  BMN fails on videos without an action, and its loss is NaN for a batch whose actions are too
+    short for its proposals. mmaction2 1.2.0, GenerateLocalizationLabels and BMNLoss.
 
 Numbers 12 to 17 are kept away by the version bounds in setup.py or by tools of our own; 18, 19, 21
 and 22 were faults of decoders that nothing here uses.
@@ -55,7 +59,7 @@ from mmengine.dist import barrier, get_dist_info
 from mmengine.fileio import LocalBackend
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import OptimWrapper
-from mmengine.runner import checkpoint
+from mmengine.runner import Runner, checkpoint
 from mmengine.runner.amp import autocast
 from mmengine.utils import digit_version
 from mmengine.utils.package_utils import package2module
@@ -496,6 +500,55 @@ def write_files_whole():
     _replace(LocalBackend, 'put', beside_then_rename)
 
 
+# 25 -----------------------------------------------------------------------------------------
+def freeze_before_wrapping():
+    """Fault 25: what a model freezes in ``train()`` is frozen when it is wrapped.
+
+    MMAction2's backbones freeze their ``frozen_stages`` there, and MMEngine wraps first.
+    """
+
+    def freeze_first(upstream):
+        def wrap_model(self, model_wrapper_cfg, model):
+            return upstream(self, model_wrapper_cfg, model.train())
+
+        return wrap_model
+
+    _replace(Runner, 'wrap_model', freeze_first)
+
+
+# 26 -----------------------------------------------------------------------------------------
+def train_on_background():
+    """Fault 26: BMN learns from videos without an action, in which nothing starts or ends.
+
+    Where no proposal of a batch meets an action by more than 0.7, the loss of the regression is 0.
+    """
+    from mmaction.datasets.transforms import GenerateLocalizationLabels
+    from mmaction.models.losses import BMNLoss
+
+    def overlap_with_nothing(upstream):
+        def transform(self, results):
+            results = upstream(self, results)
+            if not len(results['gt_bbox']):
+                # An action of no length, long before the video: all its labels are 0.
+                results['gt_bbox'] = np.array([[-1.0, -1.0]])
+            return results
+
+        return transform
+
+    def without_matches(upstream):
+        def pem_reg_loss(*args):  # static upstream, a method here
+            pred_score, gt_iou_map, mask = args[-3:]
+            # Upstream draws as many proposals as meet an action, and divides by their number.
+            if (gt_iou_map <= 0.7).all():
+                return pred_score.sum() * 0
+            return upstream(pred_score, gt_iou_map, mask)
+
+        return pem_reg_loss
+
+    _replace(GenerateLocalizationLabels, 'transform', overlap_with_nothing)
+    _replace(BMNLoss, 'pem_reg_loss', without_matches)
+
+
 # --------------------------------------------------------------------------------------------
 WORKAROUNDS = (
     stub_missing_drn,  # first: the others import mmaction.models
@@ -507,6 +560,8 @@ WORKAROUNDS = (
     score_all_proposals,
     find_editable_packages,
     write_files_whole,
+    freeze_before_wrapping,
+    train_on_background,
 )
 
 

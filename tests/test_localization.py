@@ -154,6 +154,40 @@ def test_a_step_of_the_config_helps(name, tmp_path):
     assert result['video_name'] == 'v_train0'
 
 
+def test_background_videos_train(tmp_path):
+    """Videos without an action, and those whose actions are shorter than any proposal."""
+    cfg = load(SMALL)
+    cfg.model.update(feat_dim=CHANNELS, temporal_dim=BINS, num_samples=2, num_samples_per_bin=1)
+    cfg.model.update(hidden_dim_1d=8, hidden_dim_2d=4, hidden_dim_3d=8)
+    data = cfg.train_dataloader.dataset
+    data.pipeline[0].update(channels=CHANNELS, bins=BINS)
+    data.ann_file = str(write_features(tmp_path, 'train', 3, BINS, CHANNELS, 4))
+    data.data_prefix.video = str(tmp_path / 'csv')
+    annotations = json.loads((tmp_path / 'anet_anno_train.json').read_text())
+    annotations['v_train0']['annotations'] = []
+    annotations['v_train1']['annotations'] = [dict(segment=[3.1, 3.2], label='Jump')]
+    (tmp_path / 'anet_anno_train.json').write_text(json.dumps(annotations))
+    videos = DATASETS.build(data)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+
+    batch = pseudo_collate([videos[0], videos[0]])
+    loss = model(**batch, mode='loss')['loss']
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+    # Nothing is right: cross entropies of zeros, with the weights 0.5 r / (r - 1) for r = 21.
+    maps, start, end = model(**batch, mode='tensor')
+    wrong = [-np.log1p(1e-5 - x.detach().numpy()) for x in (start, end, maps[:, 1])]
+    cells = np.tril(np.ones((BINS, BINS)))[::-1]  # lengths and starts within the video
+    expected = wrong[0].mean() + wrong[1].mean()
+    expected += (wrong[2] * cells).sum() / (1 + 2 * cells.sum())
+    assert loss.item() == pytest.approx(0.525 * expected, rel=1e-5)
+
+    for numbers in ((1, 1), (0, 1), (0, 2)):
+        batch = pseudo_collate([videos[number] for number in numbers])
+        assert model(**batch, mode='loss')['loss'].isfinite()
+
+
 # From features to AR@AN ---------------------------------------------------------------------------
 
 

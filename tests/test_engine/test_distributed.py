@@ -8,15 +8,20 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.distributed as dist
+from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
 from mmengine.hooks import SyncBuffersHook
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
 from processes import WORLD, run_in_processes, train
-from tiny_vclr import SEGMENTS, build_tiny
+from tiny_vclr import SEGMENTS, build_tiny, tiny_model
 from torch import nn
 
 from mmssl_video.models.momentum import forward_shuffled
 
 BATCH = 6  # of all processes
 STEPS = 5
+TASKS = 'pretraining', 'fine-tuning'
 QUEUE = 20  # 30 embeddings go in, so it wraps around within a batch
 
 
@@ -73,9 +78,45 @@ def sync_buffers(model_state):
     return before, dict(model.named_buffers())
 
 
+def train_frozen(task, rank=0, world=1):
+    """Two steps of a ResNet whose first stages MMAction2 freezes, wrapped as the Runner does.
+
+    Returns:
+        Gradients of the last step, of what is trained.
+    """
+    torch.manual_seed(0)
+    if task == 'pretraining':
+        model = tiny_model(heads=('video',))
+        model['heads']['video']['projector']['in_channels'] = 512
+    else:
+        head = dict(type='TSNHead', num_classes=4, in_channels=512, dropout_ratio=0)
+        model = dict(type='Recognizer2D', cls_head=head)
+    resnet = dict(type='ResNet', depth=18, pretrained=None, norm_eval=True, frozen_stages=2)
+    model = MODELS.build({**model, 'backbone': resnet}).double()
+    model.init_weights()
+    wrapper = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    runner = SimpleNamespace(distributed=world > 1, cfg={}, logger=MMLogger.get_current_instance())
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr('mmengine.runner.runner.get_device', lambda: 'cpu')
+        monkeypatch.setenv('LOCAL_RANK', str(rank))
+        wrapped = Runner.wrap_model(runner, wrapper, model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    labels = [ActionDataSample().set_gt_label(number % 4) for number in range(BATCH)]
+    for step in range(2):
+        wrapped.train()
+        inputs = data(step) if task == 'pretraining' else data(step)[:, 0]
+        share = dict(inputs=inputs[rank::world].contiguous(), data_samples=labels[rank::world])
+        loss, _ = model.parse_losses(wrapped(**share, mode='loss'))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
+
+
 def process(rank):
     """The body of each process."""
     results = pretrain(rank, WORLD)
+    results['frozen'] = {task: train_frozen(task, rank, WORLD) for task in TASKS}
     results['shuffle'] = shuffle(rank)
     results['buffers'] = sync_buffers(results['state'])
     return results
@@ -91,6 +132,15 @@ def ranks(tmp_path_factory):
 def single():
     """What one process finds on the whole batch."""
     return pretrain()
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_frozen_stages_train_as_in_one_process(ranks, task):
+    expected = train_frozen(task)
+    stages = {key.split('.')[1] for key in expected if key.startswith('backbone.')}
+    assert stages == {'layer3', 'layer4'}
+    for rank in ranks:
+        assert_all_close(rank['frozen'][task], expected, rtol=1e-8, atol=1e-10)
 
 
 def assert_all_close(got, expected, **tolerance):
