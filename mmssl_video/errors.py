@@ -38,6 +38,13 @@ class BadVideoError(UserError):
         return type(self), (self.path, self.reason, self.remedy)
 
 
+class UnusableVideoError(BadVideoError):
+    """A video that can be read, but not used; arguments as of ``BadVideoError``."""
+
+    def __str__(self) -> str:
+        return f'{self.path}: {self.reason}; {self.remedy}'
+
+
 MISTAKES = (
     UserError,
     TypeError,

@@ -14,7 +14,8 @@ features are rescaled to BINS equal parts of the time they cover. OUT_DIR gets
 
 BMN's feature_extraction_interval must be INTERVAL (16 in both by default), its temporal_dim BINS,
 its feat_dim the features' length, which is printed at the end. CHECKPOINT `none` stands for random
-weights, the baseline.
+weights, the baseline. Annotations are compared with the videos: a wrong duration, a segment that is
+reversed or outside of the video is an error.
 
 Ctrl-C stops it, and the same command goes on: a video whose CSV is there is kept. Several
 processes, each with its share of the videos:
@@ -87,8 +88,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--skip-bad',
         action='store_true',
-        help='leave out videos that are missing, cannot be read or give features that are not '
-        'finite, with a warning, also from the annotations, instead of stopping',
+        help='leave out videos that are missing, cannot be read, have a wrong annotation or give '
+        'features that are not finite, with a warning, also from the annotations, instead of '
+        'stopping',
     )
     parser.add_argument('--seed', type=int, default=0, help='seed of random weights (default 0)')
     parser.add_argument(

@@ -13,7 +13,9 @@ take the whole of ``duration_second``.
 """
 
 import json
-from collections.abc import Iterator
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from itertools import chain
 from operator import itemgetter
@@ -31,7 +33,7 @@ from torch import nn
 
 from mmssl_video.datasets.lists import find_video, index_videos
 from mmssl_video.datasets.transforms import SampleSlidingClips
-from mmssl_video.errors import BadVideoError, UserError
+from mmssl_video.errors import BadVideoError, UnusableVideoError, UserError
 from mmssl_video.files import atomic_path, claim_folder, write_json
 from mmssl_video.models.encoding import encode
 from mmssl_video.passes import TIMEOUT, from_main_process, report_faults, run_pass
@@ -43,6 +45,8 @@ from .store import fingerprint
 
 FRAMES_AT_A_TIME = 64  # decoded by a worker, at the video's own size
 UNREADABLE = 'unreadable.txt'
+LENGTHS = 'duration_frame', 'feature_frame'
+ANNOTATION_REMEDY = 'correct the annotation'
 
 
 def rescale(features: np.ndarray, bins: int = 100) -> np.ndarray:
@@ -128,6 +132,7 @@ class Chunk(NamedTuple):
     path: str
     num_frames: int = 0  # of the whole video
     num_clips: int = 0  # of the whole video
+    seconds: float = 0  # of the whole video
     clips: int = 0  # in this chunk
     batch: dict | None = None  # for the data preprocessor
 
@@ -138,23 +143,29 @@ class ClipReader:
     Args:
         pipeline: Of :func:`sliding_pipeline`.
         num_clips: Clips in a chunk, at most.
+        durations: What annotations say that each video lasts, in seconds, by its name.
     """
 
-    def __init__(self, pipeline: list[dict], num_clips: int) -> None:
+    def __init__(
+        self, pipeline: list[dict], num_clips: int, durations: dict[str, list[float]]
+    ) -> None:
         self.pipeline = Compose([TRANSFORMS.build(step) for step in pipeline])
         self.num_clips = num_clips
+        self.durations = durations
 
     def __call__(self, video: tuple[str, str]) -> Iterator[Chunk | float]:
         """Yield the chunks of a video, of (name, path), each with how far it has come."""
         name, path = video
         try:
             with VideoReader(path, timeout=TIMEOUT, forward=True) as reader:
+                seconds = float(reader.times[-1] + 1 / reader.avg_fps)
+                if fault := duration_fault(self.durations[name], seconds):
+                    raise UnusableVideoError(path, fault, ANNOTATION_REMEDY)
                 total = self.pipeline.transforms[0].num_clips(len(reader))
                 for first in range(0, total, self.num_clips):
                     end = min(first + self.num_clips, total)
-                    yield Chunk(
-                        name, path, len(reader), total, end - first, self._cut(reader, first, end)
-                    )
+                    clips = self._cut(reader, first, end)
+                    yield Chunk(name, path, len(reader), total, seconds, end - first, clips)
                     yield end / total
         except Exception:
             yield Chunk(name, path)
@@ -250,9 +261,9 @@ def extract_bmn_features(
     ``out_dir`` gets ``csv/<video>.csv``, a line ``f0,f1,…`` and ``bins`` rows of D numbers, as
     MMAction2's ``LoadLocalizationFeature`` reads them; ``<name of each annotation file>``, with
     ``duration_frame`` and ``feature_frame`` of the video that is there; ``lengths/<video>.json``,
-    these two numbers; ``settings.json``, and ``unreadable.txt`` with what has been left out, a line
-    ``name<TAB>reason`` for each. Videos whose CSV is there are kept. Of several processes each
-    takes its share.
+    these two numbers and its seconds; ``settings.json``, and ``unreadable.txt`` with what has been
+    left out, a line ``name<TAB>reason`` for each. Videos whose CSV is there are kept. Of several
+    processes each takes its share.
 
     Args:
         cfg: Of the model.
@@ -268,17 +279,19 @@ def extract_bmn_features(
         bins: Rows, BMN's ``temporal_dim``; 2 or more.
         batch_size: Clips that are decoded and encoded at a time; default as many as have 64 frames.
         num_workers: Processes that decode; 0 for none.
-        skip_bad: Whether to leave out videos that are missing, cannot be read or give features
-            that are not finite.
+        skip_bad: Whether to leave out videos that are missing, cannot be read, have a wrong
+            annotation (:func:`annotation_fault`, :func:`duration_fault`) or give features that are
+            not finite.
 
     Returns:
         Why each of the videos that are left out is.
 
     Raises:
-        UserError: An annotation file cannot be read, a video is missing, cannot be read or gives
-            features that are not finite and is not to be left out, no video is left, an argument is
-            outside its range or does not fit the backbone, or ``out_dir`` holds features of other
-            settings. Where this stops one process, it stops all.
+        UserError: An annotation file cannot be read, a video is missing, cannot be read, has a
+            wrong annotation or gives features that are not finite and is not to be left out, no
+            video is left, an argument is outside its range or does not fit the backbone, or
+            ``out_dir`` holds features of other settings. Where this stops one process, it stops
+            all.
     """
     if bins < 2 or num_workers < 0 or (batch_size is not None and batch_size < 1):
         raise UserError(
@@ -302,6 +315,9 @@ def extract_bmn_features(
         if path.resolve() == target.resolve():
             raise UserError(f'{out_dir}: {path} would be overwritten; choose another output folder')
     names = list(dict.fromkeys(chain.from_iterable(annotations.values())))
+    durations = defaultdict(list)
+    for name, video in chain.from_iterable(videos.items() for videos in annotations.values()):
+        durations[name].append(video['duration_second'])
     shown = cfg.model.backbone, cfg.model.get('data_preprocessor'), pipeline
     weights = chain.from_iterable(sorted(model.backbone.state_dict().items()))
     settings = dict(
@@ -313,7 +329,29 @@ def extract_bmn_features(
     )
 
     def prepare() -> tuple[dict[str, str], dict[str, str]]:
-        wanted = [name for name in names if not _csv_path(out, name).exists()]
+        wrong = {
+            name: f'{path}: {fault}'
+            for path, videos in annotations.items()
+            for name, video in videos.items()
+            if (fault := annotation_fault(video))
+        }
+        wanted = []
+        for name in names:
+            if name in wrong:
+                continue
+            if not _csv_path(out, name).exists():
+                wanted.append(name)
+                continue
+            seconds = _length(out, name).get('seconds')  # older folders do not have it
+            if seconds and (fault := duration_fault(durations[name], seconds)):
+                wrong[name] = fault
+        if wrong and not skip_bad:
+            name, fault = next(iter(wrong.items()))
+            others = f' ({len(wrong) - 1} more are wrong)' if len(wrong) > 1 else ''
+            raise UserError(
+                f'{name}: {fault}{others}; {ANNOTATION_REMEDY}, or leave such videos out with '
+                '--skip-bad'
+            )
         paths, missing = _find_videos(wanted, data_root)
         if missing and not skip_bad:
             raise UserError(
@@ -321,28 +359,78 @@ def extract_bmn_features(
                 f'{next(iter(missing))}; add them, or leave such videos out with --skip-bad'
             )
         claim_folder(out, settings, 'features')
-        return paths, missing
+        return paths, missing | wrong
 
-    paths, missing = from_main_process(prepare)
+    paths, left_out = from_main_process(prepare)
     unreadable = run_pass(
         list(paths.items()),
-        ClipReader(pipeline, batch_size or max(1, FRAMES_AT_A_TIME // clip_len)),
+        ClipReader(pipeline, batch_size or max(1, FRAMES_AT_A_TIME // clip_len), durations),
         _Assembly(model, clip_len, out, interval, bins),
         name=itemgetter(1),
         num_workers=num_workers,
         skip_bad=skip_bad,
     )
-    faults = missing | {n: unreadable[path] for n, path in paths.items() if path in unreadable}
+    faults = left_out | {n: unreadable[path] for n, path in paths.items() if path in unreadable}
     report_faults(out / UNREADABLE, faults, len(names))
     if is_main_process():
         for path, videos in annotations.items():
-            kept = {
-                name: {**video, **json.loads(_length_path(out, name).read_text())}
-                for name, video in videos.items()
-                if name not in faults
-            }
+            kept = {}
+            for name, video in videos.items():
+                if name not in faults:
+                    length = _length(out, name)
+                    kept[name] = video | {key: length[key] for key in LENGTHS}
             write_json(targets[path], kept)
     return faults
+
+
+def annotation_fault(video: dict) -> str | None:
+    """What is wrong with the annotation of a video, or ``None``.
+
+    BMN would train on it without a word. A segment may reach out of the video by a tenth of its
+    duration, or a second, as some of ActivityNet's do.
+
+    Args:
+        video: Of MMAction2's ``ActivityNetDataset``.
+    """
+    duration = video['duration_second']
+    if not _is_number(duration) or duration <= 0:
+        return f'duration_second is {duration}, not a number of seconds'
+    slack = _slack(duration)
+    for action in video['annotations']:
+        segment = action.get('segment') if isinstance(action, dict) else None
+        if not isinstance(segment, list) or len(segment) != 2 or not all(map(_is_number, segment)):
+            return f'an annotation is {action}, without a segment [start, end] in seconds'
+        start, end = segment
+        if start >= end:
+            return f'the segment {segment} does not start before it ends'
+        if start < -slack or start >= duration or end > duration + slack:
+            return f'the segment {segment} is not within the {duration:g} s of duration_second'
+    return None
+
+
+def duration_fault(annotated: Iterable[float], seconds: float) -> str | None:
+    """What is wrong with the durations that annotations give a video, or ``None``.
+
+    They may differ from the file's own by a tenth, or a second.
+
+    Args:
+        annotated: Seconds, one or more.
+        seconds: Of the file.
+    """
+    for duration in annotated:
+        if abs(duration - seconds) > _slack(seconds):
+            return (
+                f'duration_second of its annotation is {duration:g}, the file has {seconds:.1f} s'
+            )
+    return None
+
+
+def _slack(seconds: float) -> float:
+    return max(1.0, seconds / 10)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _csv_path(out: Path, name: str) -> Path:
@@ -353,10 +441,13 @@ def _length_path(out: Path, name: str) -> Path:
     return out / 'lengths' / f'{name}.json'
 
 
+def _length(out: Path, name: str) -> dict:
+    return json.loads(_length_path(out, name).read_text())
+
+
 def _write(chunk: Chunk, features: np.ndarray, out: Path, interval: int, bins: int) -> None:
-    length = dict(
-        duration_frame=max(chunk.num_frames, interval), feature_frame=chunk.num_clips * interval
-    )
+    frames = max(chunk.num_frames, interval), chunk.num_clips * interval
+    length = dict(zip(LENGTHS, frames, strict=True), seconds=chunk.seconds)
     write_json(_length_path(out, chunk.name), length)
     # Last, for a video is complete when its CSV is there.
     with atomic_path(_csv_path(out, chunk.name)) as temporary:

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mmssl_video.compat import load_checkpoint_file
-from mmssl_video.errors import BadVideoError, UserError
+from mmssl_video.errors import UnusableVideoError, UserError
 from mmssl_video.models.encoding import encode, encode_maps, pool
 from mmssl_video.models.weights import BRANCHES, fit_tensors
 
 
-class NotFiniteError(BadVideoError):
+class NotFiniteError(UnusableVideoError):
     """A video whose features are not finite; arguments as of ``BadVideoError``."""
 
     def __init__(
@@ -27,9 +27,6 @@ class NotFiniteError(BadVideoError):
         remedy: str = 'check that video and the checkpoint',
     ) -> None:
         super().__init__(path, reason, remedy)
-
-    def __str__(self) -> str:
-        return f'{self.path}: {self.reason}; {self.remedy}'
 
 
 def build_encoder(

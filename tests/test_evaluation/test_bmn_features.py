@@ -19,7 +19,13 @@ from torch import nn
 
 from mmssl_video.errors import UserError
 from mmssl_video.evaluation import bmn_features
-from mmssl_video.evaluation.bmn_features import extract_bmn_features, rescale, sliding_pipeline
+from mmssl_video.evaluation.bmn_features import (
+    annotation_fault,
+    duration_fault,
+    extract_bmn_features,
+    rescale,
+    sliding_pipeline,
+)
 from mmssl_video.evaluation.encoder import build_encoder
 
 init_default_scope('mmaction')
@@ -377,7 +383,7 @@ def test_videos_that_are_missing_or_broken(folder, tmp_path, left_out):
     (source / 'videos' / 'v_a.mp4').write_bytes(whole_file)
     (source / 'videos' / 'v_b.mp4').write_bytes(whole_file[:300])
     (source / 'videos' / 'v_c.mp4').write_bytes(b'')
-    given = write_annotations(source / 'train.json', dict(v_a=50, v_b=83, v_c=16, v_x=9, v_y=9))
+    given = write_annotations(source / 'train.json', {f'v_{name}': 50 for name in 'abcxy'})
     with pytest.raises(UserError, match=r'2 of 5 videos are missing, the first is v_x; .*--skip-b'):
         extract(source, out)
     assert not out.exists()
@@ -460,6 +466,75 @@ def test_annotations_that_cannot_be_read(folder, tmp_path, content, words):
     assert '\n' not in str(error.value) and not (tmp_path / 'out').exists()
 
 
+@pytest.mark.parametrize(
+    ('segment', 'words'),
+    [
+        ([0.5, 8.2], None),
+        ([-0.9, 12.9], None),  # a second out of 12, as some of ActivityNet's
+        ([-1.3, 8], 'the segment [-1.3, 8] is not within the 12 s of duration_second'),
+        ([4, 13.3], 'the segment [4, 13.3] is not within the 12 s'),
+        ([12, 13], 'the segment [12, 13] is not within the 12 s'),
+        ([8.2, 0.5], 'the segment [8.2, 0.5] does not start before it ends'),
+        ([3, 3], 'the segment [3, 3] does not start before it ends'),
+        ([3], "an annotation is {'segment': [3]}, without a segment [start, end] in seconds"),
+        ([3, '8'], "an annotation is {'segment': [3, '8']}, without a segment"),
+        ([3, float('nan')], "an annotation is {'segment': [3, nan]}, without a segment"),
+    ],
+)
+def test_wrong_segments(segment, words):
+    actions = [dict(segment=[1, 2]), dict(segment=segment)]
+    fault = annotation_fault(dict(duration_second=12, annotations=actions))
+    assert fault is None if words is None else fault.startswith(words)
+
+
+def test_wrong_durations():
+    for duration in (0, -3, '12', None, float('inf')):
+        fault = annotation_fault(dict(duration_second=duration, annotations=[]))
+        assert fault == f'duration_second is {duration}, not a number of seconds'
+    assert annotation_fault(dict(duration_second=0.1, annotations=[])) is None
+    for seconds, near, far in ((5, (4.1, 5.9), (3.9, 6.1)), (200, (181, 219), (179, 221))):
+        assert duration_fault(near, seconds) is None
+        for annotated in far:
+            words = (
+                f'duration_second of its annotation is {annotated:g}, the file has {seconds:.1f} s'
+            )
+            assert duration_fault([seconds, annotated], seconds) == words
+
+
+def test_annotations_are_compared_with_the_videos(folder, whole, tmp_path, left_out):
+    """v_a, 5 s long, as 12.5 s; v_b with a segment reversed; v_c without an action."""
+    (tmp_path / 'videos').symlink_to(folder / 'videos')
+    right = write_annotations(tmp_path / 'train.json', {n: VIDEOS[n] for n in ('v_a', 'v_b')})
+    right |= dict(v_c=right['v_a'] | dict(duration_second=1.6, annotations=[]))
+    wrong = json.loads(json.dumps(right))
+    wrong['v_a']['duration_second'] *= 2.5
+    wrong['v_b']['annotations'][0]['segment'] = [7.5, 4.15]
+    (tmp_path / 'train.json').write_text(json.dumps(wrong))
+    out = tmp_path / 'out'
+    of_b = f'{tmp_path}/train.json: the segment [7.5, 4.15] does not start before it ends'
+    with pytest.raises(UserError) as error:
+        extract(tmp_path, out)
+    assert str(error.value) == (
+        f'v_b: {of_b}; correct the annotation, or leave such videos out with --skip-bad'
+    )
+    assert not out.exists()
+    of_a = 'duration_second of its annotation is 12.5, the file has 5.0 s'
+    assert extract(tmp_path, out, skip_bad=True) == dict(v_b=of_b, v_a=of_a)
+    assert left_out == [f'{tmp_path}/videos/v_a.mp4: {of_a}']
+    # The video without an action is there: BMN trains on it.
+    length = dict(duration_frame=16, feature_frame=16)
+    assert json.loads((out / 'train.json').read_text()) == dict(v_c=right['v_c'] | length)
+
+    # Once features are there, an annotation is compared with the videos that they are of.
+    (tmp_path / 'train.json').write_text(json.dumps(right))
+    assert extract(tmp_path, out) == {}
+    assert (out / 'csv/v_a.csv').read_bytes() == (whole / 'csv/v_a.csv').read_bytes()
+    wrong['v_b'] = right['v_b']
+    (tmp_path / 'train.json').write_text(json.dumps(wrong))
+    with pytest.raises(UserError, match=f'^v_a: {of_a}; correct the annotation'):
+        extract(tmp_path, out)
+
+
 def test_annotations_are_never_overwritten(folder, tmp_path):
     with pytest.raises(UserError, match='train.json would be overwritten; choose another'):
         extract(folder, folder)
@@ -505,7 +580,7 @@ def test_pipeline():
 
 def test_crops_and_frames_of_a_2d_backbone_are_averaged(tmp_path, write_numbered_video):
     """Three crops with two frames each, against the crops by hand."""
-    write_numbered_video(tmp_path / 'videos' / 'v_x.mp4', 20)
+    write_numbered_video(tmp_path / 'videos' / 'v_x.mp4', 20, fps=FPS)
     write_annotations(tmp_path / 'train.json', dict(v_x=20))
     cfg = config()
     cfg.feature_pipeline[3] = dict(type='ThreeCrop', crop_size=48)
