@@ -38,6 +38,8 @@ class Split:
             is followed by their number.
         missing (list[str]): Names of the annotated videos that are not there.
         unreadable (dict[str, str]): Why others cannot be read, by name, where videos are opened.
+        unlabelled (list[str]): Paths of those that are there and have no label: untrimmed videos
+            without an action, which localization alone can use.
         localization (str): Name of the ActivityNet-style annotation to write, if any.
         intervals (dict): Its content, by ``v_<id>``.
     """
@@ -48,13 +50,14 @@ class Split:
     entries: list[tuple[str, int]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
+    unlabelled: list[str] = field(default_factory=list)
     localization: str = ''
     intervals: dict[str, dict] = field(default_factory=dict)
 
     @property
     def annotated(self) -> int:
         """The number of videos that the annotation names."""
-        return len(self.entries) + len(self.missing) + len(self.unreadable)
+        return sum(map(len, (self.entries, self.missing, self.unreadable, self.unlabelled)))
 
 
 @dataclass
@@ -137,7 +140,7 @@ def find_video(index: dict[str, str], name: str) -> str | None:
     return next((index[stem] for stem in stems if stem in index), None)
 
 
-def fill(split: Split, annotated: Iterable[tuple[str, int]], index: dict[str, str]) -> Split:
+def fill(split: Split, annotated: Iterable[tuple[str, int | None]], index: dict[str, str]) -> Split:
     """Sort what is annotated, (name of the video, label), into what is there and what is not.
 
     Raises:
@@ -150,7 +153,10 @@ def fill(split: Split, annotated: Iterable[tuple[str, int]], index: dict[str, st
                     f'{split.folder / index[name]}: a list cannot hold a path with spaces; rename '
                     'the folder or file with underscores (docs/data.md has a command)'
                 )
-            split.entries.append((index[name], label))
+            if label is None:
+                split.unlabelled.append(index[name])
+            else:
+                split.entries.append((index[name], label))
         else:
             split.missing.append(name)
     return split
@@ -356,16 +362,20 @@ def _make_untrimmed(
     anno_name: str,
     official: dict,
 ) -> tuple[list[Split], list[str]]:
-    """Lists of videos by their first label, and annotations for localization."""
+    """Lists of videos by their first label, and annotations for localization.
+
+    A video without an action is in the latter alone.
+    """
     database = json.loads(annotation.read_text())['database']
     classes = sorted({row['label'] for video in database.values() for row in video['annotations']})
     splits = []
     for part, subset in (('train', 'training'), ('val', 'validation')):
         videos = {f'v_{key}': v for key, v in database.items() if v['subset'] == subset}
         split = Split(list_name.format(part), folder, official[part])
-        annotated = [
-            (key, classes.index(video['annotations'][0]['label'])) for key, video in videos.items()
-        ]
+        annotated = []
+        for key, video in videos.items():
+            actions = video['annotations']
+            annotated.append((key, classes.index(actions[0]['label']) if actions else None))
         index = _find(files, videos)
         fill(split, annotated, index)
         durations = {key: float(videos[key]['duration']) for key in index}
@@ -379,6 +389,7 @@ def _make_untrimmed(
         lengths, faults = _count_frames(list(paths.values()), f'Lengths of {part}')
         split.unreadable = {key: faults[path] for key, path in paths.items() if path in faults}
         split.entries = [pair for pair in split.entries if str(folder / pair[0]) not in faults]
+        split.unlabelled = [path for path in split.unlabelled if str(folder / path) not in faults]
         split.localization = anno_name.format(part)
         for key, seconds in durations.items():
             if key in split.unreadable:
@@ -428,14 +439,44 @@ MAKERS: dict[str, Callable[[Place], tuple[list[Split], list[str]]]] = {
 }
 
 
+def check_found(splits: Sequence[Split]) -> None:
+    """Check that each list has a video.
+
+    Raises:
+        UserError: Names each list that has none, what it looked for and where, and what is there.
+    """
+    problems = []
+    for split in splits:
+        if split.entries:
+            continue
+        told = f'{split.name}.txt would be empty: '
+        if split.missing:
+            others = find_videos(split.folder)
+            there = f'{len(others):,} others, such as {others[0]}' if others else 'no video at all'
+            told += (
+                f'none of {split.annotated:,} videos is in {split.folder}, named like '
+                f'{split.missing[0]}.mp4 (or .mkv, .avi, …) at any depth, but {there}'
+            )
+        elif split.unreadable:
+            video, reason = next(iter(split.unreadable.items()))
+            told += f'none of {split.annotated:,} videos can be read, such as {video} ({reason})'
+        else:
+            told += 'the annotation has no labelled video for it'
+        problems.append(told)
+    if problems:
+        raise UserError(
+            f'{"; ".join(problems)}; docs/data.md shows the layout, --videos names another folder'
+        )
+
+
 def write_lists(name: str, place: Place, out: Path) -> list[Split]:
     """Write the lists of a data set, each complete or not at all.
 
-    ``<out>/<list>.txt`` (``path label`` a line), ``<out>/<list>.missing.txt`` where videos are
-    missing, ``<out>/<list>.unreadable.txt`` (``name<TAB>reason`` a line) where videos cannot be
-    read, ``<out>/<name>_classes.txt`` (a class a line, in the order of labels), and for
-    localization ``<out>/<annotation>.json`` in the form of MMAction2's ``ActivityNetDataset``.
-    Videos are opened for the latter alone.
+    ``<out>/<list>.txt`` (``path label`` a line) where it has a video (:func:`check_found`),
+    ``<out>/<list>.missing.txt`` where videos are missing, ``<out>/<list>.unreadable.txt``
+    (``name<TAB>reason`` a line) where videos cannot be read, ``<out>/<name>_classes.txt`` (a class
+    a line, in the order of labels), and for localization ``<out>/<annotation>.json`` in the form of
+    MMAction2's ``ActivityNetDataset``. Videos are opened for the latter alone.
 
     Args:
         name: A key of :data:`MAKERS`.
@@ -443,7 +484,7 @@ def write_lists(name: str, place: Place, out: Path) -> list[Split]:
         out: Folder to write to.
 
     Returns:
-        list[Split]: What was written.
+        list[Split]: What was written, and lists without a video.
 
     Raises:
         UserError: If the annotation cannot be found or read, no video of it is there, or a path
@@ -464,19 +505,13 @@ def write_lists(name: str, place: Place, out: Path) -> list[Split]:
             'download it again'
         )
     if not any(split.entries for split in splits):
-        first = next(split for split in splits if split.annotated)
-        told = f'{first.folder}: none of the {first.annotated} annotated videos is there'
-        if first.unreadable:
-            name, reason = next(iter(first.unreadable.items()))
-            raise UserError(
-                f'{told} and can be read, such as {name} ({reason}); download them again'
-            )
-        raise UserError(f'{told}, such as {first.missing[0]}; name their folder by --videos')
+        check_found(splits)
     with atomic_path(out / f'{name}_classes.txt') as temporary:
         temporary.write_text(''.join(f'{line}\n' for line in classes))
     for split in splits:
-        with atomic_path(out / f'{split.name}.txt') as temporary:
-            write_list(temporary, split.entries)
+        if split.entries:
+            with atomic_path(out / f'{split.name}.txt') as temporary:
+                write_list(temporary, split.entries)
         reports = {'missing': split.missing, 'unreadable': map('\t'.join, split.unreadable.items())}
         for word, lines in reports.items():
             report = out / f'{split.name}.{word}.txt'

@@ -10,8 +10,9 @@ import mmengine
 import pytest
 from mmaction.datasets import ActivityNetDataset, RawframeDataset, VideoDataset
 from mmengine.registry import init_default_scope
+from tiny_vclr import load_tool
 
-from mmssl_video.datasets.lists import Place, index_videos, write_lists
+from mmssl_video.datasets.lists import Place, Split, check_found, index_videos, write_lists
 from mmssl_video.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,7 +123,7 @@ def test_hmdb51(tmp_path):
     ]
     assert lines(tmp_path / 'hmdb51_val_split_1_videos.txt') == ['wave/wave_#b.avi 1']
     assert lines(tmp_path / 'hmdb51_val_split_1_videos.missing.txt') == ['brush_hair_#b']
-    assert lines(tmp_path / 'hmdb51_val_split_2_videos.txt') == []
+    assert not (tmp_path / 'hmdb51_val_split_2_videos.txt').exists()
     assert {split.official for split in splits} == {(3570,), (1530,)}
 
 
@@ -406,6 +407,71 @@ def test_hacs_segments_and_clips(tmp_path, write_numbered_video):
     assert list(mmengine.load(tmp_path / 'hacs_anno_val.json')) == ['v_id_b']
 
 
+def make_lists(*args, monkeypatch):
+    """Run the tool in this process."""
+    monkeypatch.setattr(sys, 'argv', ['make_lists.py', *map(str, args)])
+    load_tool('data/make_lists').main()
+
+
+def test_a_video_without_an_action_is_background(
+    tmp_path, write_numbered_video, monkeypatch, capsys
+):
+    """It has no class, so it is in the annotation for localization alone."""
+    quiet = DATABASE['database']['id_a'] | {'annotations': []}
+    names = ('id_q', 'id_absent', 'id_broken')
+    database = dict.fromkeys(names, quiet) | DATABASE['database']
+    write_tree(tmp_path, {'activity_net.v1-3.min.json': {'database': database}})
+    for name in ('id_a', 'id_b', 'id_q'):
+        write_numbered_video(tmp_path / f'videos/v_{name}.mp4', 20)
+    write_tree(tmp_path, videos('videos/v_id_broken.mp4'))
+    make_lists('activitynet', tmp_path, monkeypatch=monkeypatch)
+    out = capsys.readouterr().out.splitlines()
+    (row,) = (i for i, line in enumerate(out) if line.startswith('anet_train_video '))
+    assert out[row].split() == ['anet_train_video', '10,024', '4', '1', '1']
+    assert out[row + 2] == '  1 are left out: the annotation has no action in them'
+    assert lines(tmp_path / 'anet_train_video.txt') == ['v_id_a.mp4 1']
+    assert lines(tmp_path / 'anet_train_video.missing.txt') == ['v_id_absent']
+    train = mmengine.load(tmp_path / 'anet_anno_train.json')
+    assert train['v_id_q']['annotations'] == [] and train.keys() == {'v_id_a', 'v_id_q'}
+    (tmp_path / 'hacs').mkdir()
+    (tmp_path / 'hacs/videos').symlink_to(tmp_path / 'videos')
+    write_tree(tmp_path / 'hacs', {'HACS_segments_v1.1.json': {'database': database}})
+    split, _ = write_lists('hacs', Place(tmp_path / 'hacs'), tmp_path)
+    assert (split.entries, split.unlabelled) == ([('v_id_a.mp4', 1)], ['v_id_q.mp4'])
+
+
+def test_an_empty_list_is_no_success(tmp_path, monkeypatch, capsys):
+    """Of the other lists, the tool writes what there is."""
+    found = videos('train/aaaaaaaaaaa_000003_000013.mp4', 'val/ddddddddddd.mp4', 'val/x/y.mkv')
+    write_tree(tmp_path, KINETICS | found)
+    with pytest.raises(SystemExit) as stop:
+        make_lists('kinetics400', tmp_path, monkeypatch=monkeypatch)
+    assert stop.value.code == 2
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1] == (
+        f'error: kinetics400_val_list_videos.txt would be empty: none of 2 videos is in {tmp_path}'
+        '/val, named like ddddddddddd_000000_000010.mp4 (or .mkv, .avi, …) at any depth, but '
+        '2 others, such as ddddddddddd.mp4; docs/data.md shows the layout, --videos names another '
+        'folder'
+    )
+    assert lines(tmp_path / 'kinetics400_train_list_videos.txt') == [
+        'aaaaaaaaaaa_000003_000013.mp4 2'
+    ]
+    assert not (tmp_path / 'kinetics400_val_list_videos.txt').exists()
+    assert said.out.splitlines()[3].split()[0] == 'kinetics400_val_list_videos'
+
+    splits = [Split('a', tmp_path, (1,)), Split('b', tmp_path / 'none', (1,), missing=['v'])]
+    splits.append(Split('c', tmp_path, (1,), unreadable={'w': 'empty'}))
+    with pytest.raises(UserError) as error:
+        check_found([*splits, Split('d', tmp_path, (1,), [('x.mp4', 1)])])
+    assert str(error.value) == (
+        'a.txt would be empty: the annotation has no labelled video for it; b.txt would be empty: '
+        f'none of 1 videos is in {tmp_path}/none, named like v.mp4 (or .mkv, .avi, …) at any depth,'
+        ' but no video at all; c.txt would be empty: none of 1 videos can be read, such as w '
+        '(empty); docs/data.md shows the layout, --videos names another folder'
+    )
+
+
 def test_index_takes_videos_alone_and_the_first_of_a_name(tmp_path):
     write_tree(tmp_path, videos('b/x.mp4', 'a/x.AVI', 'a/x.txt', 'y.json', 'c/z.webm', 'd.e.ts'))
     (tmp_path / 'b' / 'all').symlink_to(tmp_path)
@@ -421,7 +487,8 @@ def test_what_cannot_be_made_is_told_and_nothing_is_written(tmp_path):
     with pytest.raises(UserError, match='^none of classInd.txt is in .*--annotations'):
         write_lists('ucf101', Place(tmp_path), tmp_path)
     write_tree(tmp_path, {name: text for name, text in UCF101.items() if name.endswith('txt')})
-    with pytest.raises(UserError, match='none of the 2 annotated videos is there, such as v_Arch'):
+    words = r'train_split_1_videos.txt would .*: none of 2 videos is in \S*, named like v_Archery'
+    with pytest.raises(UserError, match=words):
         write_lists('ucf101', Place(tmp_path), tmp_path / 'out')
     write_tree(tmp_path, {'ucfTrainTestlist/trainlist01.txt': 'Tennis/v_Tennis_g01_c01.avi 3\n'})
     with pytest.raises(UserError, match='cannot be read .*Tennis.*download it again'):

@@ -7,7 +7,7 @@ the lists that the configs read (`path label` a line, paths relative to the fold
 `<list>.missing.txt` with the names of videos that are not there, the names of the classes in the
 order of their labels, and for ActivityNet and HACS the annotations for localization. These need
 the lengths of the videos, which are opened; `<list>.unreadable.txt` says what cannot be read, and
-why.
+why. A list that would be empty is an error; the others are written.
 
 docs/data.md shows where each data set comes from and how its folder looks.
 """
@@ -15,7 +15,7 @@ docs/data.md shows where each data set comes from and how its folder looks.
 import argparse
 from pathlib import Path
 
-from mmssl_video.datasets.lists import MAKERS, Place, write_lists
+from mmssl_video.datasets.lists import MAKERS, Place, check_found, write_lists
 from mmssl_video.errors import UserError, one_line_errors
 
 
@@ -49,13 +49,17 @@ def main() -> None:
         )
         if split.annotated not in split.official:
             print('  the annotation is not that of the official release, or was cut')
-    for folder in sorted({split.folder for split in splits}):
-        lists = ', '.join(f'{split.name}.txt' for split in splits if split.folder == folder)
+        if split.unlabelled:
+            print(f'  {len(split.unlabelled):,} are left out: the annotation has no action in them')
+    written = [split for split in splits if split.entries]
+    for folder in sorted({split.folder for split in written}):
+        lists = ', '.join(f'{split.name}.txt' for split in written if split.folder == folder)
         print(f'paths are relative to {folder} in {lists}')
     if any(split.missing for split in splits):
         print(f'missing videos are named in {out}/*.missing.txt')
     if num_unreadable := sum(len(split.unreadable) for split in splits):
         print(f'{num_unreadable:,} videos cannot be read; {out}/*.unreadable.txt says why')
+    check_found(splits)
 
 
 if __name__ == '__main__':
