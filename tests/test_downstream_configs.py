@@ -86,8 +86,8 @@ def test_starts_from_what_it_is_given_and_fetches_nothing(path):
     assert cfg.default_scope == 'mmaction'
     assert 'mmssl_video' in cfg.custom_imports.imports
     # In this order: a README has `custom_hooks.0.load_head`.
-    hooks = ['BackboneLoadHook', 'ResumeCheckHook', 'FiniteLossHook', 'BadVideosHook']
-    assert cfg.custom_hooks == [dict(type=name) for name in hooks]
+    hooks = ['BackboneLoad', 'ResumeCheck', 'FiniteLoss', 'BadVideos', 'LoneSample']
+    assert cfg.custom_hooks == [dict(type=f'{name}Hook') for name in hooks]
     assert cfg.load_from is None and not cfg.resume
     assert cfg.model.backbone.get('pretrained') is None
     assert not re.search('http|torchvision', str(cfg.to_dict()))

@@ -19,6 +19,7 @@ custom_hooks = [
     dict(type='CollapseMonitorHook', interval=50),
     dict(type='BadVideosHook'),
     dict(type='GradNormHook'),
+    dict(type='LoneSampleHook'),
 ]
 
 env_cfg = dict(

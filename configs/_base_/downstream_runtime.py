@@ -5,4 +5,5 @@ custom_hooks = [
     dict(type='ResumeCheckHook'),
     dict(type='FiniteLossHook'),
     dict(type='BadVideosHook'),
+    dict(type='LoneSampleHook'),
 ]

@@ -22,6 +22,8 @@ default_hooks = dict(_delete_=True, **_base_.linear_hooks)
 # The statistics of the head's normalisation are made of the whole batch.
 sync_bn = 'torch'
 
+# The last batch of split 1 has one video, which cannot be normalised.
+train_dataloader = dict(drop_last=True)
 val_dataloader = dict(batch_size=32)
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=10)

@@ -8,6 +8,7 @@ from .finite_loss import FiniteLossHook
 from .grad_norm import GradNormHook
 from .head_epoch import HeadEpochHook
 from .initial_weights import InitialWeightsHook
+from .lone_sample import LoneSampleHook
 from .momentum_schedule import MomentumScheduleHook
 from .objective_report import ObjectiveReportHook
 from .online_knn import OnlineKNNHook
@@ -25,6 +26,7 @@ __all__ = [
     'GradNormHook',
     'HeadEpochHook',
     'InitialWeightsHook',
+    'LoneSampleHook',
     'MomentumScheduleHook',
     'ObjectiveReportHook',
     'OnlineKNNHook',
