@@ -25,6 +25,7 @@ from test_configs import name_of as name_of_pretraining
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmssl_video.datasets.synthetic import write_list, write_videos
+from mmssl_video.engine.checkpoints import default_work_dir
 from mmssl_video.models.weights import plain_name
 from mmssl_video.video import encode_video
 
@@ -250,13 +251,20 @@ def test_pipelines_give_what_the_recognizer_reads(path, videos):
 
 
 @pytest.mark.parametrize('recognizer', ['tsn', 'tsm'])
-def test_ten_crops_keep_the_frames_of_a_crop_together(recognizer, videos):
-    """TSM shifts features between frames that follow each other: they have to be of one crop."""
+def test_crops_keep_the_frames_together_and_the_directions(recognizer, videos):
+    """TSM shifts features between frames that follow each other, and a mirrored crop of SthSthV2
+    shows another class: each crop has the columns of all 8 frames from the left to the right."""
     (path,) = (path for path in FINETUNE if re.match(rf'finetune/{recognizer}_.*sthv2', path))
-    inputs = build_dataset(load(path), 'test', videos)[0]['inputs']
-    crops = inputs.unflatten(0, (5, 2, 8))
-    assert torch.equal(crops[:, 0].flip(-1), crops[:, 1])
-    assert len(crops[4, 0].flatten(1).unique(dim=0)) == 8
+    cfg = load(path)
+    inputs = build_dataset(cfg, 'test', videos)[0]['inputs']
+    dataset_of(cfg, 'test').pipeline = [
+        step for step in dataset_of(cfg, 'test').pipeline if step.type not in CROPS
+    ]
+    whole = build_dataset(cfg, 'test', videos)[0]['inputs']
+    assert whole.shape == (8, 3, 64, 85)
+    crops = [whole[..., left : left + 64] for left in (0, 20, 10)]
+    assert torch.equal(inputs, torch.cat(crops))
+    assert not any(torch.equal(crop, crop.flip(-1)) for crop in crops)  # a mirror would be seen
 
 
 def test_directions_are_exchanged_with_a_flip():
@@ -345,13 +353,14 @@ def test_a_step_moves_every_weight_and_lowers_the_loss(path, videos):
 
 # --------------------------------------------------------------------------- the papers' numbers
 
-# Of the text: frames to train, frames (or clips) and crops to test. Of the authors' MMAction2 (of
-# VCOP, CoCLR and SlowFast for the others): rate, decay, epochs at which the rate falls.
+# Of the text: frames to train, frames (or clips) and crops to test (those of SthSthV2 are ours). Of
+# the authors' MMAction2 (of VCOP, CoCLR and SlowFast for the others): rate, decay, epochs at which
+# the rate falls.
 NUMBERS = {
     'tsn_r50_8x32-1x1x3-300e_ucf101-rgb.py': (3, (25, 'CenterCrop', 256), 0.01, 5e-4, [120, 240]),
     'tsn_r50_8x32-1x1x8-50e_hmdb51-rgb.py': (8, (8, 'CenterCrop', 256), 0.025, 1e-4, [20, 40]),
-    'tsn_r50_8x16-1x1x8-50e_sthv2-rgb.py': (8, (8, 'TenCrop', 224), 0.02, 1e-4, [20, 40]),
-    'tsm_r50_8x6-1x1x8-50e_sthv2-rgb.py': (8, (8, 'TenCrop', 224), 0.0075, 5e-4, [20, 40]),
+    'tsn_r50_8x16-1x1x8-50e_sthv2-rgb.py': (8, (8, 'ThreeCrop', 256), 0.02, 1e-4, [20, 40]),
+    'tsm_r50_8x6-1x1x8-50e_sthv2-rgb.py': (8, (8, 'ThreeCrop', 256), 0.0075, 5e-4, [20, 40]),
     'tsn_r50_8x8-1x1x8-50e_activitynet-rgb.py': (8, (25, 'ThreeCrop', 256), 0.01, 1e-4, [20, 40]),
 }
 CLIPS = {
@@ -450,6 +459,9 @@ def test_split_of_the_environment(path, monkeypatch):
         for key, part in parts.items():
             expected = f'data/{data}/{data}_{part}_split_{split}_videos.txt'
             assert dataset_of(cfg, key).ann_file == expected
+    assert default_work_dir(cfg) == f'work_dirs/{Path(path).stem}_split3'
+    monkeypatch.delenv('SPLIT')
+    assert default_work_dir(load(path)) == f'work_dirs/{Path(path).stem}_split1'
 
 
 # ----------------------------------------------------------------------------- a run of its own

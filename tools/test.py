@@ -2,6 +2,9 @@
 
     python tools/test.py CONFIG CHECKPOINT
 
+A checkpoint that was trained on another list than the config's, such as that of another SPLIT, is
+refused: it may have seen the videos of the test.
+
 A pretraining config has nothing to test; its backbone is evaluated by tools/extract_features.py
 and then tools/linear_svm.py or tools/retrieval.py.
 """
@@ -17,6 +20,7 @@ from mmengine.runner import Runner
 
 from mmssl_video.compat import prepare_launch
 from mmssl_video.config_check import apply_options
+from mmssl_video.engine.checkpoints import default_work_dir
 from mmssl_video.engine.processes import shared_errors
 from mmssl_video.errors import UserError, one_line_errors
 
@@ -27,7 +31,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--work-dir', help='folder of the metrics; default work_dirs/<config name>')
+    parser.add_argument(
+        '--work-dir', help='folder of the metrics; default as that of tools/train.py'
+    )
     parser.add_argument('--dump', metavar='PKL', help='write the predictions to a pickle file')
     parser.add_argument(
         '--cfg-options',
@@ -68,9 +74,7 @@ def load_config(args: argparse.Namespace) -> Config:
         )
     cfg.launcher = args.launcher
     cfg.load_from = args.checkpoint
-    cfg.work_dir = args.work_dir or cfg.get(
-        'work_dir', osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
-    )
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(cfg)
     if args.show or args.show_dir:
         cfg.default_hooks.visualization = dict(
             type='VisualizationHook',

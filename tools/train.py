@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 
 from mmssl_video.compat import prepare_launch
 from mmssl_video.config_check import apply_options, check_config
-from mmssl_video.engine.checkpoints import find_checkpoint
+from mmssl_video.engine.checkpoints import default_work_dir, find_checkpoint
 from mmssl_video.engine.processes import shared_errors
 from mmssl_video.errors import UserError, one_line_errors
 
@@ -30,7 +30,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        '--work-dir', help='folder of logs and checkpoints; default work_dirs/<config name>'
+        '--work-dir',
+        help='folder of logs and checkpoints; default work_dirs/<config name>, with _split<SPLIT> '
+        'added where the config reads the environment variable SPLIT',
     )
     parser.add_argument(
         '--resume',
@@ -84,10 +86,8 @@ def load_config(args: argparse.Namespace) -> Config:
         raise UserError(f'{args.config}: no such config file; see configs/ for what there is')
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
-    # MMAction2's order: command line, then config, then the name of the config.
-    cfg.work_dir = args.work_dir or cfg.get(
-        'work_dir', osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
-    )
+    # MMAction2's order: command line, then config, then the name of the config and split.
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(cfg)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:

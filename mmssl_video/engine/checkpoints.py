@@ -1,15 +1,33 @@
-"""The checkpoints of a work directory."""
+"""Work directories and their checkpoints."""
 
 import logging
+import os
 import re
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.logging import print_log
 
 from mmssl_video.compat import load_checkpoint_file
 from mmssl_video.errors import UserError
 
 POINTER = 'last_checkpoint'  # MMEngine's: a file with the path of the latest one
+
+
+def default_work_dir(cfg: Config) -> str:
+    """The work directory of a run that names none: ``work_dirs/<name of the config>``.
+
+    Where the config reads the environment variable ``SPLIT``, as ``{{$SPLIT:1}}``, its value is
+    added, ``_split1``: each split has a folder of its own, and ``--resume`` finds no checkpoint of
+    another one.
+
+    Args:
+        cfg: As it was read from its file.
+    """
+    work_dir = f'work_dirs/{Path(cfg.filename).stem}'
+    # MMEngine tells only which of the variables that are set have been read.
+    defaults = re.findall(r'\{\{\s*\$SPLIT\s*:\s*(\w+)\s*\}\}', cfg.text)
+    return f'{work_dir}_split{os.environ.get("SPLIT", defaults[-1])}' if defaults else work_dir
 
 
 def find_checkpoint(work_dir: str | Path) -> Path | None:

@@ -1,6 +1,7 @@
 # TSM on Something-Something V2 (VCLR, App. A.2.1): rate, decay and batch are its own, the rest is
 # TSN's. The numbers are those of the authors' MMAction2 (github.com/KuangHaofei/mmaction2,
-# configs/recognition/tsm/vclr/tsm_sthv2.py), which tests one crop; the ten are the text's.
+# configs/recognition/tsm/vclr/tsm_sthv2.py), which tests one crop. The text has ten, five of them
+# mirrored, which show the other class of a pair such as "left to right"; here it is three.
 _base_ = [
     'mmaction::recognition/tsm/tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_sthv2-rgb.py',
     '../../_base_/pipelines/labelled.py',
@@ -36,7 +37,7 @@ test_pipeline = [
     sample_test,
     _base_.decode_video,
     _base_.resize_short,
-    _base_.crop_ten,
+    _base_.crop_three,
     _base_.shape_frames,
     _base_.pack,
 ]

@@ -1,7 +1,8 @@
-# TSN on Something-Something V2 (VCLR, App. A.2.1): 8 frames of a video to train, 8 and ten crops to
-# test. Batch, rate and decay are those of the authors' MMAction2 (github.com/KuangHaofei/mmaction2,
+# TSN on Something-Something V2 (VCLR, App. A.2.1): 8 frames of a video to train, 8 to test. Batch,
+# rate and decay are those of the authors' MMAction2 (github.com/KuangHaofei/mmaction2,
 # configs/recognition/tsn/vclr/tsn_sthv2.py). Flips are the text's, which that file has not; as in
-# MMAction2, "left to right" then becomes "right to left".
+# MMAction2, "left to right" then becomes "right to left". The text tests ten crops, five of them
+# mirrored, which show the other class of such a pair; here it is three.
 _base_ = [
     'mmaction::recognition/tsn/tsn_imagenet-pretrained-r50_8xb32-1x1x8-50e_sthv2-rgb.py',
     '../../_base_/pipelines/labelled.py',
@@ -37,7 +38,7 @@ test_pipeline = [
     sample_test,
     _base_.decode_video,
     _base_.resize_short,
-    _base_.crop_ten,
+    _base_.crop_three,
     _base_.shape_frames,
     _base_.pack,
 ]

@@ -1,4 +1,4 @@
-"""A resumed run against the one that wrote its checkpoint."""
+"""A resumed run, or a test, against the run that wrote its checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from mmaction.registry import HOOKS
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
 from mmssl_video.errors import UserError
 
@@ -42,6 +42,9 @@ class ResumeCheckHook(Hook):
 
     Checkpoints written without this hook are compared by their weights alone.
 
+    A test ends where the checkpoint was trained on another annotation list, by its file name, than
+    the config's training list: of another split, it may have seen the videos of the test.
+
     Raises:
         UserError: As said above; names the setting and the remedy.
     """
@@ -58,9 +61,12 @@ class ResumeCheckHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare, before anything is taken from the checkpoint."""
+        path, meta = runner._load_from or 'the checkpoint', checkpoint.get('meta', {})
         if not runner._resume:
+            # Training may start from any weights.
+            if isinstance(runner._test_loop, BaseLoop) and 'settings' in meta:
+                check_lists(settings_of(runner.cfg), meta['settings'], path)
             return
-        path, meta = runner._load_from or 'the checkpoint', checkpoint['meta']
         fresh = FRESH.format(path=path)
         check_weights(unwrapped_model(runner), checkpoint['state_dict'], path)
         if 'settings' not in meta:
@@ -130,6 +136,21 @@ def settings_of(cfg: dict) -> dict[str, str]:
     for key in COMPARED:
         walk(cfg.get(key), key)
     return flat
+
+
+def check_lists(now: dict[str, str], then: dict[str, str], path: str) -> None:
+    """Raise where the config of a test trains on other lists than the checkpoint has seen."""
+    listed, trained_on = (
+        sorted({Path(value).name for key, value in of.items() if key.endswith('ann_file')})
+        for of in (now, then)
+    )
+    if listed and listed != trained_on:
+        raise UserError(
+            f'{path}: has been trained on {", ".join(trained_on) or "no list"}, and the '
+            f'train_dataloader of the config names {", ".join(listed)}, so that it may have seen '
+            'the videos of the test; test by the config, and with the SPLIT, that it was trained '
+            'with, or name its list by --cfg-options train_dataloader.dataset.ann_file=LIST'
+        )
 
 
 def check_weights(model: Any, given: dict, path: str) -> None:
