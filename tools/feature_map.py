@@ -66,6 +66,8 @@ def main() -> None:
         maps.append(feature_map(features, args.method, args.max_videos, args.seed))
         knn = maps[-1].knn
         found = f', {knn["k"]}-NN {knn["top1"]:.2f} %, chance {knn["chance"]:.2f} %' if knn else ''
+        if knn and knn['tied']:
+            found += f'; {knn["tied"]:.2f} % tie, and the order of the rows decides'
         print(f'{title}: {len(maps[-1].rows)} of {len(features)} rows{found}')
     save_feature_maps(args.out, maps, titles, class_names)
     print(f'written to {args.out}')

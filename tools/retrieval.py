@@ -15,6 +15,7 @@ from mmssl_video.evaluation import (
     neighbours_found,
     retrieval,
 )
+from mmssl_video.evaluation.features import shared_note
 from mmssl_video.files import write_json
 from mmssl_video.visualization import retrieval_sheets, save_sheet
 from mmssl_video.visualization.figures import class_name, picture_format, read_class_names
@@ -160,8 +161,7 @@ def main() -> None:
             args.class_names, max(gallery.labels.max(), query.labels.max())
         )
 
-    index = None
-    search = partial(nearest_neighbours, gallery, description='Search')
+    index = search = None
     if args.index == 'ivf':
         index = InvertedFile(gallery, args.nlist, args.code_size, description='Index')
         numbers = dict(num_probes=args.nprobe, num_candidates=args.candidates)
@@ -172,6 +172,7 @@ def main() -> None:
     if shown and min(gallery.labels.min(), query.labels.min()) < 0:
         result = None
         shown = min(shown, len(gallery) - args.leave_one_out)
+        search = search or partial(nearest_neighbours, gallery, description='Search')
         indices, similarities = search(query, shown, leave_one_out=args.leave_one_out)
     else:
         result = retrieval(
@@ -181,10 +182,12 @@ def main() -> None:
             leave_one_out=args.leave_one_out,
             num_neighbours=shown,
             search=search,
+            description='Search',
         )
         indices, similarities = result.indices, result.similarities
         content |= result.recall | {'chance': result.chance}
         content['num_query_without_match'] = result.num_without_match
+        content['num_shared'], content['tied'] = result.num_shared, result.tied
         content['per_class'] = {
             label: ({'name': class_names[label]} if class_names else {}) | row
             for label, row in result.per_class.items()
@@ -210,11 +213,15 @@ def main() -> None:
         print_index(content['index'])
     if result:
         print_recall(result, class_names, args.per_class)
+        if result.tied:
+            print(
+                f'note: {result.tied:.2f} % of the queries find videos that tie; R@K is the mean '
+                f'over their orders{", as far as they were found" if index else ""}'
+            )
+        if result.num_shared:
+            print(f'note: {shared_note(result.num_shared)}; see --leave-one-out')
     else:
         print('note: no R@K, for not every video has a label')
-    shared = 0 if args.leave_one_out else np.isin(query.names, gallery.names).sum()
-    if shared:
-        print(f'note: {shared} queries are in the gallery by name; see --leave-one-out')
     print(f'written to {args.out}')
     if args.visualize:
         draw(args, gallery, query, indices, similarities, class_names)

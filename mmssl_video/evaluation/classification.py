@@ -6,7 +6,7 @@ from sklearn.preprocessing import normalize
 
 from mmssl_video.errors import UserError
 
-from .features import FeatureSet
+from .features import FeatureSet, shared_note
 
 
 def check_cost(C: float) -> None:
@@ -34,8 +34,8 @@ def accuracy(
         dict: Percentages, rounded to 2 decimals: ``top1``; ``top5`` if there are more than 5
         classes; ``mean_class``, the mean of the classes' accuracies; ``chance``, that of a guess
         among the classes. Then the numbers ``num_train`` (rows), ``num_test`` (videos),
-        ``num_classes``, ``dim``, and ``per_class``, which maps each label of ``test`` (as a
-        string) to its ``top1`` and ``num_test``.
+        ``num_shared`` (videos in both sets, by name), ``num_classes``, ``dim``, and ``per_class``,
+        which maps each label of ``test`` (as a string) to its ``top1`` and ``num_test``.
 
     Raises:
         UserError: If labels are missing or do not fit, or D differs.
@@ -82,6 +82,7 @@ def accuracy(
         'chance': _percent(1 / len(classes)),
         'num_train': len(train),
         'num_test': len(labels),
+        'num_shared': train.num_shared(test),
         'num_classes': len(classes),
         'dim': train.dim,
         'per_class': {
@@ -98,6 +99,7 @@ def summary(result: dict) -> str:
             f'{result["num_train"]} training features and {result["num_test"]} test videos of '
             f'{result["num_classes"]} classes, {result["dim"]} dimensions',
             *(f'  {name:<12}{result[key]:6.2f} %' for key, name in names.items() if key in result),
+            *(f'note: {shared_note(number)}' for number in [result['num_shared']] if number),
         ]
     )
 

@@ -202,6 +202,10 @@ class FeatureSet:
                 'extract again without --per-clip',
             )
 
+    def num_shared(self, other: 'FeatureSet') -> int:
+        """Count the videos that both sets have, by name; see :func:`shared_note`."""
+        return len(np.intersect1d(self.names, other.names))
+
     def require_same_dim(self, other: 'FeatureSet') -> None:
         """Check that another set has as many features per video.
 
@@ -213,3 +217,10 @@ class FeatureSet:
                 f"'features' of {self.source} have {self.dim} columns, those of {other.source}"
                 f' {other.dim}; extract both with the same config and checkpoint'
             )
+
+
+def shared_note(num_shared: int) -> str:
+    """What to tell where two sets that are evaluated together share videos."""
+    return (
+        f'{num_shared} videos are in both sets, by name; a result on those says nothing of new ones'
+    )

@@ -179,7 +179,7 @@ class InvertedFile:
 
         Returns:
             tuple: ``indices`` int64 [num_query, k], gallery rows, nearest first, and
-            ``similarities`` float32 [num_query, k] in [-1, 1].
+            ``similarities`` float64 [num_query, k] in [-1, 1].
 
         Raises:
             UserError: If D differs, a number is out of range, or the lists that are looked into

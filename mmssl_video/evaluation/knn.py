@@ -1,11 +1,15 @@
 """Classification of videos by a weighted vote of their nearest neighbours."""
 
 import numpy as np
+import torch
+from mmengine.dist import all_reduce, get_dist_info
 
 from mmssl_video.errors import UserError
 
 from .features import FeatureSet
-from .retrieval import nearest_neighbours
+from .retrieval import search_exactly
+
+VOTES = 2**22  # of queries for classes that are held in memory at a time
 
 
 def knn_accuracy(
@@ -20,7 +24,12 @@ def knn_accuracy(
     Each neighbour i votes for its class with :math:`\exp(s_i / \tau)`, s being the cosine
     similarity; the class with the largest sum of votes is predicted. Of equal sums the smaller
     label comes first; a class without a vote is never predicted, so that with few neighbours fewer
-    than five classes count for ``top5``.
+    than five classes count for ``top5``. Of gallery videos that tie for the k-th place those that
+    come first in their list vote: where this, or equal sums, decides for many queries, as in
+    features that have collapsed, the accuracy tells of the list. ``tied`` says for how many.
+
+    Of several processes, all of which have both sets and call this, each takes a share of the
+    queries; the result is that of one.
 
     Args:
         gallery: Videos that vote, a row for each, all labelled.
@@ -33,8 +42,9 @@ def knn_accuracy(
 
     Returns:
         dict: Percentages, rounded to 2 decimals: ``top1``; ``top5`` if there are more than 5
-        classes; ``chance``, that of a guess among the gallery's classes. Then ``k``,
-        ``temperature`` and the numbers ``num_gallery``, ``num_query``, ``num_classes``, ``dim``.
+        classes; ``tied``; ``chance``, that of a guess among the gallery's classes. Then ``k``,
+        ``temperature`` and the numbers ``num_gallery``, ``num_query``, ``num_shared`` (queries that
+        vote for themselves, as the gallery has them too, by name), ``num_classes``, ``dim``.
 
     Raises:
         UserError: If labels are missing, rows are clips, D differs, ``k`` is out of range for some
@@ -46,28 +56,41 @@ def knn_accuracy(
         )
     gallery.require_labels()
     query.require_labels()
-    neighbours, similarities = nearest_neighbours(gallery, query, k, leave_one_out=leave_one_out)
+    rank, num_processes = get_dist_info()
+    rows = np.arange(rank, len(query), num_processes)
+    neighbours, similarities, following = search_exactly(
+        gallery, query, k, rows=rows, leave_one_out=leave_one_out
+    )
     classes, class_ids = np.unique(gallery.labels, return_inverse=True)
-    # As logarithms: at a small temperature the votes themselves leave the range of floats.
-    log_votes = np.full((len(query), len(classes)), -np.inf)
-    rows = np.arange(len(query))
-    for column in range(k):
-        voted = class_ids[neighbours[:, column]]
-        vote = similarities[:, column].astype(np.float64) / temperature
-        log_votes[rows, voted] = np.logaddexp(log_votes[rows, voted], vote)
+    counts = torch.zeros(3, dtype=torch.int64)  # top1, top5, tied
+    step = max(1, VOTES // len(classes))
+    for top in range(0, len(rows), step):
+        part = slice(top, top + step)
+        # As logarithms: at a small temperature the votes themselves leave the range of floats.
+        log_votes = np.full((len(rows[part]), len(classes)), -np.inf)
+        every = np.arange(len(log_votes))
+        for column in range(k):
+            voted = class_ids[neighbours[part, column]]
+            vote = similarities[part, column] / temperature
+            log_votes[every, voted] = np.logaddexp(log_votes[every, voted], vote)
 
-    best = np.argsort(-log_votes, axis=1, kind='stable')[:, :5]
-    hits = classes[best] == query.labels[:, None]
-    hits &= np.isfinite(np.take_along_axis(log_votes, best, axis=1))
-    result = {'top1': hits[:, 0]}
-    if len(classes) > 5:
-        result['top5'] = hits.any(axis=1)
+        best = np.argsort(-log_votes, axis=1, kind='stable')[:, :5]
+        votes = np.take_along_axis(log_votes, best, axis=1)
+        hits = (classes[best] == query.labels[rows[part], None]) & np.isfinite(votes)
+        tied = similarities[part, -1] == following[part]
+        tied |= (votes[:, :1] == votes[:, 1:2]).any(axis=1)
+        counts += torch.tensor([hits[:, 0].sum(), hits.any(axis=1).sum(), tied.sum()])
+    all_reduce(counts)
+    result = dict(zip(('top1', 'top5', 'tied'), counts.numpy() / len(query), strict=True))
     result['chance'] = 1 / len(classes)
-    return {key: round(100 * float(np.mean(share)), 2) for key, share in result.items()} | {
+    if len(classes) <= 5:
+        result.pop('top5')
+    return {key: round(100 * float(share), 2) for key, share in result.items()} | {
         'k': k,
         'temperature': temperature,
         'num_gallery': len(gallery),
         'num_query': len(query),
+        'num_shared': 0 if leave_one_out else gallery.num_shared(query),
         'num_classes': len(classes),
         'dim': gallery.dim,
     }

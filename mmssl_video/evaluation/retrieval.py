@@ -2,12 +2,15 @@
 
 R@K is the percentage of query videos with a video of their own class among their K nearest
 videos of the gallery. Usual: queries from the test split, gallery from the training split.
+
+Similarities are compared in steps of 1e-9, finer than float32 features carry. Gallery videos with
+equal ones tie, and no order among them is better than another: R@K is the mean over all orders.
+Features that are all alike so have the R@K of chance, whatever the list.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from rich.console import Console
@@ -29,13 +32,17 @@ class RetrievalResult:
     """What :func:`retrieval` found.
 
     Attributes:
-        recall (dict[str, float]): ``R@K`` in percent for each K, rounded to 2 decimals.
+        recall (dict[str, float]): ``R@K`` in percent for each K, rounded to 2 decimals. Of ties it
+            is the mean over their orders; a given ``search`` leaves unknown what ties with the last
+            neighbour.
         chance (dict[str, float]): The expected ``R@K`` of a random order of the same gallery.
         per_class (dict[int, dict[str, float]]): For each label of the queries, in ascending
             order, its ``R@K`` and ``num_query``.
         indices (np.ndarray): int64 [num_query, K_max], gallery rows, nearest first.
-        similarities (np.ndarray): float32 [num_query, K_max], their cosines in [-1, 1].
+        similarities (np.ndarray): float64 [num_query, K_max], their cosines in [-1, 1].
         num_without_match (int): Queries whose class the gallery lacks; they count as misses.
+        num_shared (int): Queries that are in the gallery by name and may be found there.
+        tied (float): Percentage of the queries with neighbours that tie, rounded to 2 decimals.
     """
 
     recall: dict[str, float]
@@ -44,6 +51,8 @@ class RetrievalResult:
     indices: np.ndarray
     similarities: np.ndarray
     num_without_match: int
+    num_shared: int
+    tied: float
 
 
 def retrieval(
@@ -54,6 +63,7 @@ def retrieval(
     leave_one_out: bool = False,
     num_neighbours: int = 0,
     search: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None,
+    description: str | None = None,
 ) -> RetrievalResult:
     """Measure R@K of ``query`` in ``gallery``.
 
@@ -65,8 +75,9 @@ def retrieval(
             be searched in itself.
         num_neighbours: Neighbours to return if more than the largest K, as far as there are any.
         search: What finds the neighbours, called as ``search(query, k, leave_one_out=...)``, e.g.
-            that of an :class:`~mmssl_video.evaluation.InvertedFile` of ``gallery``; None for
-            :func:`nearest_neighbours`.
+            that of an :class:`~mmssl_video.evaluation.InvertedFile` of ``gallery``; None for the
+            exact one.
+        description: Label of the progress bar of the exact search, shown on a terminal only.
 
     Returns:
         RetrievalResult: Percentages and the neighbours themselves.
@@ -94,8 +105,14 @@ def retrieval(
     if not topks or topks[0] < 1:
         raise UserError(f'R@K is asked for K = {topks}; name one K or more, each at least 1')
     k = max(topks[-1], min(num_neighbours, num_candidates.min()))
-    search = search or partial(nearest_neighbours, gallery)
-    indices, similarities = search(query, k, leave_one_out=leave_one_out)
+    if search is None:
+        indices, similarities, following = search_exactly(
+            gallery, query, k, leave_one_out=leave_one_out, description=description
+        )
+        ties_end = similarities[:, -1] != following
+    else:
+        indices, similarities = search(query, k, leave_one_out=leave_one_out)
+        ties_end = np.ones(len(query), dtype=bool)  # as far as is known
 
     class_sizes = Counter(gallery.labels.tolist())
     num_matches = np.array([class_sizes[label] for label in query.labels.tolist()])
@@ -103,7 +120,13 @@ def retrieval(
     # Few pairs differ, and SciPy takes them one by one.
     pairs, counts = np.unique([num_candidates, num_matches], axis=1, return_counts=True)
     hits = gallery.labels[indices] == query.labels[:, None]
-    found = {f'R@{k}': hits[:, :k].any(axis=1) for k in topks}
+    tied = ~ties_end | (np.diff(similarities, axis=1) == 0).any(axis=1)
+    last = similarities == similarities[:, -1:]
+    last_ties = np.stack([last.sum(axis=1), (last & hits).sum(axis=1)])
+    if len(rows := np.flatnonzero(~ties_end)):
+        alike = similarities[rows, -1]
+        last_ties[:, rows] = _count_ties(gallery, query, rows, alike, leave_one_out)
+    found = {f'R@{k}': _hit_rate(hits, similarities, k, last_ties) for k in topks}
     chance = {}
     for k in topks:
         # K draws without replacement: P(at least one match) = 1 - C(N - n, K) / C(N, K).
@@ -115,8 +138,68 @@ def retrieval(
         shares = _percent({key: hit[of_class] for key, hit in found.items()})
         per_class[label] = shares | {'num_query': int(of_class.sum())}
     return RetrievalResult(
-        _percent(found), chance, per_class, indices, similarities, int(np.sum(num_matches == 0))
+        _percent(found),
+        chance,
+        per_class,
+        indices,
+        similarities,
+        int(np.sum(num_matches == 0)),
+        0 if leave_one_out else gallery.num_shared(query),
+        _percent({'tied': tied})['tied'],
     )
+
+
+def _hit_rate(
+    hits: np.ndarray, similarities: np.ndarray, k: int, last_ties: np.ndarray
+) -> np.ndarray:
+    """How often the k nearest hold a match, over all orders of gallery videos that tie.
+
+    Of the t videos that tie with the k-th neighbour, r are among the k nearest, any r with equal
+    probability. If p of them match, and nothing nearer does, all r miss with
+
+        (t - p) / t * (t - p - 1) / (t - 1) * ... * (t - p - r + 1) / (t - r + 1).
+
+    Args:
+        hits: bool [num_query, K], whether a neighbour matches.
+        similarities: [num_query, K], falling.
+        k: 1 to K.
+        last_ties: int64 [2, num_query], t and p of the last neighbour, in the whole gallery.
+
+    Returns:
+        float64 [num_query].
+    """
+    kth = similarities[:, k - 1, None]
+    nearer, tie = similarities > kth, similarities == kth
+    num_tied, num_right = np.where(
+        tie[:, -1], last_ties, [tie.sum(axis=1), (tie & hits).sum(axis=1)]
+    )
+    num_drawn = k - nearer.sum(axis=1)
+    miss = 1.0 - (nearer & hits).any(axis=1)
+    for drawn in range(num_drawn.max()):
+        wrong = np.maximum(num_tied - num_right - drawn, 0) / np.maximum(num_tied - drawn, 1)
+        miss *= np.where(drawn < num_drawn, wrong, 1)
+    return 1 - miss
+
+
+def _count_ties(
+    gallery: FeatureSet,
+    query: FeatureSet,
+    rows: np.ndarray,
+    similarities: np.ndarray,
+    leave_one_out: bool,
+) -> np.ndarray:
+    """Gallery videos with the given similarities [n] to the n queries ``rows``.
+
+    Returns:
+        int64 [2, n]: their number, and how many of them are of the query's class.
+    """
+    *ids, _ = check_search(gallery, query, 1, leave_one_out)
+    counts = np.zeros((2, len(rows)), dtype=np.int64)
+    for part, columns, block in _blocks(gallery, query, rows, *ids):
+        tie = np.rint(block * STEPS) == (similarities[part] * STEPS)[:, None]
+        match = gallery.labels[columns] == query.labels[rows[part], None]
+        counts[:, part] += tie.sum(axis=1), (tie & match).sum(axis=1)
+    return counts
 
 
 def _percent(hits: dict[str, np.ndarray]) -> dict[str, float]:
@@ -154,24 +237,82 @@ def nearest_neighbours(
 
     Returns:
         tuple: ``indices`` int64 [num_query, k], gallery rows, nearest first, and
-        ``similarities`` float32 [num_query, k] in [-1, 1].
+        ``similarities`` float64 [num_query, k] in [-1, 1].
 
     Raises:
         UserError: If rows are clips, D differs, or the gallery has fewer than ``k`` videos for some
             query.
     """
-    gallery_ids, query_ids, _ = check_search(gallery, query, k, leave_one_out)
-    best = np.full((len(query), k), NO_KEY)
+    return search_exactly(
+        gallery,
+        query,
+        k,
+        leave_one_out=leave_one_out,
+        query_chunk=query_chunk,
+        gallery_chunk=gallery_chunk,
+        description=description,
+    )[:2]
+
+
+def search_exactly(
+    gallery: FeatureSet,
+    query: FeatureSet,
+    k: int,
+    *,
+    rows: np.ndarray | None = None,
+    leave_one_out: bool = False,
+    **options,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As :func:`nearest_neighbours`, and whether the k-th neighbour ties with the next one.
+
+    Args:
+        gallery, query, k, leave_one_out, options: Of that function.
+        rows: int64 [n], the queries to search with; None for all.
+
+    Returns:
+        tuple: ``indices`` [n, k], ``similarities`` [n, k], and the similarity float64 [n] of the
+        next neighbour, -2 where there is none.
+
+    Raises:
+        UserError: As there, whatever ``rows`` are.
+    """
+    *ids, _ = check_search(gallery, query, k, leave_one_out)
+    rows = np.arange(len(query)) if rows is None else rows
+    best = np.full((len(rows), k + 1), NO_KEY)
+    for part, columns, block in _blocks(gallery, query, rows, *ids, **options):
+        best[part] = _merge(best[part], block, columns.start)
+    indices, similarities = unpack(np.sort(best, axis=1)[:, ::-1])
+    return indices[:, :k], similarities[:, :k], similarities[:, k]
+
+
+def _blocks(
+    gallery: FeatureSet,
+    query: FeatureSet,
+    rows: np.ndarray,
+    gallery_ids: np.ndarray,
+    query_ids: np.ndarray,
+    query_chunk: int = 512,
+    gallery_chunk: int = 2048,
+    description: str | None = None,
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Cosines of the queries ``rows`` with the gallery, a block at a time.
+
+    Args:
+        gallery_ids, query_ids: Of :func:`check_search`.
+
+    Yields:
+        tuple: Slices of ``rows`` and of the gallery, and their cosines in float64, -2 where a video
+        is withheld from the query.
+    """
     for left in show_progress(range(0, len(gallery), gallery_chunk), description):
         columns = slice(left, left + gallery_chunk)
         candidates = unit_rows(gallery.features[columns])
-        for top in range(0, len(query), query_chunk):
-            rows = slice(top, top + query_chunk)
-            block = unit_rows(query.features[rows]) @ candidates.T
-            if leave_one_out:
-                block[query_ids[rows, None] == gallery_ids[columns]] = -2  # below any
-            best[rows] = _merge(best[rows], block, left)
-    return unpack(-np.sort(-best, axis=1))
+        for top in range(0, len(rows), query_chunk):
+            part = slice(top, top + query_chunk)
+            block = unit_rows(query.features[rows[part]]) @ candidates.T
+            if len(query_ids):
+                block[query_ids[rows[part], None] == gallery_ids[columns]] = -2  # below any
+            yield part, columns, block
 
 
 def check_search(
@@ -247,4 +388,4 @@ def sort_keys(similarities: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def unpack(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Take gallery rows and similarities out of the keys of :func:`sort_keys`."""
-    return ROW_BITS - (keys & ROW_BITS), ((keys >> 32) / STEPS).astype(np.float32)
+    return ROW_BITS - (keys & ROW_BITS), (keys >> 32) / STEPS

@@ -87,7 +87,7 @@ def retrieval_sheets(
         gallery: The videos that were searched.
         query: The videos that were searched with.
         indices: int64 [num_query, K], gallery rows, nearest first.
-        similarities: float32 [num_query, K].
+        similarities: [num_query, K].
         gallery_root: Folder that the gallery's names are relative to.
         query_root: Folder that the queries' names are relative to.
         num_sheets: Number of sheets, fewer if there are fewer queries.

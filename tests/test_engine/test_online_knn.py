@@ -62,6 +62,8 @@ class Notes:
     def info(self, message):
         self.lines.append(message)
 
+    warning = info
+
     def add_scalars(self, scalars, step, file_path):
         self.scalars.append((step, scalars))
 
@@ -129,6 +131,19 @@ def test_one_list_votes_on_the_other(videos, tmp_path):
     expected = knn_accuracy(*sets, 5, 0.5)
     assert scalars == {'knn/top1': expected['top1'], 'knn/top5': expected['top5']}
     assert expected['top5'] > 0
+
+
+def test_lists_that_share_videos_and_features_that_tie_are_warned_of(videos):
+    model = build_tiny(5)
+    for parameter in model.backbone.parameters():
+        torch.nn.init.zeros_(parameter)
+    runner = stub_runner(videos, model)
+    probe(runner, build_hook(videos, query_ann_file=str(videos.parent / 'query.txt')))
+    shared, _, tied = runner.logger.lines
+    assert shared.startswith('OnlineKNNHook: 4 videos are in both sets, by name;')
+    assert tied.startswith(
+        'online kNN, epoch 3: of 100.0 % of the videos neighbours or classes tie'
+    )
 
 
 def test_intervals_count_from_one_and_the_last_epoch_is_one(videos):

@@ -1,6 +1,7 @@
 """Approximate retrieval: exact where nothing is left out, and what it leaves out is told."""
 
 import sys
+from functools import partial
 
 import faiss
 import numpy as np
@@ -41,7 +42,7 @@ def make_sets(num_gallery=600, num_query=40, dim=12, seed=0):
 def equal(found, expected):
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_array_equal(found[1], expected[1])
-    assert (found[0].dtype, found[1].dtype) == (np.int64, np.float32)
+    assert (found[0].dtype, found[1].dtype) == (np.int64, np.float64)
 
 
 @pytest.mark.parametrize('code_size', [12, 5])  # of 12 features
@@ -135,6 +136,19 @@ def test_recall_of_an_index():
         'R@1': round(100 * hits[:, 0].mean(), 2),
         'R@5': round(100 * hits.any(axis=1).mean(), 2),
     }
+
+
+def test_ties_among_what_was_found_have_no_order():
+    gallery, query = make_sets(num_query=4)
+    gallery.features[:2], gallery.labels[:2] = query.features[0], [99, query.labels[0]]
+    index = InvertedFile(gallery, 1)
+    search = partial(index.nearest_neighbours, num_candidates=600)
+    result = retrieval(gallery, query, [1, 5], search=search)
+    assert result.indices[0, :2].tolist() == [0, 1] and result.tied == 25
+    assert result.recall == retrieval(gallery, query, [1, 5]).recall == {'R@1': 87.5, 'R@5': 100}
+    # One neighbour cannot be told to tie.
+    result = retrieval(gallery, query, [1], search=search)
+    assert (result.recall, result.tied) == ({'R@1': 75.0}, 0)
 
 
 def test_chunks_and_disk_do_not_matter(tmp_path, monkeypatch):

@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from processes import run_in_processes
 from sklearn.neighbors import KNeighborsClassifier
 
 from mmssl_video.errors import UserError
-from mmssl_video.evaluation import FeatureSet, knn_accuracy
+from mmssl_video.evaluation import FeatureSet, knn, knn_accuracy
 
 
 def feature_set(features, labels, source='set', names=None):
@@ -122,6 +123,49 @@ def test_a_class_that_the_gallery_lacks_is_missed():
     query = feature_set([[0.0, 1.0], [0.0, 1.0]], [0, 7], 'query')
     result = knn_accuracy(gallery, query, 1)
     assert (result['top1'], result['chance'], 'top5' in result) == (50, 50, False)
+
+
+def test_ties_that_the_order_of_the_list_decides_are_counted(blobs):
+    assert knn_accuracy(*blobs, 5)['tied'] == 0
+    axes = [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]
+    gallery = feature_set(axes, [0, 1, 2])
+    # The first finds row 0; the second, rows 1 and 2, of which one votes; the third, at 45 degrees
+    # to all, any.
+    query = feature_set([*axes[:2], [1.0, 1.0]], [0, 1, 2], 'query')
+    assert knn_accuracy(gallery, query, 1)['tied'] == 66.67
+    # Now all of what ties votes for the second, and classes 1 and 2 get the same.
+    assert knn_accuracy(gallery, feature_set([axes[1]], [1], 'query'), 2)['tied'] == 100
+    assert knn_accuracy(gallery, feature_set([axes[0]], [1], 'query'), 3)['tied'] == 0
+
+
+def test_videos_that_vote_for_themselves_are_counted(blobs):
+    gallery, query = blobs
+    query.names = np.concatenate([gallery.names[:3], query.names[3:]])
+    assert knn_accuracy(gallery, query, 1)['num_shared'] == 3
+    assert knn_accuracy(gallery, gallery, 1, leave_one_out=True)['num_shared'] == 0
+
+
+def accuracies(rank, gallery, query, one):
+    """The body of each process; how many queries it has searched with."""
+    shares, search = [], knn.search_exactly
+
+    def watched(*args, rows, **kwargs):
+        shares.append(len(rows))
+        return search(*args, rows=rows, **kwargs)
+
+    knn.search_exactly = watched
+    knn.VOTES = 70  # ten queries at a time
+    return [knn_accuracy(gallery, query, 9), knn_accuracy(gallery, one, 9)], shares
+
+
+def test_processes_share_the_queries(blobs, tmp_path):
+    gallery, query = blobs
+    query = feature_set(query.features[:79], query.labels[:79], 'query')
+    one = feature_set(query.features[:1], query.labels[:1], 'query')
+    expected = [knn_accuracy(gallery, query, 9), knn_accuracy(gallery, one, 9)]
+    ranks = run_in_processes(accuracies, tmp_path, gallery, query, one)
+    assert ranks == [(expected, [40, 1]), (expected, [39, 0])]
+    assert 0 < expected[0]['top1'] < expected[0]['top5'] < 100
 
 
 @pytest.mark.parametrize(

@@ -166,13 +166,14 @@ def test_memory_mapped_features(blobs, tmp_path):
 
 def test_two_classes_unequal_counts():
     train = feature_set([[1, 0], [2, 0], [-1, 0], [-3, 0]], [4, 4, 9, 9])
-    test = feature_set([[5, 1], [-5, 1], [4, 0], [1, 2]], [4, 9, 9, 9])
+    test = feature_set([[5, 1], [-5, 1], [4, 0], [1, 2]], [4, 9, 9, 9], 'test')
     assert linear_svm(train, test) == {
         'top1': 50.0,
         'mean_class': round((100 + 100 / 3) / 2, 2),
         'chance': 50.0,
         'num_train': 4,
         'num_test': 4,
+        'num_shared': 0,
         'num_classes': 2,
         'dim': 2,
         'per_class': {'4': {'top1': 100.0, 'num_test': 1}, '9': {'top1': 33.33, 'num_test': 3}},

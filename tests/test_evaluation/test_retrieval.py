@@ -1,5 +1,7 @@
 """Retrieval: neighbours as scikit-learn and a plain loop find them, and R@K by hand."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
@@ -56,7 +58,7 @@ def test_equals_sklearn(chunks):
     )
     np.testing.assert_array_equal(indices, expected)
     np.testing.assert_allclose(similarities, 1 - distances, atol=1e-6)
-    assert (indices.dtype, similarities.dtype) == (np.int64, np.float32)
+    assert (indices.dtype, similarities.dtype) == (np.int64, np.float64)
 
     recall = retrieval(gallery, query, [1, 5, 20]).recall
     for k in (1, 5, 20):
@@ -165,6 +167,51 @@ def test_copies_of_a_feature_tie_in_a_large_gallery():
     np.testing.assert_array_equal(indices[0, :4], copies)
     np.testing.assert_array_equal(indices[1, -4:], copies)
     np.testing.assert_array_equal(similarities[1, -4:], -1)
+
+
+def test_features_that_are_all_alike_have_the_recall_of_chance():
+    """Whatever the order of the list; of more videos than are compared at once."""
+    labels = np.sort(np.random.default_rng(0).integers(0, 30, 2100))
+    for order in (labels, labels[::-1]):
+        gallery = feature_set(np.ones((2100, 2)), order)
+        query = feature_set(np.full((600, 2), 3.0), np.arange(600) % 30, source='query')
+        result = retrieval(gallery, query, [1, 5, 2100])
+        assert result.recall == result.chance
+        assert 3 < result.recall['R@1'] < 4 and result.recall['R@2100'] == 100
+        assert result.tied == 100
+    result = retrieval(gallery, gallery, [1, 5], leave_one_out=True)
+    assert result.recall == result.chance
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=strategies.integers(0, 2**32 - 1), leave_one_out=strategies.booleans())
+def test_recall_of_ties_is_the_mean_over_all_orders_of_the_gallery(seed, leave_one_out):
+    rng = np.random.default_rng(seed)
+    features, labels = rng.integers(0, 2, (5, 2)), rng.integers(0, 3, 5)
+    names = np.array(list('abcde'))
+    query = feature_set(rng.integers(0, 2, (7, 2)), rng.integers(0, 3, 7), list('abcfghi'))
+    topks = [1, 2, 3, 4]
+    hits = []
+    for order in map(list, permutations(range(5))):
+        gallery = feature_set(features[order], labels[order], names[order])
+        indices, similarities = nearest_neighbours(gallery, query, 4, leave_one_out=leave_one_out)
+        right = gallery.labels[indices] == query.labels[:, None]
+        hits.append([right[:, :k].any(axis=1) for k in topks])
+    result = retrieval(gallery, query, topks, leave_one_out=leave_one_out)
+    expected = 100 * np.mean(hits, axis=(0, 2))
+    np.testing.assert_allclose(list(result.recall.values()), expected, atol=0.0051)
+    for label, row in result.per_class.items():
+        of_class = np.mean(hits, axis=0)[:, query.labels == label].mean(axis=1)
+        np.testing.assert_allclose([row[f'R@{k}'] for k in topks], 100 * of_class, atol=0.0051)
+
+
+def test_queries_that_tie_and_videos_in_both_sets_are_counted():
+    gallery = feature_set(directions(0, 10, 10, 90), [0, 0, 1, 1], list('abcd'))
+    query = feature_set(directions(10, 89, 5), [0, 1, 1], list('ade'))
+    # Rows 1 and 2 for the first; 3 for the second, 0 to 2 for the third.
+    result = retrieval(gallery, query, [1])
+    assert (result.recall, result.tied, result.num_shared) == ({'R@1': 61.11}, 66.67, 2)
+    assert retrieval(gallery, query, [1], leave_one_out=True).num_shared == 0
 
 
 def test_leave_one_out_skips_the_own_name_only():

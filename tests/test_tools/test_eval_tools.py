@@ -68,13 +68,21 @@ def test_retrieval(folder):
 
 def test_a_set_searched_in_itself(folder):
     done = run(folder, 'retrieval.py', 'train.npz', 'train.npz', '--topk', 2, '--out', 'r.json')
-    assert 'note: 12 queries are in the gallery by name; see --leave-one-out' in done.stdout
-    assert 'note' not in (
-        run(
-            folder, 'retrieval.py', 'train.npz', 'train.npz', '--leave-one-out', '--out', 'r.json'
-        ).stdout
-    )
+    # Each corner has two videos.
+    assert 'note: 100.00 % of the queries find videos that tie; R@K is the mean' in done.stdout
+    assert 'note: 12 videos are in both sets, by name; ' in done.stdout
+    assert 'says nothing of new ones; see --leave-one-out\n' in done.stdout
+    result = json.loads((folder / 'r.json').read_text())
+    assert (result['num_shared'], result['tied'], result['R@2']) == (12, 100.0, 100.0)
+    arguments = ('train.npz', 'train.npz', '--leave-one-out', '--out', 'r.json')
+    assert 'in both sets' not in run(folder, 'retrieval.py', *arguments).stdout
     assert json.loads((folder / 'r.json').read_text())['R@1'] == 100.0
+
+
+def test_a_set_classified_by_itself(folder):
+    done = run(folder, 'linear_svm.py', 'train.npz', 'train.npz', '--out', 's.json')
+    assert '\nnote: 12 videos are in both sets, by name; a result on those says' in done.stdout
+    assert json.loads((folder / 's.json').read_text())['num_shared'] == 12
 
 
 @pytest.mark.parametrize('tool', ['linear_svm.py', 'retrieval.py'])

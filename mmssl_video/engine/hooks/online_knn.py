@@ -7,19 +7,20 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from mmaction.registry import HOOKS
-from mmengine.dist import is_main_process
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmssl_video.errors import UserError
 from mmssl_video.evaluation import FeatureSet, knn_accuracy
 from mmssl_video.evaluation.extract import encode_videos
+from mmssl_video.evaluation.features import shared_note
 from mmssl_video.evaluation.loader import VideoLoader, dataset_options, feature_pipeline
 
 from .progress_bar import ProgressBarHook
 from .unwrap import unwrapped_model
 
-MANY_PAIRS = 20_000**2  # a minute or more of one core
+MANY_PAIRS = 20_000**2  # a minute or more of one core, in each process
 
 
 @HOOKS.register_module()
@@ -33,11 +34,15 @@ class OnlineKNNHook(Hook):
     each of its videos is classified by the others.
 
     The run itself takes no notice: weights, batch statistics and all random draws are those of a
-    run without the hook. Every process encodes a share. The probe comes after the checkpoint of
-    its epoch.
+    run without the hook. Every process encodes and classifies a share. The probe comes after the
+    checkpoint of its epoch.
+
+    A warning says for how many videos the order of the list decides (``tied`` of that function),
+    as in features that have collapsed.
 
     Before training, lists, labels, files and ``k`` are checked; a ``k`` that the list cannot fill
-    is refused. A video that turns out to be unreadable later is left out with a warning.
+    is refused, and of videos that are on both lists a warning says how many. A video that turns out
+    to be unreadable later is left out with a warning.
 
     Args:
         ann_file (str): MMAction2 list (path label) of the videos that vote.
@@ -104,11 +109,12 @@ class OnlineKNNHook(Hook):
             names = [videos.get_name(index) for index in range(len(videos))]
             listed.append(FeatureSet(np.zeros((len(videos), 1)), labels, names, ann_file))
             loader.skip_bad = True  # no reason to stop a run that has begun
-        self._accuracy(listed, self.k)
-        if len(listed[0]) * len(listed[-1]) > MANY_PAIRS:
+        if shared := self._accuracy(listed, self.k)['num_shared']:
+            runner.logger.warning(f'OnlineKNNHook: {shared_note(shared)}')
+        if len(listed[0]) * len(listed[-1]) > MANY_PAIRS * get_world_size():
             runner.logger.warning(
                 f'OnlineKNNHook: {len(listed[-1])} videos are compared with {len(listed[0])} after '
-                'each probe, while all processes wait; a few thousand are enough'
+                'each probe; a few thousand are enough'
             )
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -127,15 +133,20 @@ class OnlineKNNHook(Hook):
         for bar in bars:
             bar.start()
 
+        # Videos that could not be read after all may leave fewer than k.
+        k = min(self.k, len(sets[0]) - (len(sets) == 1))
+        found = self._accuracy(sets, k)
         if is_main_process():
-            # Videos that could not be read after all may leave fewer than k.
-            k = min(self.k, len(sets[0]) - (len(sets) == 1))
-            found = self._accuracy(sets, k)
             epoch = runner.epoch + 1
             runner.logger.info(
                 f'online kNN, epoch {epoch}: top-1 {found["top1"]:.1f} '
                 f'(chance {found["chance"]:.1f}), k {k}'
             )
+            if found['tied']:
+                runner.logger.warning(
+                    f'online kNN, epoch {epoch}: of {found["tied"]:.1f} % of the videos neighbours '
+                    'or classes tie, and the order of the list decides; many features are equal'
+                )
             runner.visualizer.add_scalars(
                 {f'knn/{key}': found[key] for key in ('top1', 'top5') if key in found},
                 step=epoch,
