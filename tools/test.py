@@ -20,9 +20,11 @@ from mmengine.runner import Runner
 
 from mmssl_video.compat import prepare_launch
 from mmssl_video.config_check import apply_options
+from mmssl_video.datasets.labelled_lists import check_labelled_lists
 from mmssl_video.engine.checkpoints import default_work_dir
 from mmssl_video.engine.processes import shared_errors
 from mmssl_video.errors import UserError, one_line_errors
+from mmssl_video.passes import from_main_process
 
 
 def parse_args() -> argparse.Namespace:
@@ -99,6 +101,7 @@ def main() -> None:
     cfg = load_config(parse_args())
     prepare_launch(cfg, cfg.launcher)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    from_main_process(lambda: check_labelled_lists(cfg, 'test'))
     runner.test()
 
 

@@ -19,9 +19,11 @@ from mmengine.runner import Runner
 
 from mmssl_video.compat import prepare_launch
 from mmssl_video.config_check import apply_options, check_config
+from mmssl_video.datasets.labelled_lists import check_labelled_lists
 from mmssl_video.engine.checkpoints import default_work_dir, find_checkpoint
 from mmssl_video.engine.processes import shared_errors
 from mmssl_video.errors import UserError, one_line_errors
+from mmssl_video.passes import from_main_process
 
 
 def parse_args() -> argparse.Namespace:
@@ -134,6 +136,8 @@ def main() -> None:
     check_config(cfg)
     prepare_launch(cfg, cfg.launcher)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    parts = ['train', 'val'] if cfg.get('val_dataloader') else ['train']
+    from_main_process(lambda: check_labelled_lists(cfg, *parts))
     dataloader = runner.train_loop.dataloader
     if not len(dataloader):
         raise UserError(

@@ -266,6 +266,30 @@ def test_an_error_in_a_worker_is_one_line_too(config, videos, tmp_path, monkeypa
     assert re.search(r'/cut/\d.mp4 cannot be read', error_line(capsys.readouterr().err))
 
 
+def test_labelled_lists_are_checked_before_the_run(videos, tmp_path, monkeypatch, capsys):
+    """The tools compare the labels with the classes, and look for the videos."""
+    config = REPOSITORY / 'configs/downstream/finetune/tsn_r18_1x8-1x1x3-20e_generated-rgb.py'
+    lists = dict(good='video_0.mp4 0\nvideo_1.mp4 11\n', high='video_0.mp4 0\nvideo_1.mp4 12\n')
+    lists['gone'] = 'video_0.mp4 0\nvideo_99.mp4 1\n'
+    for name, content in lists.items():
+        (tmp_path / f'{name}.txt').write_text(content)
+    (tmp_path / 'any.pth').write_bytes(b'')
+    label = 'line 2: .*video_1.mp4 has label 12, but model.cls_head.num_classes is 12, for labels '
+    for tool, names, words in (
+        ('train', dict(val='high'), f'high.txt, {label}0 to 11; set model.cls_head.num_classes=13'),
+        ('test', dict(test='gone'), 'gone.txt, line 2: .*/video_99.mp4 does not exist; check '),
+    ):
+        options = ['load_from=None']
+        for part in ('train', 'val', 'test'):
+            data = f'{part}_dataloader.dataset'
+            options.append(f'{data}.ann_file={tmp_path}/{names.get(part, "good")}.txt')
+            options.append(f'{data}.data_prefix.video={videos}')
+        checkpoint = [tmp_path / 'any.pth'] if tool == 'test' else []
+        args = (config, *checkpoint, '--work-dir', tmp_path / 'work', '--cfg-options', *options)
+        assert call(tool, *args, monkeypatch=monkeypatch) == 2
+        assert re.search(words, error_line(capsys.readouterr().err))
+
+
 # Features -----------------------------------------------------------------------------------------
 
 
