@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mmssl_video.errors import UserError
+from mmssl_video.settings import differences, tell
 
 
 @contextmanager
@@ -58,10 +59,9 @@ def claim_folder(folder: str | os.PathLike, settings: dict, content: str) -> Non
     if not path.exists():
         write_json(path, settings)
         return
-    earlier = json.loads(path.read_text())
-    if earlier != settings:
+    if differ := differences(json.loads(path.read_text()), settings):
         raise UserError(
-            f'{folder} holds {content} of other settings ({earlier}, asked for {settings}); ask '
+            f'{folder} holds {content} of other settings than are asked for ({tell(differ)}); ask '
             'for the same ones, or move or delete this folder'
         )
 

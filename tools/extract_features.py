@@ -9,9 +9,10 @@ The features of a video are the mean over its frames or clips; a 3D backbone is 
 all clips, in order of time. CHECKPOINT `none` stands for random weights, the baseline.
 
 OUT with the ending .npz is one file. It holds `features` float32 [N, D], `labels` int64 [N] (-1
-where the list has none) and `names` [N]; with --per-clip also `clips` int64 [N]. Any other OUT is
-a folder with a .npy file for each, for collections that do not fit into the memory: `features.npy`
-is memory-mapped when it is read.
+where the list has none) and `names` [N]; with --per-clip also `clips` int64 [N]; and `settings`, of
+checkpoint, weights and pipeline, by which the other tools refuse to compare features of different
+ones. Any other OUT is a folder with a .npy file for each, for collections that do not fit into the
+memory: `features.npy` is memory-mapped when it is read.
 
 Until all is done, features lie in the folder OUT.partial. Ctrl-C or a crash stops the run, and the
 same command goes on, also in another number of processes; with --skip-bad as well, where the run
@@ -171,9 +172,8 @@ def main() -> None:
     )
     model = build_encoder(cfg, checkpoint, args.seed, args.branch, args.layer, args.trust)
     options = dict(per_clip=args.per_clip, l2=args.l2)
-    settings = extraction_settings(
-        cfg, checkpoint, model, loader, pipeline, layer=args.layer, **options
-    )
+    kind = dict(branch=args.branch, layer=args.layer, **options)
+    settings = extraction_settings(cfg, checkpoint, model, loader, pipeline, **kind)
     result = write_features(args.out, model, loader, settings, **options)
     if result is not None:  # in the first process
         (num_videos, num_clips, dim), unreadable = result

@@ -3,8 +3,9 @@
 import argparse
 
 from mmssl_video.errors import one_line_errors
-from mmssl_video.evaluation import FeatureSet, linear_probe
+from mmssl_video.evaluation import linear_probe
 from mmssl_video.evaluation.classification import summary
+from mmssl_video.evaluation.features import load_pair
 from mmssl_video.files import write_json
 
 DESCRIPTION = """\
@@ -34,6 +35,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('train', metavar='TRAIN', help='features to train on')
     parser.add_argument('test', metavar='TEST', help='features to classify')
+    parser.add_argument(
+        '--allow-different',
+        action='store_true',
+        help='take features of different checkpoints or settings too',
+    )
     parser.add_argument('--out', required=True, metavar='JSON', help='file for the result')
     parser.add_argument(
         '--cost',
@@ -53,7 +59,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Load both sets, evaluate, write and print."""
     args = parse_args()
-    train, test = FeatureSet.load(args.train), FeatureSet.load(args.test)
+    train, test = load_pair(args.train, args.test, args.allow_different)
     result = linear_probe(train, test, args.cost, l2_normalize=not args.raw)
     write_json(args.out, result | {'arguments': vars(args)})
     print(f'linear probe, C = {result["C"]:g}: {summary(result)}\nwritten to {args.out}')

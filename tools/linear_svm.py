@@ -3,8 +3,9 @@
 import argparse
 
 from mmssl_video.errors import one_line_errors
-from mmssl_video.evaluation import FeatureSet, linear_svm
+from mmssl_video.evaluation import linear_svm
 from mmssl_video.evaluation.classification import summary
+from mmssl_video.evaluation.features import load_pair
 from mmssl_video.files import write_json
 
 DESCRIPTION = """\
@@ -29,6 +30,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('train', metavar='TRAIN', help='features to train on')
     parser.add_argument('test', metavar='TEST', help='features to classify')
+    parser.add_argument(
+        '--allow-different',
+        action='store_true',
+        help='take features of different checkpoints or settings too',
+    )
     parser.add_argument('--out', required=True, metavar='JSON', help='file for the result')
     parser.add_argument('--cost', type=float, default=1.0, help='C of the SVM (default: 1)')
     parser.add_argument(
@@ -44,7 +50,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Load both sets, evaluate, write and print."""
     args = parse_args()
-    train, test = FeatureSet.load(args.train), FeatureSet.load(args.test)
+    train, test = load_pair(args.train, args.test, args.allow_different)
     result = linear_svm(train, test, args.cost, l2_normalize=args.l2_normalize, bias=args.bias)
     write_json(args.out, result | {'arguments': vars(args)})
     print(f'linear SVM: {summary(result)}\nwritten to {args.out}')

@@ -15,7 +15,7 @@ from mmssl_video.evaluation import (
     neighbours_found,
     retrieval,
 )
-from mmssl_video.evaluation.features import shared_note
+from mmssl_video.evaluation.features import load_pair, shared_note
 from mmssl_video.files import write_json
 from mmssl_video.visualization import retrieval_sheets, save_sheet
 from mmssl_video.visualization.figures import class_name, picture_format, read_class_names
@@ -53,6 +53,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('gallery', metavar='GALLERY', help='features to search in')
     parser.add_argument('query', metavar='QUERY', help='features to search with')
+    parser.add_argument(
+        '--allow-different',
+        action='store_true',
+        help='take features of different checkpoints or settings too',
+    )
     parser.add_argument('--out', required=True, metavar='JSON', help='file for the result')
     parser.add_argument(
         '--topk',
@@ -152,7 +157,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Load both sets, search, measure, write, draw and print."""
     args = parse_args()
-    gallery, query = FeatureSet.load(args.gallery), FeatureSet.load(args.query)
+    gallery, query = load_pair(args.gallery, args.query, args.allow_different)
     gallery.require_videos()
     query.require_videos()
     class_names = None

@@ -134,7 +134,7 @@ def write_features(
         raise UserError(
             f'{partial.folder}: {len(missing)} videos are missing; run the command again'
         )
-    _feature_set(loader, numbers, features, per_clip).save(out, settings)
+    _feature_set(loader, numbers, features, per_clip, settings).save(out)
     shape = features.shape
     del features  # some file systems cannot remove what is mapped
     shutil.rmtree(partial.folder, ignore_errors=True)
@@ -193,7 +193,11 @@ def _encode(
 
 
 def _feature_set(
-    loader: VideoLoader, numbers: np.ndarray, features: np.ndarray, per_clip: bool
+    loader: VideoLoader,
+    numbers: np.ndarray,
+    features: np.ndarray,
+    per_clip: bool,
+    settings: dict | None = None,
 ) -> FeatureSet:
     """Features [n, M, D] of the videos of these numbers with their names and labels."""
     videos, num_clips = loader.dataset, features.shape[1]
@@ -205,4 +209,5 @@ def _feature_set(
         np.repeat(names, num_clips),
         videos.ann_file or videos.root,
         np.tile(np.arange(num_clips), len(numbers)) if per_clip else None,
+        settings,
     )

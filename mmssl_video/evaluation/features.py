@@ -1,6 +1,8 @@
 """Features on disk: a file or a folder per list of videos, the common ground of all evaluations."""
 
+import json
 import os
+import sys
 import zipfile
 import zlib
 from contextlib import nullcontext
@@ -11,10 +13,15 @@ import numpy as np
 
 from mmssl_video.errors import UserError
 from mmssl_video.files import atomic_path, write_json
+from mmssl_video.settings import differences, tell
 
 KEYS = ('features', 'labels', 'names')
 CHUNK_VALUES = 2**22  # values of `features` that are held in memory at a time
 EXTRACT_AGAIN = 'write the file again with tools/extract_features.py'
+# Settings of extraction in which sets that belong together may differ; names of files as well,
+# where what they stand for is equal.
+FREE = ('dataset', 'per_clip', 'videos')
+NAMES = ('checkpoint', 'config')
 
 
 @dataclass
@@ -31,6 +38,8 @@ class FeatureSet:
         source (str): What error messages call this set; the path for a loaded one. Not saved.
         clips (np.ndarray, optional): int64 [N], number of the frame or clip in its video, from 0;
             ``None`` where a row is a whole video.
+        settings (dict, optional): What the features depend on, of ``extraction_settings``; ``None``
+            where that is not known.
 
     Raises:
         UserError: If an array has the wrong kind, shape or length, or a feature is not finite.
@@ -41,6 +50,7 @@ class FeatureSet:
     names: np.ndarray
     source: str = 'feature set'
     clips: np.ndarray | None = None
+    settings: dict | None = None
 
     def __post_init__(self) -> None:  # noqa: D105
         for key, kinds, wanted, dtype in (
@@ -65,6 +75,8 @@ class FeatureSet:
             with np.errstate(over='ignore'):  # an overflow to infinity is reported below
                 setattr(self, key, array.astype(dtype, copy=False))
 
+        if not isinstance(self.settings, dict | None):
+            self._fail(f"'settings' are {self.settings!r:.40} instead of names with values")
         lengths = {key: len(array) for key, array in self._arrays().items()}
         if len(set(lengths.values())) > 1:
             counts = ', '.join(f"'{key}' {length}" for key, length in lengths.items())
@@ -97,14 +109,14 @@ class FeatureSet:
         """The number of features D in a row."""
         return self.features.shape[1]
 
-    def save(self, path: str | os.PathLike, settings: dict | None = None) -> None:
+    def save(self, path: str | os.PathLike) -> None:
         """Write the arrays to one ``.npz`` file, or each to a ``.npy`` file in a folder.
 
+        The settings go with them, as text of JSON in the file, as ``settings.json`` in the folder.
         A file is written atomically. ``features.npy`` of a folder comes last: where it is, all is.
 
         Args:
             path: A name that ends in ``.npz``, or any other name for a folder, which may exist.
-            settings: What the features are of; goes to ``settings.json`` in the folder.
 
         Raises:
             UserError: If ``path`` cannot be written.
@@ -112,14 +124,16 @@ class FeatureSet:
         path = Path(path)
         arrays = self._arrays()
         if path.suffix == '.npz':
+            if self.settings is not None:
+                arrays['settings'] = np.array(json.dumps(self.settings))
             with atomic_path(path) as temporary, open(temporary, 'wb') as file:
                 np.savez(file, **arrays)
             return
         if path.is_dir():
             for name in ('features.npy', 'clips.npy', 'settings.json'):
                 (path / name).unlink(missing_ok=True)
-        if settings is not None:
-            write_json(path / 'settings.json', settings)
+        if self.settings is not None:
+            write_json(path / 'settings.json', self.settings)
         for key in reversed(arrays):
             with atomic_path(path / f'{key}.npy') as temporary, open(temporary, 'wb') as file:
                 np.save(file, arrays[key])
@@ -145,7 +159,8 @@ class FeatureSet:
         arrays = {}
         try:
             if path.is_dir():
-                opened = nullcontext({file.stem: file for file in sorted(path.glob('*.npy'))})
+                files = [*sorted(path.glob('*.npy')), *path.glob('settings.json')]
+                opened = nullcontext({file.stem: file for file in files})
             elif not path.is_file():
                 raise UserError(f'{path}: no such file; make it with tools/extract_features.py')
             elif not zipfile.is_zipfile(path):
@@ -153,10 +168,14 @@ class FeatureSet:
             else:
                 opened = np.load(path, allow_pickle=False)
             with opened as stored:
-                for key in (*KEYS, 'clips'):
+                for key in (*KEYS, 'clips', 'settings'):
                     if key in stored:
                         arrays[key] = stored[key]
-                        if isinstance(arrays[key], Path):
+                        if key == 'settings':
+                            is_file = isinstance(stored[key], Path)
+                            text = stored[key].read_text() if is_file else str(stored[key])
+                            arrays[key] = json.loads(text)
+                        elif isinstance(arrays[key], Path):
                             mode = 'r' if key == 'features' else None
                             arrays[key] = np.load(arrays[key], mmap_mode=mode, allow_pickle=False)
                     elif key in KEYS:
@@ -217,6 +236,44 @@ class FeatureSet:
                 f"'features' of {self.source} have {self.dim} columns, those of {other.source}"
                 f' {other.dim}; extract both with the same config and checkpoint'
             )
+
+
+def load_pair(
+    first: str | os.PathLike, second: str | os.PathLike, allow_different: bool = False
+) -> tuple[FeatureSet, FeatureSet]:
+    """Load two sets that are evaluated together, and compare what their features depend on.
+
+    Only features of one encoder, that sees videos in one way, can be compared. They may be of other
+    videos, and one set of clips, the other of whole videos. Where a set has no settings, a warning
+    says that nothing was compared.
+
+    Args:
+        first, second: For :meth:`FeatureSet.load`.
+        allow_different: Whether the features may differ in everything.
+
+    Raises:
+        UserError: If one cannot be loaded, or they differ; names the settings and their values.
+    """
+    sets = FeatureSet.load(first), FeatureSet.load(second)
+    unknown = [found.source for found in sets if 'checkpoint' not in (found.settings or {})]
+    if unknown:
+        print(
+            f'warning: {" and ".join(unknown)}: which encoder the features are of is not in there, '
+            'so it cannot be compared',
+            file=sys.stderr,
+        )
+    elif not allow_different:
+        differ = {
+            path: values
+            for path, values in differences(sets[0].settings, sets[1].settings).items()
+            if path not in FREE
+        }
+        if differ.keys() - set(NAMES):
+            raise UserError(
+                f'{sets[0].source} and {sets[1].source} are features of other settings '
+                f'({tell(differ)}); extract both in the same way, or add --allow-different'
+            )
+    return sets
 
 
 def shared_note(num_shared: int) -> str:

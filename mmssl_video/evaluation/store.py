@@ -40,28 +40,36 @@ def extraction_settings(
     pipeline: list[dict],
     **options: object,
 ) -> dict:
-    """What features depend on, in a few words that ``json`` can write.
+    """What features depend on, as ``json`` reads it: the encoder, its options, and the videos.
 
     Args:
         cfg, checkpoint: Of the model; their names are stored.
-        model: Of :func:`build_encoder`.
+        model: Of :func:`build_encoder`; of the weights in use, whichever file they are from,
+            ``weights`` has the SHA-256.
         loader: Of :class:`VideoLoader`.
         pipeline: Of :func:`feature_pipeline`.
-        options: Stored unchanged.
+        options: Stored unchanged: ``branch``, ``layer``, ``per_clip``, ``l2``.
     """
     videos = loader.dataset
-    shown = [cfg.model.backbone, cfg.model.get('data_preprocessor'), pipeline, dataset_options(cfg)]
     modules = filter(None, (model.backbone, getattr(model, 'feature_head', None)))
+    # Without their names, which are others where a layer's output is taken.
     items = chain.from_iterable(sorted(part.state_dict().items()) for part in modules)
-    weights = chain.from_iterable(items)
+    weights = [tensor for _, tensor in items]
     names = [videos.get_name(number) for number in range(len(videos))]
     source = videos.ann_file or videos.root
-    return {
-        'config': f'{Path(cfg.filename or "").name} {fingerprint(*shown)}',
-        'weights': f'{Path(checkpoint or "random").name} {fingerprint(*weights)}',
+    settings = {
+        'config': Path(cfg.filename or '').name,
+        'checkpoint': Path(checkpoint or 'none').name,
+        'weights': fingerprint(*weights),
+        'feature_head': None if options.get('layer') else cfg.get('feature_head'),
+        'backbone': cfg.model.backbone,
+        'data_preprocessor': cfg.model.get('data_preprocessor'),
+        'pipeline': pipeline,
+        'dataset': fingerprint(dataset_options(cfg)),  # may hold keys of a storage
         'videos': f'{Path(source).name} {fingerprint(os.path.abspath(videos.root), names)}',
         **options,
     }
+    return json.loads(json.dumps(settings, default=str))  # tuples are lists, as they are read
 
 
 def check_clips(source: object, first: tuple[int, ...], other: tuple[int, ...]) -> None:

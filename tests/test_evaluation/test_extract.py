@@ -626,12 +626,12 @@ def test_an_interrupted_run_goes_on(cfg, videos, tmp_path):
     assert not (tmp_path / 'x.npz.partial').exists()
 
 
-@pytest.mark.parametrize('change', ['weights', 'config', 'videos', 'per_clip'])
+@pytest.mark.parametrize('change', ['weights', 'pipeline.1.num_clips', 'videos', 'per_clip'])
 def test_unfinished_features_of_other_settings(cfg, videos, tmp_path, change):
     write(cfg, videos, tmp_path / 'x.npz', stop_after=1)
     model, pipeline = build_encoder(cfg, None, seed=change == 'weights'), feature_pipeline(cfg)
     ann_file = str(videos / 'list.txt') if change == 'videos' else ''
-    if change == 'config':
+    if change.startswith('pipeline'):
         pipeline = feature_pipeline(cfg, 5)
     loader = build_loader(pipeline, videos, ann_file)
     options = dict(per_clip=True) if change == 'per_clip' else {}
@@ -640,7 +640,7 @@ def test_unfinished_features_of_other_settings(cfg, videos, tmp_path, change):
         UserError, match='x.npz.partial holds unfinished features of other set'
     ) as e:
         write_features(tmp_path / 'x.npz', model, loader, settings, **options)
-    assert change in str(e.value) and '\n' not in str(e.value)
+    assert f'({change}: ' in str(e.value) and '\n' not in str(e.value)
     assert sum(write(cfg, videos, tmp_path / 'x.npz')[0].values()) == 3  # nothing was lost
 
 

@@ -9,7 +9,18 @@ import pytest
 
 from mmssl_video.errors import UserError
 from mmssl_video.evaluation import FeatureSet
+from mmssl_video.evaluation.features import load_pair
 from mmssl_video.files import atomic_path, write_json
+
+SETTINGS = {
+    'config': 'vclr.py',
+    'checkpoint': 'epoch_20.pth',
+    'weights': 'a1b2c3',
+    'layer': None,
+    'pipeline': [{'type': 'VideoInit'}, {'type': 'SampleFrames', 'num_clips': 30}],
+    'videos': 'train.txt d4e5',
+    'per_clip': False,
+}
 
 
 def arrays(**changes):
@@ -26,7 +37,7 @@ def arrays(**changes):
 def test_save_and_load_keep_every_value(tmp_path, name, clips):
     """A name that ends in .npz is a file, any other one a folder."""
     path = tmp_path / 'new folder' / name
-    FeatureSet(**arrays(), clips=clips).save(path)
+    FeatureSet(**arrays(), clips=clips, settings=SETTINGS).save(path)
     assert os.listdir(path.parent) == [name]
     loaded = FeatureSet.load(path)
     assert (len(loaded), loaded.dim, loaded.source) == (3, 2, str(path))
@@ -34,17 +45,18 @@ def test_save_and_load_keep_every_value(tmp_path, name, clips):
     for key, value in arrays(clips=clips).items():
         np.testing.assert_array_equal(getattr(loaded, key), value)
     assert (loaded.clips is None) == (clips is None)
+    assert loaded.settings == SETTINGS
     assert isinstance(loaded.features, np.memmap) == path.is_dir()
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path, monkeypatch):
     folder = tmp_path / 'set'
-    FeatureSet(**arrays(), clips=np.arange(3)).save(folder, {'layer': 'layer3'})
+    FeatureSet(**arrays(), clips=np.arange(3), settings={'layer': 'layer3'}).save(folder)
     assert json.loads((folder / 'settings.json').read_text()) == {'layer': 'layer3'}
     (folder / 'notes.txt').write_text('mine')
     FeatureSet(**arrays(features=np.ones((3, 5)))).save(folder)
     assert sorted(os.listdir(folder)) == ['features.npy', 'labels.npy', 'names.npy', 'notes.txt']
-    assert FeatureSet.load(folder).dim == 5
+    assert (FeatureSet.load(folder).dim, FeatureSet.load(folder).settings) == (5, None)
 
     def stop(*args):
         raise KeyboardInterrupt
@@ -201,3 +213,82 @@ def test_unwritable_path_is_named(tmp_path):
         write_json(tmp_path / 'file' / 'x.json', {})
     with pytest.raises(UserError, match='cannot be written'):
         write_json(tmp_path, {})
+
+
+# Two sets ---------------------------------------------------------------------------------------
+
+
+def pair(folder, first, second):
+    """Files with these settings."""
+    paths = [folder / 'train.npz', folder / 'test']
+    for path, settings in zip(paths, (first, second), strict=True):
+        FeatureSet(**arrays(), settings=settings).save(path)
+    return paths
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        (dict(weights='f6'), 'weights: a1b2c3 and f6'),
+        (
+            dict(weights='f6', checkpoint='none', config='seco.py'),
+            'checkpoint: epoch_20.pth and none; config: vclr.py and seco.py; '
+            'weights: a1b2c3 and f6',
+        ),
+        (dict(layer='layer3'), 'layer: None and layer3'),
+        (dict(branch='target'), 'branch: not there and target'),
+        (
+            dict(pipeline=[{'type': 'VideoInit'}, {'type': 'SampleFrames', 'num_clips': 10}]),
+            'pipeline.1.num_clips: 30 and 10',
+        ),
+        (
+            dict(backbone={f'b{n}': n for n in range(9)}, l2=True),
+            'l2: not there and True; backbone.b0: not there and 0; backbone.b1: not there and 1; '
+            'backbone.b2: not there and 2; backbone.b3: not there and 3; '
+            'backbone.b4: not there and 4; and 4 more',
+        ),
+    ],
+)
+def test_features_of_other_settings_are_not_put_together(tmp_path, changes, words):
+    paths = pair(tmp_path, SETTINGS, SETTINGS | changes)
+    with pytest.raises(UserError) as error:
+        load_pair(*paths)
+    assert str(error.value) == (
+        f'{paths[0]} and {paths[1]} are features of other settings ({words}); extract both in the '
+        'same way, or add --allow-different'
+    )
+    assert [found.source for found in load_pair(*paths, True)] == list(map(str, paths))
+
+
+def test_what_sets_that_belong_together_may_differ_in(tmp_path, capsys):
+    """Videos, clips of one set; and files of other names that are the same by their content."""
+    others = dict(videos='test.txt 77', per_clip=True, config='mine.py', checkpoint='backbone.pth')
+    load_pair(*pair(tmp_path, SETTINGS, SETTINGS | others))
+    assert capsys.readouterr().err == ''
+
+
+@pytest.mark.parametrize('settings', [None, {'weights': 'epoch_20.pth a1b2c3'}])  # of before
+def test_sets_that_do_not_say_what_they_are_of(tmp_path, capsys, settings):
+    paths = pair(tmp_path, SETTINGS, settings)
+    assert [len(found) for found in load_pair(*paths)] == [3, 3]
+    assert capsys.readouterr().err == (
+        f'warning: {paths[1]}: which encoder the features are of is not in there, so it cannot be '
+        'compared\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        ('{"weights": ', "the array 'settings' cannot be read (Expecting value"),
+        ('[1, 2]', "'settings' are [1, 2] instead of names with values"),
+    ],
+)
+def test_settings_that_are_none(tmp_path, text, words):
+    FeatureSet(**arrays()).save(tmp_path / 'set')
+    (tmp_path / 'set' / 'settings.json').write_text(text)
+    np.savez(tmp_path / 'set.npz', **arrays(), settings=np.array(text))
+    for name in ('set', 'set.npz'):
+        with pytest.raises(UserError) as error:
+            FeatureSet.load(tmp_path / name)
+        assert str(error.value).startswith(f'{tmp_path / name}: {words}')

@@ -6,6 +6,7 @@ test_train_tools.py.
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -69,6 +70,57 @@ def test_options_reach_the_features(folder, tmp_path, extract):
     assert not FeatureSet.load(tmp_path / 'target.npz').features.any()
     assert extract('layer.npz', '--layer', 'layers.1', **weights)[0] == 0
     assert FeatureSet.load(tmp_path / 'layer.npz').dim == 8
+
+
+def test_what_features_are_of_is_compared(folder, tmp_path, extract, monkeypatch, capsys):
+    """By another tool, of files that this one has made."""
+    lists = {}
+    for part, numbers in (('train', '01234'), ('test', '34')):
+        lists[part] = tmp_path / f'{part}.txt'
+        lists[part].write_text(''.join(f'video_{n}.mp4 {int(n) % 2}\n' for n in numbers))
+    weights = dict(checkpoint=folder / 'c.pth')
+    model = torch.load(folder / 'c.pth')
+    torch.save(dict(state_dict=model['state_dict'], meta={}), folder / 'copy.pth')
+    sets = {
+        'train.npz': ([], weights),
+        'test': ([], dict(checkpoint=folder / 'copy.pth')),  # the same weights
+        'random.npz': ([], {}),
+        'target.npz': (['--branch', 'target'], weights),
+        'clips.npz': (['--num-clips', 3], weights),
+        'layer.npz': (['--layer', 'layers.3'], weights),
+    }
+    for name, (options, checkpoint) in sets.items():
+        part = 'train' if name == 'train.npz' else 'test'
+        assert extract(name, '--ann-file', lists[part], *options, **checkpoint)[0] == 0
+
+    def classify(test, *options):
+        monkeypatch.setattr(
+            *(sys, 'argv'),
+            ['', f'{tmp_path}/train.npz', f'{tmp_path}/{test}', '--out', f'{tmp_path}/s', *options],
+        )
+        try:
+            load_tool('linear_svm').main()
+            return 0, capsys.readouterr().err
+        except SystemExit as stop:
+            return stop.code, capsys.readouterr().err
+
+    assert classify('test') == (0, '')
+    assert json.loads((tmp_path / 's').read_text())['num_shared'] == 2
+    num_clips = next(
+        step['num_clips']
+        for step in FeatureSet.load(tmp_path / 'train.npz').settings['pipeline']
+        if step['type'] == 'SampleFrames'
+    )
+    for name, words in {
+        'random.npz': r'\(checkpoint: c.pth and none; weights: \w{12} and \w{12}\)',
+        'target.npz': r'\(branch: online and target; weights: \w{12} and \w{12}\)',
+        'clips.npz': rf'\(pipeline.1.num_clips: {num_clips} and 3\)',
+        'layer.npz': r'\(layer: None and layers.3\)',
+    }.items():
+        status, error = classify(name)
+        assert status == 2 and error.count('\n') == 1
+        assert re.search(rf'train.npz and {tmp_path}/{name} are features of other .*{words}', error)
+        assert classify(name, '--allow-different') == (0, '')
 
 
 @pytest.mark.parametrize('out', ['x.npz', 'x'])

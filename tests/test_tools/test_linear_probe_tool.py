@@ -18,7 +18,8 @@ def folder(tmp_path, monkeypatch):
 
     def draw(labels, names, noise, clips=None):
         features = 5 * corners[labels] + noise * rng.normal(size=(len(labels), 6))
-        return FeatureSet(features, labels, np.array(names), clips=clips)
+        settings = dict(checkpoint='vclr.pth', per_clip=clips is not None)
+        return FeatureSet(features, labels, np.array(names), clips=clips, settings=settings)
 
     labels = np.arange(60) % 6
     draw(labels, [f'train/{i}.mp4' for i in range(60)], 1.0).save(tmp_path / 'train.npz')
@@ -54,7 +55,11 @@ def test_result(folder, run, options, cost, raw):
     assert status == 0
     result = json.loads((folder / 'new' / 'p.json').read_text())
     arguments = {'train': 'train.npz', 'test': 'test.npz', 'out': 'new/p.json'}
-    assert result.pop('arguments') == arguments | {'cost': cost, 'raw': raw}
+    assert result.pop('arguments') == arguments | {
+        'cost': cost,
+        'raw': raw,
+        'allow_different': False,
+    }
     train, test = (FeatureSet.load(folder / f'{name}.npz') for name in ('train', 'test'))
     assert result == linear_probe(train, test, cost, l2_normalize=not raw)
     assert result['num_test'] == 12  # videos, of 36 clips
@@ -67,6 +72,13 @@ def test_result(folder, run, options, cost, raw):
         '  chance       16.67 %',
         'written to new/p.json',
     ]
+
+
+def test_a_set_classified_by_itself(folder, run):
+    status, stdout, _ = run('train.npz', 'train.npz', '--out', 'p.json')
+    assert status == 0
+    assert '\nnote: 60 videos are in both sets, by name; a result on those says' in stdout
+    assert json.loads((folder / 'p.json').read_text())['num_shared'] == 60
 
 
 def test_help(run):

@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
 from mmssl_video.errors import UserError
+from mmssl_video.settings import differences, flatten
 
 from .initial_weights import queue_prefixes
 from .unwrap import unwrapped_model
@@ -73,9 +74,8 @@ class ResumeCheckHook(Hook):
             return
         now, then = settings_of(runner.cfg), meta['settings']
         changed = {
-            key: f'{key}: {then.get(key, "not there")} -> {now.get(key, "not there")}'
-            for key in sorted(now.keys() | then.keys())
-            if now.get(key) != then.get(key)
+            key: f'{key}: {before} -> {after}'
+            for key, (before, after) in differences(then, now).items()
         }
         for key, text in changed.items():
             if key.startswith(('optim_wrapper.optimizer.', 'optim_wrapper.paramwise_cfg.')):
@@ -121,21 +121,8 @@ class ResumeCheckHook(Hook):
 
 def settings_of(cfg: dict) -> dict[str, str]:
     """What is compared: values as text, by their paths in the config."""
-    flat: dict[str, str] = {}
-
-    def walk(value: Any, path: str) -> None:
-        if isinstance(value, dict):
-            for key, item in value.items():
-                walk(item, f'{path}.{key}')
-        elif isinstance(value, (list, tuple)) and any(isinstance(item, dict) for item in value):
-            for number, item in enumerate(value):
-                walk(item, f'{path}.{number}')
-        elif path not in IGNORED:
-            flat[path] = str(list(value) if isinstance(value, tuple) else value)
-
-    for key in COMPARED:
-        walk(cfg.get(key), key)
-    return flat
+    flat = flatten({key: cfg.get(key) for key in COMPARED})
+    return {path: value for path, value in flat.items() if path not in IGNORED}
 
 
 def check_lists(now: dict[str, str], then: dict[str, str], path: str) -> None:
