@@ -429,7 +429,7 @@ class Watch(Hook):
         return F.normalize(runner.model.heads['swav'].prototypes.weight.detach(), dim=1)
 
 
-def train(videos, work_dir, name, epochs, resume=False):
+def train(videos, work_dir, name, epochs, resume=False, watch=None, freeze_epochs=1, **optim):
     cfg = tiny_config(videos, work_dir, name, epochs=epochs)
     cfg.model.heads = dict(
         swav=dict(
@@ -438,11 +438,13 @@ def train(videos, work_dir, name, epochs, resume=False):
             num_prototypes=P,
             queue_size=8,
             queue_start_epoch=2,
+            freeze_epochs=freeze_epochs,
         )
     )
+    cfg.optim_wrapper = dict(cfg.optim_wrapper, **optim)
     cfg.custom_hooks.append(dict(type='HeadEpochHook'))
     cfg.resume = resume
-    runner, watch = Runner.from_cfg(cfg), Watch()
+    runner, watch = Runner.from_cfg(cfg), watch or Watch()
     runner.register_hook(watch, priority='LOWEST')
     runner.train()
     return watch.seen
@@ -456,6 +458,45 @@ def test_a_resumed_run_goes_on_with_its_epoch(tmp_path):
     train(videos, tmp_path / 'parts', 'swav first', 2)
     rest = train(videos, tmp_path / 'parts', 'swav second', 4, resume=True)
     assert rest == whole[4:]
+
+
+class WatchPrototypes(Hook):
+    """Notes, after each iteration, whether the prototypes are as they were before training."""
+
+    def before_train(self, runner):
+        self.start, self.seen = self.prototypes(runner), []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.seen.append(torch.equal(self.prototypes(runner), self.start))
+
+    @staticmethod
+    def prototypes(runner):
+        return runner.model.heads['swav'].prototypes.weight.detach().clone()
+
+
+@pytest.mark.parametrize(
+    ('optimizer', 'accumulative_counts', 'wrapper'),
+    [
+        ('AdamW', 1, 'OptimWrapper'),
+        ('AdamW', 2, 'Bf16OptimWrapper'),
+        ('Adam', 1, 'Bf16OptimWrapper'),
+        ('LARS', 2, 'OptimWrapper'),
+    ],
+)
+def test_frozen_prototypes_stay_to_the_bit(tmp_path, optimizer, accumulative_counts, wrapper):
+    """Two batches an epoch; weight decay and momentum would move what has a gradient of zeros."""
+    unchanged = train(
+        write_videos(tmp_path / 'videos', 8),
+        tmp_path / 'work',
+        f'frozen under {optimizer}, {wrapper}',
+        epochs=4,
+        watch=WatchPrototypes(),
+        freeze_epochs=2,
+        type=wrapper,
+        optimizer=dict(type=optimizer, lr=0.01, weight_decay=0.5),
+        accumulative_counts=accumulative_counts,
+    )
+    assert unchanged == [True] * 4 + [False] * 4
 
 
 def test_hook_tells_only_the_heads_that_ask():

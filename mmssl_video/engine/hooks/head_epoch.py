@@ -1,4 +1,4 @@
-"""The epoch, for objectives that change with it."""
+"""The epoch, for objectives that change with it, and what is frozen in it."""
 
 from mmaction.registry import HOOKS
 from mmengine.hooks import Hook
@@ -16,9 +16,23 @@ class HeadEpochHook(Hook):
     ``SwAVHead`` freezes its prototypes and begins to use its queue by it. A resumed run goes on
     with the epoch of its checkpoint.
 
+    A head's ``frozen_parameters`` have no gradient in the optimiser's steps. One of zeros would not
+    do: weight decay and momentum still move what has it.
+
     Raises:
         UserError: If there is such a head and the train loop has no epochs.
     """
+
+    def before_train(self, runner: Runner) -> None:
+        """Watch the steps of the optimiser."""
+        heads = unwrapped_model(runner).heads.values()
+
+        def leave_out_frozen(*args) -> None:
+            for head in heads:
+                for parameter in getattr(head, 'frozen_parameters', ()):
+                    parameter.grad = None
+
+        runner.optim_wrapper.optimizer.register_step_pre_hook(leave_out_frozen)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Set the epoch."""

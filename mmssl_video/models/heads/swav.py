@@ -35,7 +35,7 @@ class SwAVHead(SSLHead):
     beginning, and is used from ``queue_start_epoch`` on, once it is full.
 
     The epoch comes from the ``HeadEpochHook``, without which a head with ``freeze_epochs`` or a
-    queue refuses to train.
+    queue refuses to train. The hook also keeps frozen prototypes out of the optimiser's steps.
 
     Args:
         projector (dict): Config of the projection.
@@ -46,7 +46,7 @@ class SwAVHead(SSLHead):
         views (Sequence[int]): Views to pair, two or more.
         queue_size (int): Samples in the queue; 0 for none. SwAV's is 3840 for small batches.
         queue_start_epoch (int): First epoch, counted from 0, whose codes see the queue.
-        freeze_epochs (int): Epochs at the beginning in which the prototypes get no gradient.
+        freeze_epochs (int): Epochs at the beginning in which the prototypes stay as they are.
         loss_weight (float): Factor of the loss.
     """
 
@@ -85,6 +85,11 @@ class SwAVHead(SSLHead):
         """Take the number of the epoch that begins, from 0 on."""
         self.epoch = epoch
 
+    @property
+    def frozen_parameters(self) -> list[nn.Parameter]:
+        """What no step of the optimiser may change in this epoch."""
+        return [self.prototypes.weight] if self.epoch < self.freeze_epochs else []
+
     def loss(self, online: Views, target: Views) -> dict[str, Tensor]:
         """Swapped prediction of all pairs of views.
 
@@ -95,8 +100,9 @@ class SwAVHead(SSLHead):
                 'SwAVHead has freeze_epochs or a queue but is not told the epoch; add '
                 "dict(type='HeadEpochHook') to custom_hooks"
             )
-        with torch.no_grad():
-            self.prototypes.weight.copy_(normalize(self.prototypes.weight))
+        if not self.frozen_parameters:
+            with torch.no_grad():
+                self.prototypes.weight.copy_(normalize(self.prototypes.weight))
         # All views in one batch, as in the paper, where the projection normalises over it.
         features = torch.stack([consensus(clips) for clips in online.values()], dim=1)
         embeddings = self.embed_online(features)
@@ -118,9 +124,9 @@ class SwAVHead(SSLHead):
     def _score(self, embeddings: Tensor) -> Tensor:
         """Similarities of embeddings [..., D] with the prototypes, [..., P]."""
         prototypes = self.prototypes.weight.to(embeddings.dtype)
-        if self.epoch < self.freeze_epochs:
+        if self.frozen_parameters:
             # A gradient of zeros: DDP waits in vain for one that is None.
-            prototypes = prototypes.detach() + 0 * prototypes
+            prototypes = normalize(prototypes.detach()) + 0 * prototypes
         with torch.autocast(embeddings.device.type, enabled=False):
             return F.linear(embeddings, prototypes)
 
