@@ -78,6 +78,10 @@ def test_rank_is_bounded_by_rows_and_dimensions():
     assert effective_rank(cloud(1, 64).float().expand(100, 64)) == pytest.approx(1, abs=1e-3)
 
 
+def test_zeros_fill_no_dimension():
+    assert effective_rank(torch.zeros(8, 4)) == 0
+
+
 def test_rank_of_broken_embeddings_is_nan():
     for value in (math.nan, math.inf):
         broken = cloud(8, 4)

@@ -26,6 +26,7 @@ from tiny_vclr import CHANNELS, SEGMENTS, tiny_model
 from torch import nn
 
 from mmssl_video.errors import UserError
+from mmssl_video.models.heads.base import normalize
 from mmssl_video.models.heads.inter_frame import draw_query_segment
 
 
@@ -273,6 +274,17 @@ def test_equal_embeddings_give_chance_level(name):
     assert head.loss(*views)['loss'] == 0  # nothing in the queue yet
     assert head.loss(*views)['loss'].item() == pytest.approx(math.log(1 + N))
     assert head.loss(*views)['loss'].item() == pytest.approx(head.chance_level(N))
+
+
+def test_a_row_without_direction_gets_no_gradient():
+    """1 / length, the gradient of the other rows, would be 1e12."""
+    rows = torch.tensor([[3.0, 4.0], [0.0, 0.0], [0.0, 1e-9]], requires_grad=True)
+    unit_rows = normalize(rows)
+    unit_rows.backward(torch.tensor([[1.0, 0.0]]).expand(3, 2))
+    assert unit_rows.tolist() == [pytest.approx([0.6, 0.8]), [0, 0], [0, 0]]
+    # (g - u (u g)) / length
+    assert rows.grad.tolist() == [pytest.approx([0.64 / 5, -0.48 / 5]), [0, 0], [0, 0]]
+    assert normalize(torch.tensor([[math.nan, 1.0]])).isnan().any()
 
 
 def test_views_are_settings():

@@ -197,15 +197,18 @@ def effective_rank(embeddings: Tensor) -> float:
 
     The exponential of the entropy of the singular values, which are divided by their sum. Of r
     equal singular values it is r; 1 where all rows are equal. It cannot exceed the smaller of M
-    and D: with a batch smaller than D, it says as much about the batch.
+    and D: with a batch smaller than D, it says as much about the batch. Zeros, which fill no
+    dimension, have 0.
 
     Args:
         embeddings: [M, D].
 
     Returns:
-        In [1, min(M, D)]; NaN if a value is not finite.
+        In [1, min(M, D)]; 0 if all values are 0, NaN if one is not finite.
     """
     if not embeddings.isfinite().all():
         return math.nan  # the decomposition would raise
     singular_values = torch.linalg.svdvals(embeddings)
+    if not embeddings.any():
+        return 0.0
     return float(torch.special.entr(singular_values / singular_values.sum()).sum().exp())

@@ -126,10 +126,15 @@ def build_predictor(predictor: dict, channels: int) -> nn.Module:
 
 
 def normalize(embeddings: Tensor) -> Tensor:
-    """L2-normalise the last axis, in float32 at least."""
+    """L2-normalise the last axis, in float32 at least.
+
+    The gradient grows with 1 / length. A row shorter than 1e-6, such as the zeros that dead units
+    give, has no direction: it becomes zeros and gets no gradient.
+    """
     if embeddings.dtype in (torch.float16, torch.bfloat16):
         embeddings = embeddings.float()
-    return F.normalize(embeddings, dim=-1)
+    lengths = embeddings.detach().norm(dim=-1, keepdim=True)
+    return F.normalize(embeddings.masked_fill(lengths < 1e-6, 0), dim=-1)
 
 
 def check_segments(head: SSLHead, features: Tensor) -> None:
