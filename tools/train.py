@@ -142,7 +142,7 @@ def main() -> None:
     if not len(dataloader):
         raise UserError(
             f'{len(dataloader.dataset)} videos are fewer than one batch of '
-            f'{dataloader.batch_size}; lower train_dataloader.batch_size'
+            f'{cfg.train_dataloader.batch_size}; lower train_dataloader.batch_size'
         )
     runner.train()
 

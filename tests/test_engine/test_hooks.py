@@ -8,9 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from head_helpers import PROJECTOR
+from mmaction.registry import MODELS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tiny_vclr import build_tiny, tiny_config, write_videos
+from torch.utils.data import BatchSampler, DataLoader
 
 from mmssl_video.engine.hooks import (
     MomentumScheduleHook,
@@ -132,6 +135,26 @@ def test_a_queue_longer_than_the_data_is_told_before_training():
     runner = stub_runner(runner.model, num_videos=20)
     ObjectiveReportHook().before_train(runner)
     assert not [line for line in runner.logger if 'longer' in line]
+
+
+@pytest.mark.parametrize(
+    'loader',
+    [
+        DataLoader(range(7), batch_size=3),
+        DataLoader(range(7), batch_sampler=BatchSampler(range(7), 3, drop_last=True)),
+        DataLoader(range(7), batch_sampler=[[0, 4, 2], [3, 1, 6]]),  # has no batch_size
+    ],
+    ids=['batch_size', 'batch_sampler', 'batches'],
+)
+def test_chance_levels_and_queues_with_any_batches(loader):
+    head = MODELS.build(dict(type='SimCLRHead', projector=PROJECTOR))
+    runner = stub_runner(SimpleNamespace(heads=dict(pair=head)))
+    runner.train_dataloader = loader
+    ObjectiveReportHook().before_train(runner)
+    assert runner.logger[0].endswith(f'loss_pair at chance {math.log(2 * 3 - 1):.3f}')
+    runner.model = build_tiny(heads=('video',), queue_size=2)
+    with pytest.raises(UserError, match='model.heads.video: a queue of 2 is smaller than .*, 3;'):
+        ObjectiveReportHook().before_train(runner)
 
 
 def test_filling_queues_are_reported_until_they_are_full():

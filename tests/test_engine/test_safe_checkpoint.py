@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.registry import DATA_SAMPLERS
 from mmengine.runner import Runner
 from tiny_vclr import tiny_config, write_videos
 
@@ -139,6 +140,41 @@ def test_sigterm_after_an_error_is_for_whom_it_was_before(videos, tmp_path, monk
         assert not saved(tmp_path)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@DATA_SAMPLERS.register_module()
+class Groups:
+    """A batch sampler in its own way: without a ``batch_size``."""
+
+    def __init__(self, sampler, batch_size):
+        self.sampler, self.step = sampler, batch_size
+
+    def __iter__(self):
+        order = list(self.sampler)
+        return (order[i : i + self.step] for i in range(0, ITERS * self.step, self.step))
+
+    def __len__(self):
+        return ITERS
+
+
+def test_a_batch_sampler_of_another_kind(videos, tmp_path):
+    """All hooks take it; a run that was interrupted repeats the epoch, and says so."""
+
+    def grouped(name):
+        cfg = config(videos, tmp_path, name)
+        cfg.train_dataloader.pop('drop_last')
+        cfg.train_dataloader.batch_sampler = dict(type='Groups')
+        cfg.custom_hooks += [dict(type='CollapseMonitorHook'), dict(type='BadVideosHook')]
+        return cfg
+
+    with pytest.raises(SystemExit):
+        train(grouped('groups first'), sigterm_at=5)
+    rest, runner = train(resumed(grouped('groups second')))
+    assert [len(batch) for batch in rest.videos] == [4] * 6
+    assert runner.iter == 5 + 6
+    logs = [path.read_text() for path in sorted(tmp_path.glob('*/*.log'))]
+    told = 'epoch 2 starts again, for a Groups cannot leave out the 2 batches that are done'
+    assert told in ''.join(logs)
 
 
 def test_accumulated_gradients_are_not_lost(videos, tmp_path):

@@ -14,6 +14,7 @@ from mmssl_video.engine.schedulers import WarmupCosineLR
 from mmssl_video.models.heads import SSLHead
 from mmssl_video.models.memory import EmbeddingQueue
 
+from .batch_size import samples_per_batch
 from .diagnosis import Diagnosis, write_messages
 from .unwrap import unwrapped_model
 
@@ -59,7 +60,7 @@ class CollapseMonitorHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Begin with a clean sheet, or that of the checkpoint."""
-        batch_size = runner.train_dataloader.batch_size
+        batch_size = samples_per_batch(runner.train_dataloader)
         self.batch_size = batch_size * get_world_size()
         self.every = min(self.interval, max(1, runner.max_iters // 20))
         self.diagnosis = Diagnosis(runner.max_iters, warmup_end(runner), batch_size, self.state)

@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 from mmssl_video.models.heads import SSLHead
 from mmssl_video.models.memory.queue import EmbeddingQueue, check_queue_size
 
+from .batch_size import samples_per_batch
 from .unwrap import unwrapped_model
 
 
@@ -23,7 +24,7 @@ class ObjectiveReportHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Check the queues and describe the objectives."""
         model = unwrapped_model(runner)
-        batch_size = self.batch_size = runner.train_dataloader.batch_size * get_world_size()
+        batch_size = self.batch_size = samples_per_batch(runner.train_dataloader) * get_world_size()
         num_videos = len(runner.train_dataloader.dataset)
         self.filling: dict[str, SSLHead] = {}
         for name, head in model.heads.items():

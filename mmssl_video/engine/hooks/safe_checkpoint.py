@@ -18,6 +18,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.hooks.hook import DATA_BATCH
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, distributed
+from torch.utils.data import BatchSampler
 
 from mmssl_video.files import atomic_path
 
@@ -35,7 +36,8 @@ class SafeCheckpointHook(CheckpointHook):
       that is told tells the others. The next regular checkpoint takes this one's place.
     - A checkpoint within an epoch knows how many of its batches are done, in ``meta['batch']``; a
       resumed run goes on with the next one, without reading the videos of those before. In the log,
-      the batches of that epoch are counted anew.
+      the batches of that epoch are counted anew. With a ``batch_sampler`` other than PyTorch's the
+      epoch starts again, and the log says so.
 
     ``tools/train.py`` puts it in the place of a config's ``CheckpointHook``. In an iteration-based
     loop, MMEngine itself reads its way to the next batch.
@@ -82,11 +84,18 @@ class SafeCheckpointHook(CheckpointHook):
         self._epoch_start = runner.iter - self._batch
         if self._batch and isinstance(runner.train_loop, EpochBasedTrainLoop):
             batches = runner.train_dataloader.batch_sampler
-            batches.sampler = _Rest(batches.sampler, self._batch * batches.batch_size)
-            runner.logger.info(
-                f'going on with batch {self._batch + 1} of {len(runner.train_dataloader)} of epoch '
-                f'{runner.epoch + 1}'
-            )
+            if type(batches) is BatchSampler:
+                batches.sampler = _Rest(batches.sampler, self._batch * batches.batch_size)
+                runner.logger.info(
+                    f'going on with batch {self._batch + 1} of {len(runner.train_dataloader)} of '
+                    f'epoch {runner.epoch + 1}'
+                )
+            else:  # it makes its batches in a way of its own
+                self._epoch_start = runner.iter
+                runner.logger.warning(
+                    f'epoch {runner.epoch + 1} starts again, for a {type(batches).__name__} cannot '
+                    f'leave out the {self._batch} batches that are done'
+                )
         self._batch = 0
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
