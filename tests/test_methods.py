@@ -13,6 +13,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from waiting import Waiting
 
 from mmssl_video.datasets import UnlabeledVideoDataset
 from mmssl_video.datasets.motion import index_motion
@@ -77,7 +78,10 @@ def short_run(path, videos, work_dir):
 
 
 class Watch(Hook):
-    """Notes every loss and the largest gradient of every parameter, and follows the target."""
+    """Notes every loss, the largest gradient of every parameter and what waits for a GPU.
+
+    It also follows the target network.
+    """
 
     def __init__(self, has_schedule):
         self.has_schedule = has_schedule
@@ -91,6 +95,13 @@ class Watch(Hook):
             model.get_parameter(name).register_hook(
                 lambda grad, largest=self.gradients[name]: largest.append(grad.abs().max().item())
             )
+        self.waiting, compute = Waiting(), model.loss
+
+        def loss(*args, **kwargs):
+            with self.waiting:
+                return compute(*args, **kwargs)
+
+        model.loss = loss
         self.momentum = model.momentum
         self.copies = [list(copy.module.parameters()) for copy in model.momentum_copies]
         self.sources = [list(copy.source.parameters()) for copy in model.momentum_copies]
@@ -125,6 +136,8 @@ def test_method_trains(path, videos, tmp_path):
         assert all(map(math.isfinite, outputs.values())), outputs
         losses = [outputs[f'loss_{name}'] for name in cfg.model.heads]
         assert outputs['loss'] == pytest.approx(sum(losses), rel=1e-5)
+
+    assert watch.waiting.found == []
 
     # Gradients: of every weight of the online network, and of no other.
     assert {name for name, p in model.named_parameters() if 'target' not in name} == set(
@@ -166,6 +179,27 @@ def test_method_trains(path, videos, tmp_path):
         assert torch.equal(value, model.state_dict()[key]), key
         assert torch.isfinite(value).all(), key
     assert saved['meta']['iter'] == len(watch.outputs)
+
+
+@pytest.mark.parametrize(
+    'read',
+    [
+        lambda x: x[0].item(),
+        lambda x: int(x[0]),
+        lambda x: bool((x > 0).any()),
+        lambda x: x[x > 0],
+        torch.unique,
+        lambda x: x.clone().__setitem__(x > 0, 1),
+        lambda x: x.nonzero(),
+    ],
+)
+def test_what_waits_for_a_gpu_is_found(read):
+    with Waiting() as waiting:
+        x = torch.arange(3.0)
+        torch.where(x > 0, x, 0)[torch.tensor([0, 2])].sum().log()
+        assert waiting.found == []
+        read(x)
+    assert len(waiting.found) == 1
 
 
 # -------------------------------------------------------------------------------- ablations
@@ -323,7 +357,7 @@ def fill_queue(head):
     if queue is not None:
         filled = queue.filled()
         queue.embeddings.copy_(filled.repeat(-(-queue.size // len(filled)), 1)[: queue.size])
-        queue.num_filled.fill_(queue.size)
+        queue.num_filled = queue.size
 
 
 @pytest.mark.parametrize(

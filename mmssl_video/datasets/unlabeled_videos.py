@@ -39,9 +39,10 @@ class UnlabeledVideoDataset(BaseActionDataset):
     3. raw frames, ``data_prefix=dict(img=folder)``: a list with lines ``folder num_frames
        [label]``, or without a list every folder that holds files named by ``filename_tmpl``.
 
-    A missing label becomes -1, and so do several labels and words. A line may be the URI of a
-    video in a store that an MMEngine backend reads (``s3://...``). Local files are looked at before
-    training, by the first process for all: every process has to build the data set, or it needs
+    A missing label becomes -1, and so do several labels and words; if that is so of all videos, the
+    samples have no ``gt_label``. A line may be the URI of a video in a store that an MMEngine
+    backend reads (``s3://...``). Local files are looked at before training, by the first process
+    for all: every process has to build the data set, or it needs
     ``check_files='none'``. Files of other backends are first opened when they are decoded.
 
     Each sample has ``motion_path``, where ``tools/motion_index.py`` puts the motion of the video:
@@ -80,6 +81,7 @@ class UnlabeledVideoDataset(BaseActionDataset):
         kwargs: As MMEngine's ``BaseDataset``.
 
     Attributes:
+        has_labels (bool): Whether any video has a label; if not, samples have no ``gt_label``.
         left_out (dict[str, str]): Why videos are left out before training, with
             ``bad_videos='skip'``, by their paths.
         report (Path, optional): List of those that are found while training, of the
@@ -180,6 +182,7 @@ class UnlabeledVideoDataset(BaseActionDataset):
         """Read the list or search the folder and look at the files, in one process for all."""
         load = self._load_sources
         entries, self.left_out = load() if self.check_files == 'none' else from_main_process(load)
+        self.has_labels = any(entry['label'] >= 0 for entry in entries)
         return entries
 
     def _load_sources(self) -> tuple[list[dict], dict[str, str]]:
@@ -269,6 +272,8 @@ class UnlabeledVideoDataset(BaseActionDataset):
         bad = []
         for video in chain([idx], self._replacements(idx)):
             info = self.get_data_info(video)
+            if not self.has_labels:
+                del info['label']
             path = path_of(info)
             try:
                 with self._seeded(idx):

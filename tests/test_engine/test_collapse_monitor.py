@@ -177,7 +177,7 @@ def test_similarities_are_those_of_a_loop():
 
 def test_queues_are_measured_with_or_without_a_pair():
     model = build_tiny(heads=('video', 'intra', 'inter'), queue_size=40)
-    model.heads['video'].queue.num_filled.fill_(10)
+    model.heads['video'].queue.num_filled = 10
     scalars = measure(stub_runner({}, **dict(model.heads.items())))
     assert scalars == {'video_queue': 25, 'inter_queue': 0}
 
@@ -263,9 +263,9 @@ def test_losses_are_compared_with_the_chance_level_of_the_queue_as_it_was():
     hook = started(runner)
     levels, accuracies = [], []
     for before, after in ((0, 4), (4, 8), (36, 40), (40, 40)):
-        head.queue.num_filled.fill_(before)
+        head.queue.num_filled = before
         hook.before_train_iter(runner, 0)
-        head.queue.num_filled.fill_(after)
+        head.queue.num_filled = after
         hook.after_train_iter(runner, 0, outputs=runner.message_hub)
         video = hook.diagnosis.objectives.get('video', Objective())
         levels.append(video.chance)

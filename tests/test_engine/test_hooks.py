@@ -163,7 +163,7 @@ def test_filling_queues_are_reported_until_they_are_full():
     hook.before_train(runner)
     runner.logger.clear()
     for filled in (4, 8, 10, 10):
-        queue.num_filled.fill_(filled)
+        queue.num_filled = filled
         hook.after_train_epoch(runner)
     assert [line.split(';')[0] for line in runner.logger] == [
         'queue of video: 4 of 10',

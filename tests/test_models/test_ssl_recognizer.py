@@ -495,7 +495,7 @@ def test_a_field_that_no_transform_has_packed():
     with pytest.raises(UserError) as error:
         build_reading().loss(images(), samples)
     message = str(error.value)
-    assert message.startswith("a head reads 'query_in_second_half', which the data samples lack")
+    assert message.startswith("model.heads.seco_order reads 'query_in_second_half', which the data")
     assert "PackActionInputs(algorithm_keys=('query_in_second_half',))" in message
     assert '\n' not in message
 
@@ -524,3 +524,30 @@ def test_pairs_are_those_of_the_last_iteration_without_gradient():
             assert returned[name][0].requires_grad
     assert not any('pair' in key for key in outputs)
     assert set(model.state_dict()) == state
+@pytest.mark.parametrize(
+    ('name', 'wrong'), [('pace', 4), ('rotation', -1), ('odd_one', 3), ('query_in_second_half', 2)]
+)
+def test_a_label_beyond_the_classes_is_told(name, wrong):
+    heads = dict(seco_order='query_in_second_half', odd_one_out='odd_one')
+    head = next((head for head, field in heads.items() if field == name), name)
+    model = MODELS.build(tiny_model() | dict(heads={head: HEAD_CONFIGS[head]}))
+    samples = [sample(**{name: value}) for value in (0, 1, 1, wrong)]
+    with pytest.raises(UserError) as error:
+        model.loss(images(), samples)
+    message = str(error.value)
+    assert message.startswith(f'model.heads.{head}: a {name} is {wrong}, but ')
+    assert '\n' not in message
+    samples[-1] = sample(**{name: 0})
+    assert model.loss(images(), samples)[f'loss_{head}'] > 0
+
+
+def test_without_any_label_heads_get_none():
+    model = build_reading()
+    samples = [sample(query_in_second_half=1)] * 4
+    for step in range(2):
+        outputs = model.loss(images(seed=step), samples)
+    assert outputs['loss_neighbour'] > 0 and 'neighbour_purity' not in outputs
+    model.loss(images(), [*samples[1:], sample(query_in_second_half=0, gt_label=5)])
+    assert model.heads['neighbour'].queue.labels.tolist() == [-1] * 11 + [5] + [-1] * 8
+
+

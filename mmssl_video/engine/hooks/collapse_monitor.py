@@ -145,7 +145,7 @@ class CollapseMonitorHook(Hook):
 def _num_filled(head: SSLHead) -> int | None:
     """Entries in the queue of a head, if it has one."""
     queue = getattr(head, 'queue', None)
-    return int(queue.num_filled) if isinstance(queue, EmbeddingQueue) else None
+    return queue.num_filled if isinstance(queue, EmbeddingQueue) else None
 
 
 def warmup_end(runner: Runner) -> int:
@@ -209,7 +209,7 @@ def effective_rank(embeddings: Tensor) -> float:
     """
     if not embeddings.isfinite().all():
         return math.nan  # the decomposition would raise
-    singular_values = torch.linalg.svdvals(embeddings)
     if not embeddings.any():
         return 0.0
+    singular_values = torch.linalg.svdvals(embeddings)
     return float(torch.special.entr(singular_values / singular_values.sum()).sum().exp())

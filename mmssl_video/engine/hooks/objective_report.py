@@ -48,7 +48,7 @@ class ObjectiveReportHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Report the queues that are still filling."""
         for name, head in list(self.filling.items()):
-            filled, size = int(head.queue.num_filled), head.queue.size
+            filled, size = head.queue.num_filled, head.queue.size
             if filled == size:
                 runner.logger.info(f'queue of {name}: full ({size})')
                 del self.filling[name]

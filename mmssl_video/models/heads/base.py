@@ -26,8 +26,11 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
 
     Attributes:
         reads (tuple[str, ...]): Fields of the data samples that :meth:`loss` takes by name, each
-            int64 [N]: ``gt_label`` (for the log only; -1 where unknown), or what a transform has
-            written and ``PackActionInputs(algorithm_keys=...)`` has packed.
+            int64 [N]: ``gt_label`` (for the log only; -1 where unknown, ``None`` where no sample
+            has one), or what a transform has written and ``PackActionInputs(algorithm_keys=...)``
+            has packed.
+        num_classes_of (dict[str, int]): Of fields that are labels to be told, C: the recognizer
+            refuses what is not from 0 to C - 1.
         keys_per_sample (int): Embeddings of a sample that go into the head's ``queue``, if it has
             one.
         reads_maps (bool): Whether the online views come as the backbone's maps, with T = 1 from a
@@ -64,6 +67,8 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
             self.projector = MODELS.build(projector)
             in_channels = getattr(self.projector, 'in_channels', None)
         self.in_channels = in_channels
+        self.num_classes_of: dict[str, int] = {}
+        self.shuffle_bn = False
         if projector is not None and target_views:
             self.target_projector = MomentumCopy(self.projector)
 
@@ -76,7 +81,7 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
         return normalize(self.target_projector(features))
 
     @abstractmethod
-    def loss(self, online: Views, target: Views, **fields: Tensor) -> dict[str, Tensor]:
+    def loss(self, online: Views, target: Views, **fields: Tensor | None) -> dict[str, Tensor]:
         """Compute the objective on one batch.
 
         Args:

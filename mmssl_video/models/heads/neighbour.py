@@ -46,7 +46,7 @@ class NeighbourHead(SSLHead):
         self.temperature = temperature
         self.queue = SupportQueue(queue_size, self.projector.out_channels)
 
-    def loss(self, online: Views, target: Views, gt_label: Tensor) -> dict[str, Tensor]:
+    def loss(self, online: Views, target: Views, gt_label: Tensor | None) -> dict[str, Tensor]:
         """InfoNCE of query and neighbour; ``purity``: neighbours with the query's label."""
         (clips,), (other_clips,) = online.values(), target.values()
         query = self.embed_online(consensus(clips))

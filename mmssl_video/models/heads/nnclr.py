@@ -59,7 +59,7 @@ class NNCLRHead(SSLHead):
         self.temperature = temperature
         self.queue = SupportQueue(queue_size, self.projector.out_channels)
 
-    def loss(self, online: Views, target: Views, gt_label: Tensor) -> dict[str, Tensor]:
+    def loss(self, online: Views, target: Views, gt_label: Tensor | None) -> dict[str, Tensor]:
         """InfoNCE of neighbours and predictions; ``purity``: neighbours with the query's label."""
         projected = {view: self.projector(consensus(clips)) for view, clips in online.items()}
         predicted = {view: normalize(self.predictor(x)) for view, x in projected.items()}
@@ -67,8 +67,8 @@ class NNCLRHead(SSLHead):
         candidates = {view: gather_with_gradient(x) for view, x in predicted.items()}
         neighbours = {view: self.queue.nearest(x) for view, x in embedded.items()}
 
-        num_candidates = len(gt_label) * get_world_size()
-        own = torch.arange(num_candidates, device=gt_label.device)[own_rows()]
+        first = embedded[self.online_views[0]]
+        own = torch.arange(len(first) * get_world_size(), device=first.device)[own_rows()]
         losses, correct = zip(
             *(
                 info_nce_in_batch(neighbours[i][0], candidates[j], own, self.temperature)
@@ -76,9 +76,8 @@ class NNCLRHead(SSLHead):
             ),
             strict=True,
         )
-        first = self.online_views[0]
-        purity = self.queue.purity(neighbours[first][1], gt_label)
-        self.queue.enqueue(embedded[first], gt_label)
+        purity = self.queue.purity(neighbours[self.online_views[0]][1], gt_label)
+        self.queue.enqueue(first, gt_label)
         return {
             'loss': torch.stack(losses).mean() * self.loss_weight,
             'acc': percent_correct(torch.stack(correct)),

@@ -75,6 +75,7 @@ class OddOneOutHead(SSLHead):
             )
         super().__init__(None, (view,), loss_weight=loss_weight, in_channels=in_channels)
         self.num_segments = num_segments
+        self.num_classes_of = dict(odd_one=num_segments)
         self.fusion = fusion
         self.orders_per_sample = orders_per_sample
         fused_channels = in_channels * (num_segments if fusion == 'concat' else 1)

@@ -35,6 +35,7 @@ class SeCoOrderHead(SSLHead):
         self, projector: dict, query_view: int = 0, key_view: int = 1, loss_weight: float = 1.0
     ) -> None:
         super().__init__(projector, (query_view,), (key_view,), loss_weight)
+        self.num_classes_of = dict(query_in_second_half=2)
         self.classifier = nn.Linear(3 * self.projector.out_channels, 2)
 
     def loss(self, online: Views, target: Views, query_in_second_half: Tensor) -> dict[str, Tensor]:

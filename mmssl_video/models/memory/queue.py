@@ -10,13 +10,15 @@ from mmssl_video.errors import UserError
 
 from ..gather import gather
 
+COUNTS = 'pointer', 'num_filled'
+
 
 class EmbeddingQueue(nn.Module):
     """The latest ``size`` embeddings of all processes.
 
     Every process holds the same queue: what one enqueues is gathered from all, in the order that
     one process would have. A batch of any size up to the queue's is taken; it wraps around the end.
-    Contents, pointer and fill count are buffers, so a checkpoint holds them.
+    A checkpoint holds contents, pointer and fill count.
 
     An entry counts as a negative only once it has been written. The queue starts empty, and a loss
     over it starts at ln(1 + number of entries) rather than at ln(1 + size).
@@ -24,19 +26,24 @@ class EmbeddingQueue(nn.Module):
     Args:
         size (int): Number of embeddings, K.
         channels (int): Length of an embedding, D.
+
+    Attributes:
+        embeddings (Tensor): Contents [K, D], zeros where nothing has been written.
+        pointer (int): Where the next embedding goes.
+        num_filled (int): Number of entries. Like the pointer, no tensor: to read one on a GPU would
+            wait for it.
     """
 
     def __init__(self, size: int, channels: int) -> None:
         super().__init__()
         self.size = size
         self.register_buffer('embeddings', torch.zeros(size, channels))
-        self.register_buffer('pointer', torch.zeros((), dtype=torch.int64))
-        self.register_buffer('num_filled', torch.zeros((), dtype=torch.int64))
+        self.pointer = self.num_filled = 0
 
     @property
     def entries(self) -> Tensor:
         """The entries written so far, [number of entries, D], as they are in memory."""
-        return self.embeddings[: int(self.num_filled)]
+        return self.embeddings[: self.num_filled]
 
     def filled(self) -> Tensor:
         """A copy of the entries, since the queue moves on before the backward pass reads them."""
@@ -58,19 +65,25 @@ class EmbeddingQueue(nn.Module):
         embeddings = embeddings.detach().to(self.embeddings.dtype)
         embeddings = gather(embeddings).flatten(0, -2)
         check_queue_size(self.size, len(embeddings))
-        start = int(self.pointer)
-        steps = torch.arange(start, start + len(embeddings), device=embeddings.device)
-        slots = steps % self.size
+        end = self.pointer + len(embeddings)
+        slots = torch.arange(self.pointer, end, device=embeddings.device) % self.size
         self.embeddings[slots] = embeddings
-        self.pointer.fill_((start + len(embeddings)) % self.size)
-        self.num_filled.fill_(min(int(self.num_filled) + len(embeddings), self.size))
+        self.pointer = end % self.size
+        self.num_filled = min(self.num_filled + len(embeddings), self.size)
         return slots
+
+    def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name in COUNTS:
+            destination[f'{prefix}{name}'] = torch.tensor(getattr(self, name))
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         """Take contents, pointer and fill count together, or start empty."""
         buffers = dict(self.named_buffers())
         given = {name: state_dict.get(f'{prefix}{name}') for name in buffers}
-        fits = all(
+        # Taken out, for torch knows of no such tensors.
+        counts = [state_dict.pop(f'{prefix}{name}', None) for name in COUNTS]
+        fits = None not in counts and all(
             given[name] is not None and given[name].shape == buffer.shape
             for name, buffer in buffers.items()
         )
@@ -83,9 +96,9 @@ class EmbeddingQueue(nn.Module):
                     'current',
                     logging.WARNING,
                 )
-            self.num_filled.zero_()
-            self.pointer.zero_()
+            counts = 0, 0
             state_dict.update({f'{prefix}{name}': buffer for name, buffer in buffers.items()})
+        self.pointer, self.num_filled = map(int, counts)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:

@@ -18,10 +18,13 @@ class SupportQueue(EmbeddingQueue):
         self.register_buffer('labels', torch.full((size,), -1))
 
     @torch.no_grad()
-    def enqueue(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """As :meth:`EmbeddingQueue.enqueue`, with the ``labels`` int64 [N], -1 where unknown."""
+    def enqueue(self, embeddings: Tensor, labels: Tensor | None) -> Tensor:
+        """As :meth:`EmbeddingQueue.enqueue`, with the ``labels`` int64 [N], -1 where unknown.
+
+        ``None`` stands for labels of which none is known.
+        """
         slots = super().enqueue(embeddings)
-        self.labels[slots] = gather(labels)
+        self.labels[slots] = -1 if labels is None else gather(labels)
         return slots
 
     @torch.no_grad()
@@ -42,18 +45,19 @@ class SupportQueue(EmbeddingQueue):
             slots = (embeddings @ entries.T).argmax(dim=1)
         return entries[slots], slots
 
-    def purity(self, slots: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def purity(self, slots: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
         """How often a neighbour has the label of its query, for the log.
 
         Args:
             slots: Places of the neighbours, int64 [N], before the next :meth:`enqueue`.
-            labels: Of the queries, int64 [N], -1 where unknown.
+            labels: Of the queries, int64 [N], -1 where unknown; ``None`` if none is known.
 
         Returns:
-            ``purity``, in percent of the pairs with two known labels; nothing without such pairs.
+            ``purity``, in percent of the pairs with two known labels, NaN where the batch has no
+            such pair; nothing while the queue is empty or without labels.
         """
-        found = torch.where(slots < 0, -1, self.labels[slots])
-        known = (found >= 0) & (labels >= 0)
-        if not known.any():
+        if labels is None or not self.num_filled:
             return {}
-        return {'purity': (found == labels)[known].float().mean() * 100}
+        found = self.labels[slots]
+        known = (found >= 0) & (labels >= 0)
+        return {'purity': 100 * ((found == labels) & known).sum() / known.sum()}

@@ -147,7 +147,7 @@ class SSLRecognizer(BaseRecognizer):
             results = head.loss(
                 {view: (maps if head.reads_maps else online)[view] for view in head.online_views},
                 {view: target[view] for view in head.target_views},
-                **{field: _collect(field, data_samples, inputs.device) for field in head.reads},
+                **_read_fields(name, head, data_samples, inputs.device),
             )
             outputs[f'loss_{name}'] = results.pop('loss')
             if 'pair' in results:
@@ -220,19 +220,44 @@ class SSLRecognizer(BaseRecognizer):
         return data_samples
 
 
-def _collect(field: str, data_samples: list, device: torch.device) -> Tensor:
-    """One field of all data samples, int64 [N]; a label that is not known, or not one, is -1."""
-    values = [sample.get(field) for sample in data_samples]
-    if field == 'gt_label':
-        unknown = torch.full((1,), -1, device=device)
-        values = [unknown if value is None or len(value) > 1 else value for value in values]
-        return torch.cat(values)  # on the device: reading them one by one would wait for it
-    if any(value is None for value in values):
-        raise UserError(
-            f'a head reads {field!r}, which the data samples lack; use the sampler that writes it '
-            f'and PackActionInputs(algorithm_keys=({field!r},))'
-        )
-    return torch.tensor(values, device=device)
+def _read_fields(
+    name: str, head: SSLHead, data_samples: list, device: torch.device
+) -> dict[str, Tensor | None]:
+    """The fields that a head reads, int64 [N] each; ``None`` for a ``gt_label`` that none has."""
+    fields: dict[str, Tensor | None] = {}
+    for field in head.reads:
+        values = [sample.get(field) for sample in data_samples]
+        if field == 'gt_label':
+            fields[field] = _collect_labels(values, device)
+            continue
+        if any(value is None for value in values):
+            raise UserError(
+                f'model.heads.{name} reads {field!r}, which the data samples lack; use the sampler '
+                f'that writes it and PackActionInputs(algorithm_keys=({field!r},))'
+            )
+        collected = torch.cat([torch.as_tensor(value).reshape(1) for value in values])
+        # Transforms write numbers, which are looked at here: on the device, one would wait for it.
+        if collected.is_cpu and field in head.num_classes_of:
+            num_classes = head.num_classes_of[field]
+            wrong = {value for value in collected.tolist() if not 0 <= value < num_classes}
+            if wrong:  # on a GPU, the loss would end the process
+                raise UserError(
+                    f'model.heads.{name}: a {field} is {min(wrong)}, but {type(head).__name__} '
+                    f'tells {num_classes} of them apart, from 0 on; set num_classes (or '
+                    'num_segments) of the head to the number of different labels'
+                )
+        if collected.is_cpu and device.type == 'cuda':
+            collected = collected.pin_memory()  # else the copy waits for the device
+        fields[field] = collected.to(device, non_blocking=True)
+    return fields
+
+
+def _collect_labels(labels: list[Tensor | None], device: torch.device) -> Tensor | None:
+    """Labels int64 [N], -1 for one that is not known, or not one; ``None`` without any."""
+    if all(label is None for label in labels):
+        return None
+    unknown = torch.full((1,), -1, device=device)
+    return torch.cat([unknown if label is None or len(label) > 1 else label for label in labels])
 
 
 def _build_head(name: str, cfg: dict) -> SSLHead:
