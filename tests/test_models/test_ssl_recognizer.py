@@ -8,6 +8,7 @@ import torch
 from head_helpers import HEADS as HEAD_CONFIGS
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
+from mmengine.analysis import get_model_complexity_info
 from mmengine.optim import OptimWrapper
 from tiny_vclr import CHANNELS, SEGMENTS, build_tiny, tiny_model
 
@@ -327,6 +328,31 @@ def test_predict_gives_the_mean_feature(ndim):
         expected = torch.stack([model.backbone(clip[None])[0].flatten(1).mean(1) for clip in video])
         torch.testing.assert_close(sample.feature, expected.mean(0))
         assert sample.feature.dtype == torch.float32
+
+
+@pytest.mark.parametrize('num', [1, 2, 3])
+@pytest.mark.parametrize('ndim', [2, 3])
+def test_the_tensor_mode_gives_the_feature_of_every_clip(ndim, num):
+    """As MMEngine's and torch's tools call a model: without a mode."""
+    shape = {2: (5, 3, 16, 16), 3: (5, 3, 4, 16, 16)}[ndim]
+    model = build_tiny(
+        backbone=dict(type='TinyBackbone', ndim=ndim), format_shape={2: 'NCHW', 3: 'NCTHW'}[ndim]
+    ).eval()
+    inputs = torch.randn(num, *shape)
+    features = model(inputs)
+    assert features.shape == (num, 5, CHANNELS)
+    for video, of_video in zip(inputs, features, strict=True):
+        expected = torch.stack([model.backbone(clip[None])[0].flatten(1).mean(1) for clip in video])
+        torch.testing.assert_close(of_video, expected)
+    assert torch.equal(model(inputs, stage='backbone'), features)
+    traced = torch.jit.trace(model, inputs, check_trace=False)
+    torch.testing.assert_close(traced(inputs), features)
+
+
+def test_complexity_is_that_of_the_clips():
+    """MMEngine's analysis: two convolutions, 3 to 8 channels on 8 x 8 and 8 to 12 on 4 x 4."""
+    flops = get_model_complexity_info(build_tiny(), (5, 3, 16, 16), show_table=False)['flops']
+    assert flops == 5 * 9 * (3 * 8 * 8 * 8 + 8 * 12 * 4 * 4)
 
 
 def test_shuffle_bn_is_a_switch(monkeypatch):

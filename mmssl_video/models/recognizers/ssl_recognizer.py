@@ -99,6 +99,10 @@ class SSLRecognizer(BaseRecognizer):
         for copy in self.momentum_copies:
             copy.sync()
 
+    def _forward(self, inputs: Tensor, **kwargs) -> Tensor:
+        """Of ``mode='tensor'``: features [..., D], as :meth:`extract_feat` gives them."""
+        return self.extract_feat(inputs)
+
     def extract_feat(self, inputs: Tensor, **kwargs) -> Tensor:
         """Encode frames or clips by the online backbone.
 
