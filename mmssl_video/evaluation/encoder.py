@@ -149,6 +149,7 @@ class LayerOutput(nn.Module):
             )
         self.backbone = backbone
         self.layer = layer
+        self.num_segments = getattr(backbone, 'num_segments', 1)  # frames that TSM mixes
         backbone.get_submodule(layer).register_forward_hook(self._keep)
 
     def _keep(self, module: nn.Module, inputs: tuple, output: object) -> None:

@@ -28,8 +28,9 @@ def finetune_config(base: Config, cfg: Config, encoder: nn.Module) -> Config:
     clips = format_shape == 'NCTHW'
     model = tuning.model
     model.backbone, model.data_preprocessor = cfg.model.backbone, cfg.model.data_preprocessor
+    num_segments = 1 if clips else getattr(encoder.backbone, 'num_segments', 3)  # TSM's, or 3
     with torch.no_grad():
-        inputs = torch.zeros(1, 3, *([8] if clips else []), 64, 64)
+        inputs = torch.zeros(num_segments, 3, *([8] if clips else []), 64, 64)
         inputs = inputs.to(next(encoder.parameters()).device)
         channels = encode(encoder.backbone, inputs, format_shape).shape[-1]
     if clips:
@@ -37,7 +38,7 @@ def finetune_config(base: Config, cfg: Config, encoder: nn.Module) -> Config:
         model.cls_head = ConfigDict(type='I3DHead', average_clips='prob')
     model.cls_head.in_channels = channels
     augmented = []
-    for step in feature_pipeline(cfg, 1 if clips else 3):
+    for step in feature_pipeline(cfg, num_segments):
         if step['type'] in SAMPLERS:
             step['test_mode'] = False
         if step['type'] == 'CenterCrop':
@@ -46,7 +47,9 @@ def finetune_config(base: Config, cfg: Config, encoder: nn.Module) -> Config:
             augmented.append(dict(type='Flip', flip_ratio=0.5))
         augmented.append(step)
     tuning.train_dataloader.dataset.pipeline = augmented
-    tuning.test_dataloader.dataset.pipeline = feature_pipeline(cfg, None if clips else 6)
+    tuning.test_dataloader.dataset.pipeline = feature_pipeline(
+        cfg, None if clips else 2 * num_segments
+    )
     return tuning
 
 

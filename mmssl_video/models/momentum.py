@@ -6,6 +6,7 @@ from copy import deepcopy
 import torch
 from mmengine.dist import all_gather, broadcast, get_rank, get_world_size
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 # Of the shuffles, which one process does without: the heads' draws are then the same in several.
@@ -39,6 +40,14 @@ class MomentumCopy(nn.Module):
         """The online module that the copy follows."""
         return self._source[0]
 
+    @property
+    def has_own_statistics(self) -> bool:
+        """Whether batch normalisation takes its statistics from the batch of this process alone."""
+        return any(
+            isinstance(part, _BatchNorm) and not isinstance(part, nn.SyncBatchNorm)
+            for part in self.module.modules()
+        )
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Forward without a gradient."""
         with torch.no_grad():
@@ -63,25 +72,26 @@ class MomentumCopy(nn.Module):
 
 
 @torch.no_grad()
-def forward_shuffled(module: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+def forward_shuffled(module: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """Forward a batch shuffled across processes (shuffle-BN: MoCo, Sec. 3.3).
 
     A query and its keys then meet different samples in batch normalisation, and the statistics do
     not tell which belong together. With one process, a plain forward.
 
     Args:
-        module: Maps a batch of images to a batch of features.
-        images: [M, ...], the same M in every process.
+        module: Maps a batch to features, row by row but for batch normalisation.
+        inputs: Images, groups of images that stay together, or features, [M, ...]; the same M in
+            every process.
 
     Returns:
-        Features [M, ...] of this process's images, in their order.
+        Features [M, ...] of this process's inputs, in their order.
     """
     if get_world_size() == 1:
-        return module(images)
-    gathered = torch.cat(all_gather(images.contiguous()))
+        return module(inputs)
+    gathered = torch.cat(all_gather(inputs.contiguous()))
     if torch.initial_seed() != ORDERS.initial_seed():
         ORDERS.manual_seed(torch.initial_seed())  # of the iteration
-    order = torch.randperm(len(gathered), generator=ORDERS).to(images.device)
+    order = torch.randperm(len(gathered), generator=ORDERS).to(inputs.device)
     broadcast(order)
     mine = order.chunk(get_world_size())[get_rank()]
     # A class token, x[:, 0], is a view.

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from mmssl_video.compat import load_checkpoint_file
 from mmssl_video.errors import UserError, bad_video
 from mmssl_video.evaluation.encoder import build_encoder
-from mmssl_video.models.encoding import encode
+from mmssl_video.models.encoding import encode, run_backbone
 from mmssl_video.models.weights import fit_tensors
 
 from .figures import class_name, save_figure
@@ -125,7 +125,8 @@ def find_layer(backbone: nn.Module, inputs: Tensor, name: str | None = None) -> 
     """Find the layer to look at.
 
     It is ``layer4`` (conv5) where the backbone has one: the last stage of a ResNet. Else it is the
-    last module that puts out a map with as many channels as the feature has, or any map.
+    last module that puts out a map with as many channels as the feature has. Where none has, as in
+    a SlowFast, whose feature is made of two pathways, it is the last of those with the most.
 
     Args:
         backbone: Run once on ``inputs``.
@@ -156,12 +157,10 @@ def find_layer(backbone: nn.Module, inputs: Tensor, name: str | None = None) -> 
     ]
     try:
         with torch.no_grad():
-            features = backbone(inputs)
+            num_channels = run_backbone(backbone, inputs).shape[1]
     finally:
         for hook in hooks:
             hook.remove()
-    while isinstance(features, (tuple, list)):
-        features = features[-1]
     if name is None and 'layer4' in maps:
         return 'layer4'
     if name in maps:
@@ -172,8 +171,9 @@ def find_layer(backbone: nn.Module, inputs: Tensor, name: str | None = None) -> 
             f'{layer} of {type(backbone).__name__} puts out a map of several places; choose one '
             f'by --layer{", e.g. " + list(maps)[-1] if maps else ""}'
         )
-    fitting = [key for key, channels in maps.items() if channels == features.shape[1]]
-    return (fitting or list(maps))[-1]
+    if num_channels not in maps.values():
+        num_channels = max(maps.values())
+    return [key for key, channels in maps.items() if channels == num_channels][-1]
 
 
 # -------------------------------------------------------------------------------------- a video

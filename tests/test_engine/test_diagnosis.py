@@ -151,7 +151,7 @@ def test_a_collapse_from_the_start_is_told_after_the_warmup():
         'order (loss_order 1.39, at chance 1.39; order_acc 25.2 %, at chance 25.0 %)',
     ):
         assert details in message.text
-    for remedy in ('learning rate', 'norm_last=True', 'batch', 'queue_size'):
+    for remedy in ('learning rate', 'norm_last=True', 'sync_bn', 'batch', 'queue_size'):
         assert remedy in message.remedy
     assert str(message) == f'{message.text}. {message.remedy}' and '\n' not in str(message)
 

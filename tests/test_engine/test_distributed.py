@@ -68,6 +68,49 @@ def shuffle(rank):
     return dict(images=images, features=features, seen=seen, normalised=normalised)
 
 
+PROJECTOR = dict(
+    type='ProjectionMLP',
+    in_channels=512,
+    hidden_channels=16,
+    out_channels=6,
+    norm_cfg=dict(type='BN1d'),
+)
+
+
+def encode_target(rank):
+    """The target network on this rank's share: a TSM, and a projector with batch normalisation.
+
+    Returns:
+        In eval mode, where the batch counts for nothing, features and embeddings of the shuffled
+        forward and of a plain one; in training, the rows that the projector gets, by switch.
+    """
+    backbone = dict(type='ResNetTSM', depth=18, num_segments=SEGMENTS, pretrained=None)
+    cfg = tiny_model(heads=('video',), backbone=backbone)
+    cfg['heads']['video']['projector'] = PROJECTOR
+    torch.manual_seed(0)
+    model = MODELS.build(cfg)
+    head = model.heads['video']
+    inputs = data(0)[rank::WORLD, 0].float()
+    results = {}
+    for module in (model.eval(), head):
+        module.shuffle_bn = True
+    features = model._encode_target(inputs)
+    results['shuffled'] = features, head.embed_target(features)
+    for module in (model, head):
+        module.shuffle_bn = False
+    features = model._encode_target(inputs)
+    results['plain'] = features, head.embed_target(features)
+
+    seen = []
+    head.target_projector.module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    rows = torch.full((50, 512), float(rank))
+    for shuffle_bn in (True, False):
+        head.train().shuffle_bn = shuffle_bn
+        head.embed_target(rows)
+    results['rows'] = [batch.mean(dim=1) for batch in seen]
+    return results
+
+
 def sync_buffers(model_state):
     """What MMEngine's hook makes of the queues at the end of an epoch."""
     model = build_tiny(heads=('inter', 'intra', 'video'), query_segment=0)
@@ -118,6 +161,7 @@ def process(rank):
     results = pretrain(rank, WORLD)
     results['frozen'] = {task: train_frozen(task, rank, WORLD) for task in TASKS}
     results['shuffle'] = shuffle(rank)
+    results['target'] = encode_target(rank)
     results['buffers'] = sync_buffers(results['state'])
     return results
 
@@ -206,6 +250,24 @@ def test_shuffled_batch_norm_sees_both_processes(ranks):
     """Without the shuffle, each rank's share would be normalised to mean 0 by itself."""
     for rank in ranks:
         assert abs(rank['shuffle']['normalised'].mean()) > 0.1
+
+
+def test_frames_that_a_backbone_mixes_are_shuffled_together(ranks):
+    for rank in ranks:
+        shuffled, plain = (rank['target'][name][0] for name in ('shuffled', 'plain'))
+        assert plain.shape == (BATCH // WORLD, SEGMENTS, 512) and plain.std(dim=(0, 1)).max() > 0.01
+        torch.testing.assert_close(shuffled, plain)
+
+
+def test_target_projectors_with_batch_norm_get_a_shuffled_batch(ranks):
+    """As many rows as without, of both processes; their embeddings come back in order."""
+    for number, rank in enumerate(ranks):
+        shuffled, plain = (rank['target'][name][1] for name in ('shuffled', 'plain'))
+        torch.testing.assert_close(shuffled, plain)
+        mixed, own = rank['target']['rows']
+        assert own.tolist() == [number] * 50
+        assert len(mixed) == 50 and 10 < mixed.sum() < 40
+    assert sum(rank['target']['rows'][0].sum() for rank in ranks) == 50  # each row once
 
 
 def test_sync_buffers_hook_leaves_the_queues_alone(ranks):

@@ -18,6 +18,7 @@ from mmssl_video.evaluation.encoder import LayerOutput, build_encoder
 from mmssl_video.evaluation.extract import encode_videos, extract_features, write_features
 from mmssl_video.evaluation.loader import VideoLoader, feature_pipeline
 from mmssl_video.evaluation.store import PartialFeatures, extraction_settings, remove_leftover
+from mmssl_video.models.encoding import encode
 from mmssl_video.video import VideoReader
 
 NUM_VIDEOS = 5
@@ -206,6 +207,17 @@ def test_layers_of_a_resnet(layer):
         handle.remove()
         found = LayerOutput(backbone, layer)(images)
     torch.testing.assert_close(found, copies[0].mean(dim=(2, 3)))
+
+
+def test_a_layer_of_a_tsm_is_of_the_frames_that_it_mixes():
+    backbone = MODELS.build(dict(type='ResNetTSM', depth=18, num_segments=4, pretrained=None))
+    encoder, images = LayerOutput(backbone, 'layer2'), torch.randn(2, 8, 3, 32, 32)
+    encoder.eval()
+    with torch.no_grad():
+        alone = encode(encoder, images[1, 4:], 'NCHW')
+        torch.testing.assert_close(encode(encoder, images, 'NCHW')[1, 4:], alone)
+    with pytest.raises(UserError, match='num_segments is 4, but a view or video has 6 frames; set'):
+        encode(encoder, images[:, :6], 'NCHW')
 
 
 def test_layers_that_give_no_features():

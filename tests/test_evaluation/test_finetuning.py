@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import init_default_scope
 
 from mmssl_video.evaluation.encoder import build_encoder
 from mmssl_video.evaluation.finetuning import finetune_config
+
+init_default_scope('mmaction')
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRAST = 'configs/simclr/simclr_slowonly-r18_1x16-4x2x2-16e_generated-rgb.py'
@@ -34,3 +38,18 @@ def test_fine_tuning_by_another_recipe():
     train = finetune_config(BASE, cfg, encoder).train_dataloader.dataset.pipeline
     assert 'Flip' not in [step['type'] for step in train]
     assert BASE.model.type == 'Recognizer2D'  # as it was
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'num_segments'),
+    [(dict(type='ResNet'), 3), (dict(type='ResNetTSM', num_segments=4), 4)],
+    ids=['TSN', 'TSM'],
+)
+def test_fine_tuning_of_frames_has_the_segments_of_the_backbone(backbone, num_segments):
+    cfg = Config.fromfile(ROOT / 'configs/vclr/vclr_r18_demo.py')
+    cfg.model.backbone = dict(depth=18, pretrained=None, **backbone)
+    finetuning = finetune_config(BASE, cfg, build_encoder(cfg, None))
+    assert finetuning.model.cls_head.in_channels == 512
+    train = finetuning.train_dataloader.dataset.pipeline
+    test = finetuning.test_dataloader.dataset.pipeline
+    assert train[1]['num_clips'] == num_segments and test[1]['num_clips'] == 2 * num_segments

@@ -1,5 +1,7 @@
 """Backbones for clips, in little: what they give, and the feature that `encode` makes of it."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from mmaction.registry import MODELS
@@ -43,6 +45,35 @@ TIMESFORMER = dict(
     num_transformer_layers=2,
 )
 
+SLOWFAST = dict(
+    type='ResNet3dSlowFast',
+    resample_rate=4,
+    speed_ratio=4,
+    slow_pathway=dict(
+        type='resnet3d',
+        depth=18,
+        pretrained=None,
+        lateral=True,
+        base_channels=16,
+        conv1_kernel=(1, 7, 7),
+        inflate=(0, 0, 1, 1),
+        conv1_stride_t=1,
+        pool1_stride_t=1,
+        zero_init_residual=False,
+    ),
+    fast_pathway=dict(
+        type='resnet3d',
+        depth=18,
+        pretrained=None,
+        lateral=False,
+        base_channels=2,
+        conv1_kernel=(5, 7, 7),
+        conv1_stride_t=1,
+        pool1_stride_t=1,
+        zero_init_residual=False,
+    ),
+)
+
 # Config; where in the output the feature is, and its shape for one clip of 8 frames at 32 pixels.
 BACKBONES = {
     'R3D-18': (
@@ -60,13 +91,19 @@ BACKBONES = {
     'MViT, map': (dict(MVIT, output_cls_token=False), (-1,), (32, 4, 2, 2)),
     'TimeSformer, class token': (TIMESFORMER, (), (16,)),
 }
+GRADIENT = 'R3D-18', 'R(2+1)D-18', 'S3D', 'C3D, 16 frames', 'VideoSwin'
+
+
+def build(cfg):
+    """From a copy: a SlowFast writes into its config."""
+    return MODELS.build(deepcopy(dict(cfg, pretrained=None)))
 
 
 @pytest.mark.parametrize('name', BACKBONES)
 def test_encode_gives_the_mean_of_the_map_or_the_class_token(name):
     cfg, place, shape = BACKBONES[name]
     torch.manual_seed(0)
-    backbone = MODELS.build(dict(cfg, pretrained=None))
+    backbone = build(cfg)
     backbone.init_weights()
     backbone.eval()
     num_frames = 16 if cfg['type'] == 'C3D' else 8
@@ -87,12 +124,28 @@ def test_encode_gives_the_mean_of_the_map_or_the_class_token(name):
     assert features.flatten(0, 1).std(dim=0).max() > 1e-4
 
 
-@pytest.mark.parametrize('name', ['R3D-18', 'R(2+1)D-18', 'S3D', 'C3D, 16 frames', 'VideoSwin'])
-def test_gradients_reach_all_weights(name):
-    """Of the backbones of our recipes; the others have weights that start switched off."""
-    cfg, *_ = BACKBONES[name]
+def test_both_pathways_make_the_feature():
+    """SlowFast's maps differ in time; a feature is the mean of each, the slow one first."""
     torch.manual_seed(0)
-    backbone = MODELS.build(dict(cfg, pretrained=None))
+    backbone = build(SLOWFAST).eval()
+    clips = torch.randn(2, 2, 3, 8, 32, 32)
+    with torch.no_grad():
+        features = encode(backbone, clips, 'NCTHW')
+        slow, fast = backbone(clips.flatten(0, 1))
+    assert slow.shape == (4, 128, 2, 1, 1) and fast.shape == (4, 16, 8, 1, 1)
+    expected = torch.cat([slow.mean(dim=(2, 3, 4)), fast.mean(dim=(2, 3, 4))], dim=1)
+    torch.testing.assert_close(features, expected.view(2, 2, 144))
+
+
+@pytest.mark.parametrize(
+    'cfg',
+    [BACKBONES[name][0] for name in GRADIENT] + [SLOWFAST],
+    ids=[*GRADIENT, 'SlowFast'],
+)
+def test_gradients_reach_all_weights(cfg):
+    """Of the backbones of our recipes and SlowFast; others have weights that start switched off."""
+    torch.manual_seed(0)
+    backbone = build(cfg)
     backbone.init_weights()
     for module in backbone.modules():
         if isinstance(module, _BatchNorm):

@@ -198,6 +198,12 @@ def test_a_duplicate_follows_its_own_source(duplicate):
         assert torch.equal(value, before[key]), key
 
 
+def test_batch_normalisation_over_this_process_alone_is_told():
+    assert MomentumCopy(net()).has_own_statistics
+    assert not MomentumCopy(nn.SyncBatchNorm.convert_sync_batchnorm(net())).has_own_statistics
+    assert not MomentumCopy(nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))).has_own_statistics
+
+
 def test_shuffled_forward_in_one_process_is_plain():
     images = torch.randn(5, 3)
     assert torch.equal(forward_shuffled(lambda x: 2 * x, images), 2 * images)

@@ -88,10 +88,15 @@ def test_encode_averages_each_image_over_space_and_time(leading, ndim, size):
         torch.testing.assert_close(feature, backbone(image[None])[0].flatten(1).mean(1))
 
 
-def test_encode_takes_the_last_map_of_a_tuple():
+def test_encode_takes_the_last_stage_and_all_pathways():
+    """Both come as a tuple of maps; a backbone with stages has ``out_indices``."""
+
     def backbone(images):
         return images, torch.stack([images.sum((1, 2, 3)), images.amax((1, 2, 3))], 1)[..., None]
 
     images = torch.rand(4, 3, 2, 2)
-    expected = torch.stack([images.sum((1, 2, 3)), images.amax((1, 2, 3))], 1)
-    torch.testing.assert_close(encode(backbone, images, 'NCHW'), expected)
+    last = torch.stack([images.sum((1, 2, 3)), images.amax((1, 2, 3))], 1)
+    both = torch.cat([images.mean((2, 3)), last], dim=1)
+    torch.testing.assert_close(encode(backbone, images, 'NCHW'), both)
+    backbone.out_indices = (0, 1)
+    torch.testing.assert_close(encode(backbone, images, 'NCHW'), last)

@@ -362,9 +362,11 @@ def test_shuffle_bn_is_a_switch(monkeypatch):
     monkeypatch.setattr(
         ssl_recognizer, 'forward_shuffled', lambda module, x: calls.append(len(x)) or module(x)
     )
-    build_tiny(shuffle_bn=False).loss(images(num=2), [])
+    with_norm = dict(type='TinyBackbone', norm=True)
+    build_tiny(shuffle_bn=False, backbone=with_norm).loss(images(num=2), [])
+    build_tiny(shuffle_bn=True).loss(images(num=2), [])  # nothing to normalise
     assert calls == []
-    build_tiny(shuffle_bn=True).loss(images(num=2), [])
+    build_tiny(shuffle_bn=True, backbone=with_norm).loss(images(num=2), [])
     assert calls == [12]
 
 
@@ -472,6 +474,63 @@ def test_views_that_do_not_fit_the_setting(segments, views, words):
     assert '\n' not in str(error.value)
 
 
+# Backbones that mix the frames of a video, or have two pathways --------------------------------
+
+TSM = dict(type='ResNetTSM', depth=18, pretrained=None, norm_eval=False)
+
+
+def build_tsm(num_segments=SEGMENTS, **changes):
+    """VCLR's four heads on a TSM."""
+    cfg = tiny_model(backbone=dict(TSM, num_segments=num_segments)) | changes
+    for head in cfg['heads'].values():
+        head['projector'] = head['projector'] | dict(in_channels=512)
+    torch.manual_seed(0)
+    return MODELS.build(cfg)
+
+
+def test_a_tsm_mixes_the_frames_of_a_view_in_their_order():
+    model = build_tsm().eval()
+    inputs, got = images(num=2, size=(32, 32)), {}
+    for name, head in model.heads.items():
+        head.loss = lambda *views, name=name: got.update({name: views}) or {'loss': 0}
+    model.loss(inputs, [])
+    for views in got.values():
+        encoders = model.backbone, model.target_backbone.module
+        for encoder, features in zip(encoders, views, strict=True):
+            for view, value in features.items():
+                for sample, of_sample in zip(inputs, value, strict=True):
+                    expected = encoder(sample[view]).mean(dim=(2, 3))
+                    torch.testing.assert_close(of_sample, expected)
+                    backwards = encoder(sample[view].flip(0)).mean(dim=(2, 3)).flip(0)
+                    assert (backwards - expected).abs().max() > 0.01  # the order matters
+
+
+@pytest.mark.parametrize('segments_per_view', [None, (3, 3, 3)])
+def test_frames_of_different_views_are_never_mixed(segments_per_view):
+    model = build_tsm(num_segments=9, segments_per_view=segments_per_view)
+    inputs = images() if segments_per_view is None else images().flatten(1, 2)[:, None]
+    with pytest.raises(UserError) as error:
+        model.loss(inputs, [])
+    message = str(error.value)
+    assert message.startswith('model.backbone.num_segments is 9, but a view or video has 3 frames;')
+    assert '\n' not in message
+    with pytest.raises(UserError, match='num_segments is 9, but a view or video has 4 frames'):
+        model(torch.zeros(9, 4, 3, 32, 32))  # 36 would do for 4 groups of 9
+
+
+def test_heads_that_read_maps_are_refused_a_backbone_of_two_pathways(monkeypatch):
+    model = build_tiny(heads=('video', 'order'))
+    for backbone in (model.backbone, model.target_backbone.module):
+        forward = backbone.forward
+        monkeypatch.setattr(
+            backbone, 'forward', lambda x, forward=forward: forward(x).split((8, 4), dim=1)
+        )
+    assert model.loss(images(), [])['loss_order'] > 0
+    monkeypatch.setattr(model.heads['order'], 'reads_maps', True)
+    with pytest.raises(UserError, match='model.heads.order reads maps, but a TinyBackbone gives'):
+        model.loss(images(), [])
+
+
 # Fields of the data samples, and pairs for monitors -----------------------------------------------
 
 
@@ -526,30 +585,6 @@ def test_a_field_that_no_transform_has_packed():
     assert '\n' not in message
 
 
-def test_pairs_are_those_of_the_last_iteration_without_gradient():
-    model = build_tiny()
-    state = set(model.state_dict())
-    assert model.pairs == {}
-    returned = {}
-    for name, head in model.heads.items():
-
-        def loss(*views, name=name, compute=head.loss):
-            results = compute(*views)
-            returned[name] = results.get('pair')
-            return results
-
-        head.loss = loss
-    for step in range(2):
-        outputs = model.loss(images(seed=step), [])
-        assert set(model.pairs) == {'inter', 'intra', 'video'}  # an order is no pair
-        for name, pair in model.pairs.items():
-            for got, expected in zip(pair, returned[name], strict=True):
-                assert torch.equal(got, expected)
-                assert not got.requires_grad
-                torch.testing.assert_close(got.norm(dim=1), torch.ones(4))
-            assert returned[name][0].requires_grad
-    assert not any('pair' in key for key in outputs)
-    assert set(model.state_dict()) == state
 @pytest.mark.parametrize(
     ('name', 'wrong'), [('pace', 4), ('rotation', -1), ('odd_one', 3), ('query_in_second_half', 2)]
 )
@@ -577,3 +612,27 @@ def test_without_any_label_heads_get_none():
     assert model.heads['neighbour'].queue.labels.tolist() == [-1] * 11 + [5] + [-1] * 8
 
 
+def test_pairs_are_those_of_the_last_iteration_without_gradient():
+    model = build_tiny()
+    state = set(model.state_dict())
+    assert model.pairs == {}
+    returned = {}
+    for name, head in model.heads.items():
+
+        def loss(*views, name=name, compute=head.loss):
+            results = compute(*views)
+            returned[name] = results.get('pair')
+            return results
+
+        head.loss = loss
+    for step in range(2):
+        outputs = model.loss(images(seed=step), [])
+        assert set(model.pairs) == {'inter', 'intra', 'video'}  # an order is no pair
+        for name, pair in model.pairs.items():
+            for got, expected in zip(pair, returned[name], strict=True):
+                assert torch.equal(got, expected)
+                assert not got.requires_grad
+                torch.testing.assert_close(got.norm(dim=1), torch.ones(4))
+            assert returned[name][0].requires_grad
+    assert not any('pair' in key for key in outputs)
+    assert set(model.state_dict()) == state

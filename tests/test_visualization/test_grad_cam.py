@@ -68,6 +68,13 @@ def tiny_of(ndim):
     return build_tiny(heads=('video',), backbone=backbone, format_shape=shape).eval()
 
 
+class Pathways(nn.ModuleDict):
+    """A backbone that gives the map of each of its parts, as SlowFast does."""
+
+    def forward(self, images):
+        return tuple(part(images) for part in self.values())
+
+
 def inputs_of(ndim, count=3, side=16, seed=1):
     shape = (4, side, side) if ndim == 3 else (side, side)
     return torch.randn(count, 3, *shape, generator=torch.Generator().manual_seed(seed))
@@ -189,6 +196,9 @@ def test_layer_is_the_last_stage_or_the_last_map():
     assert find_layer(tsm, frames) == 'layer4'
     assert find_layer(slowonly, clips) == 'layer4'
     assert find_layer(slowonly, clips, 'layer2') == 'layer2'
+    # Of two pathways, the one with more channels, though the other one runs last.
+    slowfast = Pathways(dict(wide=TinyBackbone(), narrow=nn.Conv2d(3, 4, 3)))
+    assert find_layer(slowfast, inputs_of(2)) == 'wide'
     # A transformer of vectors behind a convolution: the last map has other channels.
     vectors = nn.Sequential(TinyBackbone(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 7))
     assert find_layer(vectors, inputs_of(2)) == '0'

@@ -25,8 +25,9 @@ MAX_PATIENCE = 200
 
 TRY = (
     'What usually helps, tried one at a time: norm_last=True in the projector (with '
-    "norm_cfg=dict(type='BN1d')), a third of the learning rate (optim_wrapper.optimizer.lr), a "
-    'larger batch; in a run of some hundred iterations a queue_size (if any) of one batch and a '
+    "norm_cfg=dict(type='BN1d'); on several GPUs also sync_bn='torch', or a target network with "
+    'model.shuffle_bn=True), a third of the learning rate (optim_wrapper.optimizer.lr), a larger '
+    'batch; in a run of some hundred iterations a queue_size (if any) of one batch and a '
     'model.momentum (if any) of 0.9.'
 )
 TRY_VIEWS = (

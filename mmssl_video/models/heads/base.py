@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmssl_video.errors import UserError
 
-from ..momentum import MomentumCopy
+from ..momentum import MomentumCopy, forward_shuffled
 
 Views = dict[int, Tensor]
 """View index to features [N, S, D] of its S segments, or to their maps [N, S, D, T, H, W]."""
@@ -35,6 +35,8 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
             one.
         reads_maps (bool): Whether the online views come as the backbone's maps, with T = 1 from a
             2D backbone, instead of their means over space and time.
+        shuffle_bn (bool): Whether the target projector's batch is shuffled across processes, if it
+            has batch normalisation; the recognizer's.
 
     Args:
         projector (dict, optional): Config of the projection, e.g. ``dict(type='ProjectionMLP',
@@ -63,12 +65,12 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
         self.online_views = tuple(online_views)
         self.target_views = tuple(target_views)
         self.loss_weight = loss_weight
+        self.num_classes_of: dict[str, int] = {}
+        self.shuffle_bn = False
         if projector is not None:
             self.projector = MODELS.build(projector)
             in_channels = getattr(self.projector, 'in_channels', None)
         self.in_channels = in_channels
-        self.num_classes_of: dict[str, int] = {}
-        self.shuffle_bn = False
         if projector is not None and target_views:
             self.target_projector = MomentumCopy(self.projector)
 
@@ -77,7 +79,13 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
         return normalize(self.projector(features))
 
     def embed_target(self, features: Tensor) -> Tensor:
-        """The same through the momentum copy, without a gradient."""
+        """The same through the momentum copy, without a gradient.
+
+        The features are back in their order, as those of a view's segments are averaged first. So
+        they are shuffled anew: this process's queries must not share the statistics of their keys.
+        """
+        if self.shuffle_bn and self.target_projector.has_own_statistics:
+            return normalize(forward_shuffled(self.target_projector, features))
         return normalize(self.target_projector(features))
 
     @abstractmethod

@@ -3,6 +3,7 @@
 import difflib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from mmaction.models import BaseRecognizer
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from mmssl_video.errors import UserError
 
-from ..encoding import encode, encode_maps, pool
+from ..encoding import check_mixed_frames, encode, encode_maps, pool
 from ..heads import SSLHead
 from ..momentum import MomentumCopy, forward_shuffled
 
@@ -30,7 +31,9 @@ class SSLRecognizer(BaseRecognizer):
     Inputs are [N, V, S, C, H, W] for a 2D backbone (``format_shape='NCHW'`` of the data
     preprocessor) and [N, V, S, C, T, H, W] for a 3D one (``'NCTHW'``), as ``FormatViews`` makes
     them. A feature is the mean of the backbone's output over space and time, [D]; a head may ask
-    for the maps themselves (``reads_maps``).
+    for the maps themselves (``reads_maps``). The feature of a backbone with two pathways (SlowFast)
+    is made of the means of both, next to each other. A backbone that mixes frames (TSM) has
+    ``num_segments=S``, so that it mixes those of one view.
 
     Views may also differ in their number of segments, as those of ``SampleJointly`` do: VCLR's
     tuples of three beside CVRL's single clips, say. ``segments_per_view`` then says how the clips
@@ -41,8 +44,9 @@ class SSLRecognizer(BaseRecognizer):
         heads (dict[str, dict | None]): Objectives by name; ``None`` switches one off.
         momentum (float): m of the target network, in [0, 1]; VCLR's is 0.999. The
             ``MomentumScheduleHook`` changes it in the course of training.
-        shuffle_bn (bool): Whether the target encoder shuffles its batch across processes; of no
-            use beside ``sync_bn``.
+        shuffle_bn (bool): Whether target backbone and target projectors shuffle their batches
+            across processes, those that have batch normalisation over one process's batch; those
+            without, and all beside ``sync_bn``, do not.
         segments_per_view (Sequence[int], optional): S of each view, where views differ; the
             ``num_segments`` of ``SampleJointly``.
         data_preprocessor (dict): Config of MMAction2's ``ActionDataPreprocessor``.
@@ -78,6 +82,8 @@ class SSLRecognizer(BaseRecognizer):
                 raise UserError(f"model.heads.{name}: choose a name without 'loss' in it")
         self.momentum = momentum
         self.shuffle_bn = shuffle_bn
+        for head in self.heads.values():
+            head.shuffle_bn = shuffle_bn
         self.segments_per_view = segments_per_view
         self.pairs: dict[str, tuple[Tensor, Tensor]] = {}
         self.online_views = self._views('online_views')
@@ -130,7 +136,7 @@ class SSLRecognizer(BaseRecognizer):
             if head.reads_maps and next(iter(maps.values())).ndim == 3:
                 raise UserError(
                     f'model.heads.{name} reads maps, but a {type(self.backbone).__name__} gives '
-                    'vectors; use a backbone that gives maps, a ResNet3d for example'
+                    'vectors; use a backbone that gives one map, a ResNet3d for example'
                 )
             channels = next(iter(maps.values())).shape[2]
             if head.in_channels not in (None, channels):
@@ -188,11 +194,12 @@ class SSLRecognizer(BaseRecognizer):
             )
         return inputs.flatten(1, 2).split(segments, dim=1)
 
-    @staticmethod
     def _encode_views(
-        views: tuple[Tensor, ...], wanted: list[int], encoder: Callable[[Tensor], Tensor]
+        self, views: tuple[Tensor, ...], wanted: list[int], encoder: Callable[[Tensor], Tensor]
     ) -> dict[int, Tensor]:
         """Encode the wanted views in one batch; features [N, S, D, ...] by view."""
+        for view in wanted:
+            check_mixed_frames(self.backbone, views[view].shape[1])
         features = encoder(torch.cat([views[view] for view in wanted], dim=1))
         parts = features.split([views[view].shape[1] for view in wanted], dim=1)
         return dict(zip(wanted, parts, strict=True))
@@ -202,18 +209,18 @@ class SSLRecognizer(BaseRecognizer):
         maps = encode_maps(self.backbone, inputs, self.data_preprocessor.format_shape)
         return maps.unsqueeze(3) if maps.ndim == 5 else maps
 
+    @torch.no_grad()
     def _encode_target(self, inputs: Tensor) -> Tensor:
         """Encode clips [N, M, ...] by the target backbone: [N, M, D]."""
-
-        def encode_images(images: Tensor) -> Tensor:
-            return encode(self.target_backbone, images, self.data_preprocessor.format_shape)
-
-        images = inputs.flatten(0, 1)
-        if self.shuffle_bn:
-            features = forward_shuffled(encode_images, images)
+        backbone = self.target_backbone.module
+        encode_groups = partial(encode, backbone, format_shape=self.data_preprocessor.format_shape)
+        # Frames that a backbone mixes stay together.
+        groups = inputs.flatten(0, 1).unflatten(0, (-1, getattr(backbone, 'num_segments', 1)))
+        if self.shuffle_bn and self.target_backbone.has_own_statistics:
+            features = forward_shuffled(encode_groups, groups)
         else:
-            features = encode_images(images)
-        return features.unflatten(0, inputs.shape[:2])
+            features = encode_groups(groups)
+        return features.flatten(0, 1).unflatten(0, inputs.shape[:2])
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, data_samples: list, **kwargs) -> list:
