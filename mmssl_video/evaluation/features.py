@@ -18,10 +18,10 @@ from mmssl_video.settings import differences, tell
 KEYS = ('features', 'labels', 'names')
 CHUNK_VALUES = 2**22  # values of `features` that are held in memory at a time
 EXTRACT_AGAIN = 'write the file again with tools/extract_features.py'
-# Settings of extraction in which sets that belong together may differ; names of files as well,
-# where what they stand for is equal.
+# Settings of extraction in which sets that belong together may differ; names of files too, where
+# all that they stand for is equal.
 FREE = ('dataset', 'per_clip', 'videos')
-NAMES = ('checkpoint', 'config')
+NAMES = {'checkpoint', 'config'}
 
 
 @dataclass
@@ -249,12 +249,14 @@ def load_pair(
 
     Args:
         first, second: For :meth:`FeatureSet.load`.
-        allow_different: Whether the features may differ in everything.
+        allow_different: Whether to compare nothing.
 
     Raises:
         UserError: If one cannot be loaded, or they differ; names the settings and their values.
     """
     sets = FeatureSet.load(first), FeatureSet.load(second)
+    if allow_different:
+        return sets
     unknown = [found.source for found in sets if 'checkpoint' not in (found.settings or {})]
     if unknown:
         print(
@@ -262,13 +264,13 @@ def load_pair(
             'so it cannot be compared',
             file=sys.stderr,
         )
-    elif not allow_different:
+    else:
         differ = {
             path: values
             for path, values in differences(sets[0].settings, sets[1].settings).items()
             if path not in FREE
         }
-        if differ.keys() - set(NAMES):
+        if differ.keys() - NAMES:
             raise UserError(
                 f'{sets[0].source} and {sets[1].source} are features of other settings '
                 f'({tell(differ)}); extract both in the same way, or add --allow-different'

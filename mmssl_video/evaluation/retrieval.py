@@ -109,10 +109,10 @@ def retrieval(
         indices, similarities, following = search_exactly(
             gallery, query, k, leave_one_out=leave_one_out, description=description
         )
-        ties_end = similarities[:, -1] != following
+        complete = similarities[:, -1] != following  # none beyond ties with the last one
     else:
         indices, similarities = search(query, k, leave_one_out=leave_one_out)
-        ties_end = np.ones(len(query), dtype=bool)  # as far as is known
+        complete = np.ones(len(query), dtype=bool)  # as far as is known
 
     class_sizes = Counter(gallery.labels.tolist())
     num_matches = np.array([class_sizes[label] for label in query.labels.tolist()])
@@ -120,10 +120,11 @@ def retrieval(
     # Few pairs differ, and SciPy takes them one by one.
     pairs, counts = np.unique([num_candidates, num_matches], axis=1, return_counts=True)
     hits = gallery.labels[indices] == query.labels[:, None]
-    tied = ~ties_end | (np.diff(similarities, axis=1) == 0).any(axis=1)
+    tied = ~complete | (np.diff(similarities, axis=1) == 0).any(axis=1)
     last = similarities == similarities[:, -1:]
+    # Of all that ties with the last neighbour, the number and the number of matches.
     last_ties = np.stack([last.sum(axis=1), (last & hits).sum(axis=1)])
-    if len(rows := np.flatnonzero(~ties_end)):
+    if len(rows := np.flatnonzero(~complete)):
         alike = similarities[rows, -1]
         last_ties[:, rows] = _count_ties(gallery, query, rows, alike, leave_one_out)
     found = {f'R@{k}': _hit_rate(hits, similarities, k, last_ties) for k in topks}
