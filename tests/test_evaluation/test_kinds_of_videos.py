@@ -23,7 +23,7 @@ from mmssl_video.datasets.motion import index_motion, measure_motion, read_grey
 from mmssl_video.evaluation.bmn_features import extract_bmn_features, rescale
 from mmssl_video.evaluation.extract import encode_videos
 from mmssl_video.evaluation.loader import VideoLoader, feature_pipeline
-from mmssl_video.video import is_video
+from mmssl_video.video import VideoReader, is_video
 from mmssl_video.visualization.browse import read_sample
 
 NUM_KINDS, NUM_CLIPS, INTERVAL, BINS = 34, 10, 3, 7
@@ -89,8 +89,12 @@ def test_bmn_features(videos, encoder, tmp_path):
     """Also of what a small part of a video needs: a clip at a time."""
     folder, shown = videos
     stems = {name.rsplit('.', 1)[0]: numbers for name, numbers in shown.items()}
-    annotation = dict(duration_second=1.0, annotations=[])
-    (tmp_path / 'anno.json').write_text(json.dumps(dict.fromkeys(stems, annotation)))
+    annotations = {}
+    for name in shown:
+        with VideoReader(str(folder / name)) as reader:
+            seconds = float(reader.times[-1] + 1 / reader.avg_fps)
+        annotations[name.rsplit('.', 1)[0]] = dict(duration_second=seconds, annotations=[])
+    (tmp_path / 'anno.json').write_text(json.dumps(annotations))
     extract_bmn_features(
         CFG,
         encoder,

@@ -199,7 +199,7 @@ def test_arguments_of_the_script(tmp_path):
     echo.chmod(0o755)
     done = start('a config.py', 'none', 'x y.npz', 2, '--ann-file', 'p q', python=echo)
     assert done.stdout.splitlines() == [
-        *('-m', 'torch.distributed.run', '--nnodes=1', '--node_rank=0', '--nproc_per_node=2'),
+        *(str(SCRIPT.with_name('launch.py')), '--nnodes=1', '--node_rank=0', '--nproc_per_node=2'),
         *('--master_addr=127.0.0.1', '--master_port=29713'),
         *(str(SCRIPT.with_name('extract_features.py')), 'a config.py', 'none', 'x y.npz'),
         *('--launcher', 'pytorch', '--ann-file', 'p q'),
