@@ -25,6 +25,7 @@ from mmssl_video.datasets.motion import index_motion
 from mmssl_video.datasets.transforms import SamplePace
 from mmssl_video.models.encoding import encode_maps
 from mmssl_video.models.heads import SwAVHead
+from mmssl_video.models.memory import EmbeddingQueue
 from mmssl_video.video import encode_video
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -550,9 +551,15 @@ def test_a_step_moves_every_weight_and_lowers_the_loss(path, sources):
     start = {key: value.clone() for key, value in model.state_dict().items()}
 
     def loss():
-        for name, buffer in model.named_buffers():
-            if '.queue.' in name:
-                buffer.copy_(start[name])
+        for name, module in model.named_modules():
+            if isinstance(module, EmbeddingQueue):
+                module.load_state_dict(
+                    {
+                        key.removeprefix(f'{name}.'): start[key]
+                        for key in start
+                        if key.startswith(name)
+                    }
+                )
         torch.manual_seed(1)
         total, log = model.parse_losses(model(**batch, mode='loss'))
         parts = [log[f'loss_{name}'] for name in model.heads]
