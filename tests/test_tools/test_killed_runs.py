@@ -15,7 +15,7 @@ from tiny_vclr import CHANNELS, tiny_config, write_videos
 from mmssl_video.compat import load_checkpoint_file
 from mmssl_video.errors import UserError
 
-EPOCHS = 8
+EPOCHS = 6
 PROJECTOR = dict(type='ProjectionMLP', in_channels=CHANNELS, hidden_channels=16, out_channels=6)
 PREDICTOR = dict(type='ProjectionMLP', in_channels=6, hidden_channels=8, out_channels=6)
 METHODS = {

@@ -18,8 +18,6 @@ from tiny_vclr import CHANNELS, REPOSITORY, build_tiny, load_tool, tiny_config, 
 
 from mmssl_video.compat import load_checkpoint_file
 
-LOSSES = ('loss', 'loss_inter', 'loss_intra', 'loss_video', 'loss_order')
-
 
 @pytest.fixture(scope='module')
 def videos(tmp_path_factory):
@@ -86,33 +84,6 @@ def scalars(work_dir):
 
 
 # Training -----------------------------------------------------------------------------------------
-
-
-def test_train_and_resume(config, tmp_path, monkeypatch):
-    """Two epochs and, by --resume in another process, a third: as three at once."""
-    three = ('--cfg-options', 'train_cfg.max_epochs=3', 'experiment_name=whole')
-    args = ('--work-dir', tmp_path / 'whole', '--seed', 11, *three)
-    assert call('train', config(), *args, monkeypatch=monkeypatch) == 0
-    args = ('--work-dir', tmp_path / 'parts', '--seed', 11)
-    assert call('train', config(), *args, monkeypatch=monkeypatch) == 0
-    args = ('--work-dir', tmp_path / 'parts', '--resume', *three)
-    resumed = start(REPOSITORY / 'tools/train.py', config(), *args, cwd=tmp_path)
-    assert resumed.returncode == 0, resumed.stderr
-    for name in ('inter', 'intra', 'video', 'order'):
-        assert len(re.findall(rf'objective {name}: .* at chance \d', resumed.stdout)) == 1
-
-    expected = [[entry[key] for key in LOSSES] for entry in scalars(tmp_path / 'whole')]
-    got = [[entry[key] for key in LOSSES] for entry in scalars(tmp_path / 'parts')]
-    assert len(expected) == 6
-    assert got == expected
-    states = [
-        load_checkpoint_file(tmp_path / run / 'epoch_3.pth')['state_dict']
-        for run in ('whole', 'parts')
-    ]
-    for key, value in states[0].items():
-        assert torch.equal(states[1][key], value), key
-    assert states[0]['heads.inter.queue.num_filled'] == 20
-    assert states[0]['heads.inter.queue.pointer'] == 6 * 4 % 20
 
 
 def test_resume_without_a_checkpoint_starts_from_load_from(config, tmp_path, monkeypatch):
