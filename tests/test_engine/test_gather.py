@@ -9,6 +9,7 @@ from mmaction.registry import MODELS
 from processes import WORLD, run_in_processes, train
 from tiny_vclr import CHANNELS, tiny_model
 
+from mmssl_video.models import gather as gather_module
 from mmssl_video.models.gather import gather_with_gradient, own_rows
 
 BATCH = 6  # of all processes
@@ -109,6 +110,16 @@ def test_gather_sums_the_gradients_of_all_processes(ranks):
     for rank, results in enumerate(ranks):
         expected = (weights + 100 * weights)[rank::2]
         assert torch.equal(results['gather']['gradient'], expected)
+
+
+def test_gradients_in_bfloat16_are_summed_in_float32(monkeypatch):
+    """Of three processes with 256, 1 and 1: 258, where sums in bfloat16 stay at 256."""
+    monkeypatch.setattr(gather_module, 'gather', torch.clone)
+    monkeypatch.setattr(gather_module, 'own_rows', lambda: slice(None))
+    monkeypatch.setattr(gather_module, 'all_reduce', lambda tensor: tensor.add_(1).add_(1))
+    rows = torch.zeros(1, dtype=torch.bfloat16, requires_grad=True)
+    gather_module._Gather.apply(rows).backward(torch.full((1,), 256.0, dtype=torch.bfloat16))
+    assert rows.grad.item() == 258
 
 
 def test_gather_without_a_process_group_is_the_tensor_itself():

@@ -9,6 +9,7 @@ from mmengine.runner import load_checkpoint
 from tiny_vclr import build_tiny
 from torch import nn
 
+from mmssl_video.models import momentum as momentum_module
 from mmssl_video.models.momentum import MomentumCopy, forward_shuffled
 
 
@@ -207,3 +208,18 @@ def test_batch_normalisation_over_this_process_alone_is_told():
 def test_shuffled_forward_in_one_process_is_plain():
     images = torch.randn(5, 3)
     assert torch.equal(forward_shuffled(lambda x: 2 * x, images), 2 * images)
+
+
+def test_what_is_gathered_is_contiguous(monkeypatch):
+    """NCCL takes nothing else, and the class tokens of a transformer are a view."""
+    gathered = []
+    monkeypatch.setattr(momentum_module, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(momentum_module, 'get_rank', lambda: 0)
+    monkeypatch.setattr(momentum_module, 'broadcast', lambda tensor: None)
+    monkeypatch.setattr(
+        momentum_module, 'all_gather', lambda part: gathered.append(part) or [part, part]
+    )
+    columns = torch.arange(12.0).view(3, 4).T
+    features = forward_shuffled(lambda rows: torch.stack([rows, -rows], dim=1)[:, 0], columns)
+    assert [part.is_contiguous() for part in gathered] == [True, True]
+    assert features.shape == columns.shape

@@ -171,3 +171,13 @@ def test_workers_end_with_their_run_and_in_silence(fault, status, forks, videos,
     output = (tmp_path / 'log.0').read_text()
     assert 'Exception ignored' not in output
     assert output.count('Traceback') == (status == 1)
+
+
+def test_ragged_batches_of_two_processes(forks, videos, tmp_path):
+    """Of 17 videos the sampler deals out 18, in four batches of four and one of two."""
+    config = write_config(videos, tmp_path, batch_size=2, drop_last=False)
+    assert forks.wait(forks.start(config, log=tmp_path / 'log', world=2)) == [0, 0]
+    state = load_checkpoint_file(tmp_path / f'work/epoch_{EPOCHS}.pth')['state_dict']
+    assert state['heads.video.queue.pointer'] == EPOCHS * 18 % 20
+    lengths = state['heads.video.queue.embeddings'].norm(dim=1)
+    torch.testing.assert_close(lengths, torch.ones(20))
