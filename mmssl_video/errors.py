@@ -82,6 +82,15 @@ def bad_video(error: Exception, path: str) -> BadVideoError | None:
     return BadVideoError(path, ' '.join(line.split()))
 
 
+def message_of(error: UserError) -> str:
+    """What an error says, also one from a worker process of a data loader.
+
+    torch raises its class again with the whole traceback as its message.
+    """
+    origin = re.findall(r'^mmssl_video\.[\w.]*Error: (.*)', str(error), re.MULTILINE)
+    return origin[-1] if origin else str(error)
+
+
 def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
     """Make a tool end with one line instead of a traceback where the user can mend the cause.
 
@@ -94,9 +103,7 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
         try:
             main(*args, **kwargs)
         except UserError as error:
-            # From a worker, torch raises the class again with the whole traceback as its message.
-            origin = re.findall(r'^\S*(?:User|BadVideo)Error: (.*)', str(error), re.MULTILINE)
-            print(f'error: {origin[-1] if origin else error}', file=sys.stderr)
+            print(f'error: {message_of(error)}', file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:
             print('interrupted', file=sys.stderr)

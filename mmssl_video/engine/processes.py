@@ -9,7 +9,7 @@ from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import MessageHub
 from torch import distributed
 
-from mmssl_video.errors import UserError
+from mmssl_video.errors import UserError, message_of
 
 ERROR = 'mmssl_video/error'  # in the store: what the first process that failed says
 WAITED = 'mmssl_video/waited/{rank}'  # in the store: a process whose collective was in vain
@@ -35,11 +35,16 @@ def shared_errors() -> Iterator[None]:
             raise
         store = distributed.distributed_c10d._get_default_store()
         if _of_a_collective(error):
-            raise UserError(_reason(store, error)) from error
-        first_line = str(error).splitlines()[0] if str(error) else ''
-        if not isinstance(error, UserError):
-            first_line = f'process {get_rank()} failed: {type(error).__name__}: {first_line}'
-        store.compare_set(ERROR, '', first_line)
+            reason = _reason(store, error)
+            if reason is None:
+                raise
+            raise UserError(reason) from error
+        if isinstance(error, UserError):
+            told = message_of(error)
+        else:
+            first_line = next(iter(str(error).splitlines()), '')
+            told = f'process {get_rank()} failed: {type(error).__name__}: {first_line}'
+        store.compare_set(ERROR, '', told)
         raise
 
 
@@ -50,8 +55,8 @@ def _of_a_collective(error: Exception) -> bool:
     )
 
 
-def _reason(store: distributed.Store, error: Exception) -> str:
-    """Why a collective has failed."""
+def _reason(store: distributed.Store, error: Exception) -> str | None:
+    """Why a collective has failed; ``None`` where all processes are there, and it is not known."""
     try:
         store.set(WAITED.format(rank=get_rank()), '')
         told = time.monotonic() + PATIENCE
@@ -63,6 +68,8 @@ def _reason(store: distributed.Store, error: Exception) -> str:
         silent = [rank for rank in ranks if not store.check([WAITED.format(rank=rank)])]
     except RuntimeError:
         silent = [0]  # the store's own process
+    if not silent:
+        return None
     who = f'process {", ".join(map(str, silent))}'
     iteration = MessageHub.get_current_instance().get_info('iter', 0) + 1
     if 'timed out' in str(error).lower() or 'timeout' in str(error).lower():

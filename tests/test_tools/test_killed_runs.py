@@ -47,7 +47,8 @@ class FaultHook(Hook):
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if (runner.rank, runner.iter + 1) == (self.rank, self.iteration):
             if self.fault == 'mistake':
-                raise UserError('list.txt, line 7: no label')
+                told = 'mmssl_video.errors.UserError: list.txt, line 7: no label'
+                raise UserError(f'Caught UserError in DataLoader worker process 0.\n{told}\n')
             if self.fault == 'bug':
                 raise ZeroDivisionError('by zero')
             os.kill(os.getpid(), getattr(signal, self.fault))
