@@ -67,7 +67,7 @@ def videos(tmp_path_factory):
 
 def write_config(videos, folder, method='vclr', batch_size=4, fault=None, **loader):
     cfg = tiny_config(videos, folder / 'work', f'killed {folder}', epochs=EPOCHS, momentum=0.9)
-    cfg.env_cfg = dict(dist_cfg=dict(timeout=5))
+    cfg.env_cfg = dict(dist_cfg=dict(timeout=10 if fault else 120))
     if fault:
         cfg.custom_imports.imports.append('test_tools.test_killed_runs')
         cfg.custom_hooks.append(dict(type='FaultHook', **fault))
