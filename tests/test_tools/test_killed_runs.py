@@ -8,16 +8,15 @@ import time
 import pytest
 import torch
 from forks import Forks
+from head_helpers import HEADS, PROJECTOR
 from mmaction.registry import HOOKS
 from mmengine.hooks import Hook
-from tiny_vclr import CHANNELS, tiny_config, write_videos
+from tiny_vclr import tiny_config, write_videos
 
 from mmssl_video.compat import load_checkpoint_file
 from mmssl_video.errors import UserError
 
 EPOCHS = 6
-PROJECTOR = dict(type='ProjectionMLP', in_channels=CHANNELS, hidden_channels=16, out_channels=6)
-PREDICTOR = dict(type='ProjectionMLP', in_channels=6, hidden_channels=8, out_channels=6)
 METHODS = {
     'vclr': dict(),
     'swav': dict(
@@ -30,10 +29,10 @@ METHODS = {
             queue_start_epoch=2,
         )
     ),
-    'nnclr': dict(
-        nnclr=dict(type='NNCLRHead', projector=PROJECTOR, predictor=PREDICTOR, queue_size=10)
+    'nnclr': dict(nnclr=HEADS['nnclr'] | dict(queue_size=10)),
+    'byol': dict(
+        byol=dict(type='BYOLHead', projector=PROJECTOR, predictor=HEADS['nnclr']['predictor'])
     ),
-    'byol': dict(byol=dict(type='BYOLHead', projector=PROJECTOR, predictor=PREDICTOR)),
 }
 
 
