@@ -28,6 +28,8 @@ sound. The faults, with where to read more and the version that has them:
     that the backbone freezes after it has been wrapped. mmaction2 1.2.0, mmengine 0.10.7.
 26  BMN fails on videos without an action, and its loss is NaN for a batch whose actions are too
     short for its proposals. mmaction2 1.2.0, GenerateLocalizationLabels and BMNLoss.
+27  Each process of a test writes the metrics to one file, which mixes their texts. mmengine
+    0.10.7, LoggerHook.
 
 Numbers 12 to 17 are kept away by the version bounds in setup.py or by tools of our own; 18, 19, 21
 and 22 were faults of decoders that nothing here uses.
@@ -55,8 +57,9 @@ import torch
 from mmaction.registry import OPTIM_WRAPPERS
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
-from mmengine.dist import barrier, get_dist_info
+from mmengine.dist import barrier, get_dist_info, master_only
 from mmengine.fileio import LocalBackend
+from mmengine.hooks import LoggerHook
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner, checkpoint
@@ -491,13 +494,14 @@ def write_files_whole():
     """Fault 24: what MMEngine writes to a local file is there as a whole, or as it was before."""
 
     def beside_then_rename(upstream):
-        def put(self, obj, filepath):
+        def put(self, obj, filepath, *args, **kwargs):
             with atomic_path(filepath) as temporary:
-                upstream(self, obj, temporary)
+                upstream(self, obj, temporary, *args, **kwargs)
 
         return put
 
     _replace(LocalBackend, 'put', beside_then_rename)
+    _replace(LocalBackend, 'put_text', beside_then_rename)
 
 
 # 25 -----------------------------------------------------------------------------------------
@@ -549,6 +553,12 @@ def train_on_background():
     _replace(BMNLoss, 'pem_reg_loss', without_matches)
 
 
+# 27 -----------------------------------------------------------------------------------------
+def write_test_metrics_once():
+    """Fault 27: the main process alone logs and writes the metrics of a test."""
+    _replace(LoggerHook, 'after_test_epoch', master_only)
+
+
 # --------------------------------------------------------------------------------------------
 WORKAROUNDS = (
     stub_missing_drn,  # first: the others import mmaction.models
@@ -562,6 +572,7 @@ WORKAROUNDS = (
     write_files_whole,
     freeze_before_wrapping,
     train_on_background,
+    write_test_metrics_once,
 )
 
 

@@ -10,9 +10,11 @@ import tarfile
 import textwrap
 from importlib.machinery import PathFinder
 from pathlib import Path
+from unittest import mock
 
 import mmaction
 import mmaction.models.localizers
+import mmengine
 import mmengine.runner.runner
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from mmaction.registry import OPTIM_WRAPPERS
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from mmengine.fileio import LocalBackend
+from mmengine.hooks import LoggerHook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.optim import AmpOptimWrapper
@@ -585,3 +588,27 @@ def test_config_base_of_an_editable_package(tmp_path):
     # Metadata in one folder, the package in another: what `pip install -e` leaves.
     done = run_python(code, tmp_path / 'site', source, ROOT)
     assert done.stdout.splitlines()[-1:] == ['3'], done.stderr
+
+
+# 24 -----------------------------------------------------------------------------------------
+def test_text_that_cannot_be_written_leaves_the_file(tmp_path):
+    path = tmp_path / 'metrics.json'
+    mmengine.dump({'AR@1': 0.5}, path)
+    with pytest.raises(UnicodeEncodeError):
+        LocalBackend().put_text('\ud800', path)
+    assert mmengine.load(path) == {'AR@1': 0.5} and list(tmp_path.iterdir()) == [path]
+    with pytest.raises(UnicodeEncodeError):
+        LocalBackend.put_text._mmssl_upstream(LocalBackend(), '\ud800', path)
+    assert path.read_text() == ''
+
+
+# 27 -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize('rank', [0, 1])
+def test_one_process_writes_the_metrics_of_a_test(rank, tmp_path, monkeypatch):
+    monkeypatch.setattr('mmengine.dist.utils.get_rank', lambda group=None: rank)
+    runner = mock.Mock(log_dir=str(tmp_path), timestamp='now', test_dataloader=[])
+    runner.log_processor.get_log_after_epoch.return_value = {'AR@1': 0.5}, ''
+    hook = LoggerHook()
+    hook.before_run(runner)
+    hook.after_test_epoch(runner)
+    assert [mmengine.load(file) for file in tmp_path.iterdir()] == [{'AR@1': 0.5}] * (rank == 0)
