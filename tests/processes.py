@@ -1,16 +1,19 @@
 """Two processes with a gloo group, and the steps of training whose results they must share."""
 
+import multiprocessing
+
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.model import MMDistributedDataParallel
 
 WORLD = 2
+multiprocessing.set_forkserver_preload(['mmssl_video', 'torch._dynamo'])  # imported once
 
 
 def run_in_processes(function, folder, *args):
     """What ``function(rank, *args)``, of the top level of a module, returns in each process."""
-    mp.start_processes(_process, (function, str(folder), args), WORLD, start_method='spawn')
+    mp.start_processes(_process, (function, str(folder), args), WORLD, start_method='forkserver')
     return [torch.load(f'{folder}/rank{rank}.pt') for rank in range(WORLD)]
 
 
