@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forks import Forks
 from mmengine.logging import MMLogger
 
 import mmssl_video  # noqa: F401  registers everything and mends the upstream faults
@@ -31,6 +32,13 @@ def _frame_number(frame):
     frame = np.asarray(frame)
     columns = frame.mean(axis=(0, 2) if frame.shape[-1] == 3 else (0, 1))
     return sum(int(bar.mean() > 128) << i for i, bar in enumerate(np.array_split(columns, 8)))
+
+
+@pytest.fixture(scope='session')
+def forks():
+    """Runs tools as real processes, without the seconds that a start of Python takes."""
+    with Forks() as forks:
+        yield forks
 
 
 @pytest.fixture(scope='session')

@@ -1,9 +1,7 @@
 """BMN on features of ours: configs, a step, training and test on features that tell the action."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 from copy import deepcopy
 from functools import cache
@@ -297,25 +295,16 @@ def test_wrong_features_end_in_one_line(trained, tmp_path, monkeypatch, capsys):
     assert re.search(r'v_test0.csv: holds 20 rows of 8, the config is for 20 rows of 512; ', line)
 
 
-@pytest.mark.slow  # two processes start and import torch
-def test_two_processes_train_and_test_as_one(trained, tmp_path, monkeypatch):
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(REPOSITORY)}
-    env |= {'CUDA_VISIBLE_DEVICES': ''}
-
+def test_two_processes_train_and_test_as_one(trained, forks, tmp_path, monkeypatch):
     def launch(tool, *args):
-        torchrun = ('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', 2)
-        command = [sys.executable, *torchrun, REPOSITORY / f'tools/{tool}.py', *args]
-        command += ['--launcher', 'pytorch']
-        done = subprocess.run(
-            list(map(str, command)), cwd=tmp_path, env=env, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
+        ranks = forks.start_ranks(tool, *args, log=tmp_path / 'log', world=2)
+        assert forks.wait(*ranks) == [0, 0], (tmp_path / 'log.0').read_text()
 
     short = ('--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1')
     both = tmp_path / 'both'
-    launch('train', trained / 'bmn.py', '--amp', '--work-dir', both, '--seed', 0, *short)
+    launch('train.py', trained / 'bmn.py', '--amp', '--work-dir', both, '--seed', 0, *short)
     # Nine videos in two processes: one is read twice and counts once.
-    launch('test', trained / 'bmn.py', both / 'epoch_1.pth', '--work-dir', tmp_path / 'two')
+    launch('test.py', trained / 'bmn.py', both / 'epoch_1.pth', '--work-dir', tmp_path / 'two')
     args = (trained / 'bmn.py', both / 'epoch_1.pth', '--work-dir', tmp_path / 'one')
     assert call('test', *args, monkeypatch=monkeypatch) == 0
     assert metrics_of(tmp_path / 'two') == pytest.approx(metrics_of(tmp_path / 'one'), abs=1e-6)

@@ -496,13 +496,12 @@ def test_what_cannot_be_made_is_told_and_nothing_is_written(tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
-def test_tool_reports_what_is_missing(tmp_path):
+def test_tool_reports_what_is_missing(tmp_path, forks):
     write_tree(tmp_path, UCF101)
-    command = [sys.executable, ROOT / 'tools/data/make_lists.py', 'ucf101', tmp_path]
-    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    out = forks.run('data/make_lists.py', 'ucf101', tmp_path).stdout.splitlines()
     assert out[0].split() == ['list', 'official', 'annotated', 'found', 'missing']
     assert out[3].split() == ['ucf101_val_split_1_videos', '3,783', '2', '1', '1']
     assert out[4] == '  the annotation is not that of the official release, or was cut'
     assert out[-1] == f'missing videos are named in {tmp_path}/*.missing.txt'
-    failed = subprocess.run([*command[:3], tmp_path / 'no'], capture_output=True, text=True)
+    failed = forks.run('data/make_lists.py', 'ucf101', tmp_path / 'no')
     assert failed.returncode == 2 and 'no such folder' in failed.stderr.splitlines()[-1]

@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -496,35 +495,22 @@ def reading_config(videos, work_dir, **dataset):
     return cfg
 
 
-def run_train(cfg, folder, *launcher, args=()):
-    folder.mkdir(exist_ok=True)
-    cfg.dump(folder / 'config.py')
-    tests = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / 'tests')])
-    return subprocess.run(
-        [sys.executable, *launcher, REPOSITORY / 'tools/train.py', folder / 'config.py', *args],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, 'PYTHONPATH': tests, 'CUDA_VISIBLE_DEVICES': ''},
-    )
-
-
 def error_lines(text):
     assert 'Traceback' not in text
     return [line for line in text.splitlines() if line.startswith('error: ')]
 
 
 @pytest.mark.parametrize('processes', [1, 2])
-def test_half_a_folder_stops_the_run(half_bad, tmp_path, processes):
-    """Through workers and torchrun; all processes end, the list is there."""
+def test_half_a_folder_stops_the_run(half_bad, forks, tmp_path, processes):
+    """Through workers; all processes end, the list is there."""
     cfg = reading_config(half_bad, tmp_path / 'work', bad_videos='skip')
-    launcher, args = (), ()
-    if processes == 2:
-        launcher = ('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2')
-        args = ('--launcher', 'pytorch', '--cfg-options', 'train_dataloader.batch_size=2')
-    done = run_train(cfg, tmp_path, *launcher, args=args)
-    text = '\n'.join(line for line in done.stderr.splitlines() if line.startswith('error: '))
-    assert done.returncode == (2 if processes == 1 else 1), done.stderr
+    cfg.train_dataloader.batch_size = 4 // processes
+    cfg.dump(tmp_path / 'config.py')
+    ranks = forks.start_ranks(
+        'train.py', tmp_path / 'config.py', log=tmp_path / 'log', world=processes
+    )
+    assert forks.wait(*ranks) == [2] * processes
+    text = (tmp_path / 'log.0').read_text()
     assert re.search(
         r'^error: \d+ of 16 videos \(.*%\) cannot be read, above max_bad_share=0.01: .*; '
         rf'{tmp_path}/work/bad_videos.txt lists them: remove them .*, or set '

@@ -1,14 +1,10 @@
 """The tool check_videos.py: what it says, its exit status, and Ctrl-C."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 
 import pytest
-from tiny_vclr import REPOSITORY, load_tool
+from tiny_vclr import load_tool
 
 tool = load_tool('check_videos')
 
@@ -66,32 +62,21 @@ def test_help(monkeypatch, capsys):
     assert status == 0 and '    python tools/check_videos.py SRC --ann-file train.txt' in said
 
 
-def test_ctrl_c(tmp_path, write_numbered_video):
+def test_ctrl_c(tmp_path, write_numbered_video, forks):
     """One word; what was found is kept, and the same command goes on."""
     source = write_numbered_video(tmp_path / 'a.mp4', 90)
     (tmp_path / 'set').mkdir()
     for number in range(300):
         (tmp_path / 'set' / f'{number:03}.mp4').hardlink_to(source)
-    process = subprocess.Popen(
-        [
-            *(sys.executable, '-W', 'ignore', str(REPOSITORY / 'tools/check_videos.py')),
-            *(str(tmp_path / 'set'), '--jobs', '2'),
-        ],
-        env=os.environ | {'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1'},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
     results = tmp_path / 'set.check' / 'results.jsonl'
-    while process.poll() is None and not (results.exists() and results.stat().st_size > 500):
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers as well
-    said, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and said == '' and 'Traceback' not in errors
-    assert errors.splitlines()[-1] == 'interrupted'
+    command = 'check_videos.py', tmp_path / 'set', '--jobs', 2
+    stopped = forks.run(
+        *command, stop_when=lambda: results.exists() and results.stat().st_size > 500
+    )
+    assert stopped.returncode == 130 and stopped.stdout == '' and 'Traceback' not in stopped.stderr
+    assert stopped.stderr.splitlines()[-1] == 'interrupted'
     found = results.read_text().splitlines()
     assert 2 <= len(found) < 300 and all(json.loads(line)['frames'] == 90 for line in found)
-    again = subprocess.run(process.args, capture_output=True, text=True)
+    again = forks.run(*command)
     assert f'{len(found)} of 300 are there already' in again.stdout + again.stderr
     assert again.stdout.splitlines()[-3].startswith('good: 300 of 300 videos')

@@ -1,9 +1,6 @@
 """The tools linear_svm.py and retrieval.py as a user runs them, from another folder."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +9,6 @@ import pytest
 from mmssl_video.evaluation import FeatureSet
 
 ROOT = Path(__file__).parents[2]
-
-
-def run(folder, tool, *arguments):
-    paths = [str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])]
-    return subprocess.run(
-        [sys.executable, str(ROOT / 'tools' / tool), *map(str, arguments)],
-        cwd=folder,
-        env=os.environ | {'PYTHONPATH': os.pathsep.join(paths), 'OMP_NUM_THREADS': '1'},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 @pytest.fixture
@@ -38,8 +23,8 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_linear_svm(folder):
-    done = run(folder, 'linear_svm.py', 'train.npz', 'test.npz', '--out', 'new/svm.json')
+def test_linear_svm(folder, forks):
+    done = forks.run('linear_svm.py', 'train.npz', 'test.npz', '--out', 'new/svm.json', cwd=folder)
     assert done.returncode == 0, done.stderr
     assert 'top-1        66.67 %' in done.stdout
     result = json.loads((folder / 'new' / 'svm.json').read_text())
@@ -56,8 +41,8 @@ def test_linear_svm(folder):
     }
 
 
-def test_retrieval(folder):
-    done = run(folder, 'retrieval.py', 'train.npz', 'test.npz', '--out', 'r.json')
+def test_retrieval(folder, forks):
+    done = forks.run('retrieval.py', 'train.npz', 'test.npz', '--out', 'r.json', cwd=folder)
     assert done.returncode == 0, done.stderr
     assert 'R@1      66.67 %   16.67 %' in done.stdout
     result = json.loads((folder / 'r.json').read_text())
@@ -67,8 +52,10 @@ def test_retrieval(folder):
     assert result['arguments']['topk'] is None
 
 
-def test_a_set_searched_in_itself(folder):
-    done = run(folder, 'retrieval.py', 'train.npz', 'train.npz', '--topk', 2, '--out', 'r.json')
+def test_a_set_searched_in_itself(folder, forks):
+    done = forks.run(
+        'retrieval.py', 'train.npz', 'train.npz', '--topk', 2, '--out', 'r.json', cwd=folder
+    )
     # Each corner has two videos.
     assert 'note: 100.00 % of the queries find videos that tie; R@K is the mean' in done.stdout
     assert 'note: 12 videos are in both sets, by name; ' in done.stdout
@@ -76,17 +63,17 @@ def test_a_set_searched_in_itself(folder):
     result = json.loads((folder / 'r.json').read_text())
     assert (result['num_shared'], result['tied'], result['R@2']) == (12, 100.0, 100.0)
     arguments = ('train.npz', 'train.npz', '--leave-one-out', '--out', 'r.json')
-    assert 'in both sets' not in run(folder, 'retrieval.py', *arguments).stdout
+    assert 'in both sets' not in forks.run('retrieval.py', *arguments, cwd=folder).stdout
     assert json.loads((folder / 'r.json').read_text())['R@1'] == 100.0
 
 
 @pytest.mark.parametrize('tool', ['linear_svm.py', 'retrieval.py'])
-def test_help_and_errors(folder, tool):
-    done = run(folder, tool, '--help')
+def test_help_and_errors(folder, tool, forks):
+    done = forks.run(tool, '--help', cwd=folder)
     assert done.returncode == 0
     assert f'python tools/{tool} work_dirs/' in done.stdout
 
-    done = run(folder, tool, 'train.npz', 'absent.npz', '--out', 'x.json')
+    done = forks.run(tool, 'train.npz', 'absent.npz', '--out', 'x.json', cwd=folder)
     assert done.returncode == 2
     error = [line for line in done.stderr.splitlines() if 'error' in line]
     assert error == ['error: absent.npz: no such file; make it with tools/extract_features.py'], (

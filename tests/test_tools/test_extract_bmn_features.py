@@ -1,11 +1,7 @@
 """The tool extract_bmn_features.py: what it says, its errors, and Ctrl-C."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -118,7 +114,7 @@ def test_help_and_errors(folder, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / 'out').exists()
 
 
-def test_ctrl_c(folder, tmp_path):
+def test_ctrl_c(folder, forks, tmp_path):
     """One word, no traceback from any process, and whole files only."""
     source = folder / 'videos' / 'v_val_00000.mp4'
     annotation = json.loads((folder / 'anet_anno_val.json').read_text())['v_val_00000']
@@ -127,24 +123,13 @@ def test_ctrl_c(folder, tmp_path):
     for name in names:
         (tmp_path / 'videos' / f'{name}.mp4').hardlink_to(source)
     (tmp_path / 'many.json').write_text(json.dumps(dict.fromkeys(names, annotation)))
-    process = subprocess.Popen(
-        [
-            *(sys.executable, '-W', 'ignore', str(REPOSITORY / 'tools/extract_bmn_features.py')),
-            *(str(folder / 'config.py'), 'none', str(tmp_path / 'out')),
-            *('--ann-file', str(tmp_path / 'many.json'), '--data-root', str(tmp_path / 'videos')),
-        ],
-        env=os.environ | {'PYTHONPATH': f'{REPOSITORY}:{REPOSITORY}/tests', 'OMP_NUM_THREADS': '1'},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+    stopped = forks.run(
+        *('extract_bmn_features.py', folder / 'config.py', 'none', tmp_path / 'out'),
+        *('--ann-file', tmp_path / 'many.json', '--data-root', tmp_path / 'videos'),
+        stop_when=lambda: len(list((tmp_path / 'out' / 'csv').glob('*.csv'))) >= 3,
     )
-    while len(list((tmp_path / 'out' / 'csv').glob('*.csv'))) < 3 and process.poll() is None:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers as well
-    said, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and said == '', errors
-    assert errors.splitlines()[-1] == 'interrupted' and 'Traceback' not in errors, errors
+    assert stopped.returncode == 130 and stopped.stdout == '', stopped.stderr
+    assert stopped.stderr.splitlines()[-1] == 'interrupted' and 'Traceback' not in stopped.stderr
     files = list((tmp_path / 'out' / 'csv').iterdir())
     assert 3 <= len(files) < 500
     assert all(len(file.read_text().splitlines()) == 101 for file in files)

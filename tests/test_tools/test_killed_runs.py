@@ -7,7 +7,6 @@ import time
 
 import pytest
 import torch
-from forks import Forks
 from head_helpers import HEADS, PROJECTOR
 from mmaction.registry import HOOKS
 from mmengine.hooks import Hook
@@ -46,12 +45,6 @@ class FaultHook(Hook):
             if self.fault == 'bug':
                 raise ZeroDivisionError('by zero')
             os.kill(os.getpid(), getattr(signal, self.fault))
-
-
-@pytest.fixture(scope='module')
-def forks():
-    with Forks() as forks:
-        yield forks
 
 
 @pytest.fixture(scope='module')
@@ -101,18 +94,18 @@ def test_killed_ten_times_at_random(world, forks, videos, tmp_path):
 
     def start(work_dir, *args):
         args = config, '--work-dir', tmp_path / work_dir, *args
-        return forks.start(*args, log=tmp_path / work_dir, world=world)
+        return forks.start_ranks('train.py', *args, log=tmp_path / work_dir, world=world)
 
     begun = time.monotonic()
-    assert forks.wait(start('whole')) == [0] * world
+    assert forks.wait(*start('whole')) == [0] * world
     duration = time.monotonic() - begun
     draws = random.Random(world)
     for number in range(10):
         processes = start('parts', '--resume')
         time.sleep(draws.uniform(0.3, 1) * duration)
         os.kill(draws.choice(processes), (signal.SIGTERM, signal.SIGKILL)[number % 2])
-        forks.wait(processes)
-    assert forks.wait(start('parts', '--resume')) == [0] * world
+        forks.wait(*processes)
+    assert forks.wait(*start('parts', '--resume')) == [0] * world
     assert [path.name for path in (tmp_path / 'parts').glob('*.pth')] == [f'epoch_{EPOCHS}.pth']
     whole, parts = (
         load_checkpoint_file(tmp_path / folder / f'epoch_{EPOCHS}.pth')
@@ -141,11 +134,11 @@ def test_what_befalls_one_process_is_one_line_in_the_other(
 ):
     fault = dict(fault=fault, rank=1, iteration=3)
     config = write_config(videos, tmp_path, batch_size=2, fault=fault)
-    processes = forks.start(config, log=tmp_path / 'log', world=2)
-    first = forks.wait(processes[:1])
+    first, second = forks.start_ranks('train.py', config, log=tmp_path / 'log', world=2)
+    found = forks.wait(first)
     if 'SIGSTOP' in fault.values():
-        os.kill(processes[1], signal.SIGKILL)
-    assert first + forks.wait(processes[1:]) == statuses
+        os.kill(second, signal.SIGKILL)
+    assert found + forks.wait(second) == statuses
     output = (tmp_path / 'log.0').read_text()
     assert 'Traceback' not in output
     (told,) = [text for text in output.splitlines() if text.startswith('error: ')]
@@ -159,8 +152,8 @@ def test_workers_end_with_their_run_and_in_silence(fault, status, forks, videos,
     fault = fault and dict(fault=fault, rank=0, iteration=3)
     loader = dict(num_workers=2, persistent_workers=True)
     config = write_config(videos, tmp_path, fault=fault, **loader)
-    assert forks.wait(forks.start(config, log=tmp_path / 'log')) == [status]
-    output = (tmp_path / 'log.0').read_text()
+    assert forks.wait(forks.start('train.py', config, out=tmp_path / 'log')) == [status]
+    output = (tmp_path / 'log').read_text()
     assert 'Exception ignored' not in output
     assert output.count('Traceback') == (status == 1)
 
@@ -168,7 +161,8 @@ def test_workers_end_with_their_run_and_in_silence(fault, status, forks, videos,
 def test_ragged_batches_of_two_processes(forks, videos, tmp_path):
     """Of 17 videos the sampler deals out 18, in four batches of four and one of two."""
     config = write_config(videos, tmp_path, batch_size=2, drop_last=False)
-    assert forks.wait(forks.start(config, log=tmp_path / 'log', world=2)) == [0, 0]
+    ranks = forks.start_ranks('train.py', config, log=tmp_path / 'log', world=2)
+    assert forks.wait(*ranks) == [0, 0]
     state = load_checkpoint_file(tmp_path / f'work/epoch_{EPOCHS}.pth')['state_dict']
     assert state['heads.video.queue.pointer'] == EPOCHS * 18 % 20
     lengths = state['heads.video.queue.embeddings'].norm(dim=1)

@@ -1,15 +1,11 @@
 """The tool motion_index.py: what it writes where, what it says, and Ctrl-C."""
 
-import os
-import signal
-import subprocess
 import sys
-import time
 
 import cv2
 import numpy as np
 import pytest
-from tiny_vclr import REPOSITORY, load_tool
+from tiny_vclr import load_tool
 
 from mmssl_video.datasets import UnlabeledVideoDataset
 from mmssl_video.datasets.motion import measure_motion, read_grey
@@ -93,30 +89,19 @@ def test_help(monkeypatch, capsys):
     assert all(f'--{name}' in said for name in ('measure', 'size', 'grid', 'jobs', 'raw-frames'))
 
 
-def test_ctrl_c(tmp_path, write_numbered_video):
+def test_ctrl_c(tmp_path, write_numbered_video, forks):
     """One word, no traceback from any process, and whole files only."""
     source = write_numbered_video(tmp_path / 'a.mp4', 60)
     (tmp_path / 'set').mkdir()
     for i in range(600):
         (tmp_path / 'set' / f'{i:03}.mp4').hardlink_to(source)
-    process = subprocess.Popen(
-        [
-            *(sys.executable, '-W', 'ignore', str(REPOSITORY / 'tools/motion_index.py')),
-            *(str(tmp_path / 'set'), '--measure', 'dis', '--jobs', '2'),
-        ],
-        env=os.environ | {'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1'},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
     folder = tmp_path / 'set.motion'
-    while len(list(folder.glob('*.npy'))) < 5 and process.poll() is None:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers as well
-    said, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and said == ''
-    assert errors.splitlines()[-1] == 'interrupted' and 'Traceback' not in errors
+    stopped = forks.run(
+        *('motion_index.py', tmp_path / 'set', '--measure', 'dis', '--jobs', 2),
+        stop_when=lambda: len(list(folder.glob('*.npy'))) >= 5,
+    )
+    assert stopped.returncode == 130 and stopped.stdout == ''
+    assert stopped.stderr.splitlines()[-1] == 'interrupted' and 'Traceback' not in stopped.stderr
     files = {path.name for path in folder.iterdir()} - {'settings.json'}
     assert 5 <= len(files) < 600
     for name in files:

@@ -1,14 +1,11 @@
 """The tool prepare_videos.py: what it says, and how it is stopped."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
-import time
 
 import pytest
-from tiny_vclr import REPOSITORY, load_tool
+from tiny_vclr import load_tool
 
 from mmssl_video.video import VideoReader, find_videos
 
@@ -82,33 +79,23 @@ def test_help(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize('stop', ['ctrl-c', 'kill'])
-def test_stopped(tmp_path, write_numbered_video, stop):
+def test_stopped(tmp_path, write_numbered_video, forks, stop):
     """Whole files only; one word on Ctrl-C; the same command goes on and clears up."""
     source = write_numbered_video(tmp_path / 'a.mp4', 90)
     (tmp_path / 'set').mkdir()
     for number in range(40):
         (tmp_path / 'set' / f'{number:02}.mp4').hardlink_to(source)
     out = tmp_path / 'out'
-    process = subprocess.Popen(
-        [
-            *(sys.executable, '-W', 'ignore', str(REPOSITORY / 'tools/prepare_videos.py')),
-            *(str(tmp_path / 'set'), str(out), '--storage', 'h264', '--jobs', '2'),
-        ],
-        env=os.environ | {'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1'},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+    command = 'prepare_videos.py', tmp_path / 'set', out, '--storage', 'h264', '--jobs', 2
+    stopped = forks.run(
+        *command,
+        stop_when=lambda: len(find_videos(out)) >= 3,
+        signum=signal.SIGINT if stop == 'ctrl-c' else signal.SIGKILL,
     )
-    while len(find_videos(out)) < 3 and process.poll() is None:
-        time.sleep(0.02)
-    # As a terminal does, to the workers as well.
-    os.killpg(process.pid, signal.SIGINT if stop == 'ctrl-c' else signal.SIGKILL)
-    said, errors = process.communicate(timeout=60)
-    assert said == '' and 'Traceback' not in errors
-    assert process.returncode == (130 if stop == 'ctrl-c' else -signal.SIGKILL)
+    assert stopped.stdout == '' and 'Traceback' not in stopped.stderr
+    assert stopped.returncode == (130 if stop == 'ctrl-c' else -signal.SIGKILL)
     if stop == 'ctrl-c':
-        assert errors.splitlines()[-1] == 'interrupted' and not list(out.glob('.*'))
+        assert stopped.stderr.splitlines()[-1] == 'interrupted' and not list(out.glob('.*'))
     stored = find_videos(out)
     assert 3 <= len(stored) < 40 and not (out / 'videos.txt').exists()
     before = {}
@@ -117,7 +104,7 @@ def test_stopped(tmp_path, write_numbered_video, stop):
         with VideoReader(out / name) as video:
             assert len(video) == 90
     lines = (out / 'videos.jsonl').read_bytes().count(b'\n')
-    subprocess.run(process.args, env=os.environ | {'PYTHONPATH': str(REPOSITORY)}, check=True)
+    assert forks.run(*command).returncode == 0
     assert len(find_videos(out)) == 40 and not list(out.glob('.*'))
     kept = [name for name in stored if (out / name).stat().st_mtime_ns == before[name]]
     assert len(kept) >= lines >= 1

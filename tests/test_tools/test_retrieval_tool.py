@@ -2,8 +2,6 @@
 
 import importlib.util
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -161,17 +159,10 @@ def test_bad_input(folder, run, arguments, message):
     assert not (folder / 'r.json').exists()
 
 
-def test_benchmark(tmp_path):
+def test_benchmark(tmp_path, forks):
     pytest.importorskip('faiss')
     arguments = '--sizes 300x16 --queries 20 --repeats 1 --nlist 1 --candidates 300 --folder .'
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', ROOT / 'tools/benchmark_retrieval.py', *arguments.split()],
-        cwd=tmp_path,
-        env=os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = forks.run('benchmark_retrieval.py', *arguments.split(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.endswith('%')]
     # One list, all of whose videos are candidates: nothing can be missed.

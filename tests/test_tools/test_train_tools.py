@@ -208,15 +208,11 @@ def test_errors_of_the_command_line(config, monkeypatch, capsys, args, words):
     assert words in error_line(capsys.readouterr().err)
 
 
-def test_exit_status_of_an_error(config, tmp_path):
+def test_exit_status_of_an_error(config, forks, tmp_path):
     """A folder without a video, in a worker-free process: status 2, one line, no traceback."""
     (tmp_path / 'empty').mkdir()
-    done = start(
-        REPOSITORY / 'tools/train.py',
-        config(),
-        *('--cfg-options', f'train_dataloader.dataset.data_prefix.video={tmp_path / "empty"}'),
-        cwd=tmp_path,
-    )
+    videos = f'train_dataloader.dataset.data_prefix.video={tmp_path / "empty"}'
+    done = forks.run('train.py', config(), '--cfg-options', videos, cwd=tmp_path)
     assert done.returncode == 2
     assert 'empty: found no videos' in error_line(done.stderr)
 
