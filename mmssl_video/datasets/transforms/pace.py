@@ -19,9 +19,10 @@ class SamplePace(BaseTransform):
 
     With ``every=False``, the pace is uniform over ``paces``; its number goes to the model with
     ``dict(type='PackActionInputs', algorithm_keys=('pace',))``. The start is uniform over all
-    frames of the video and the indices loop, as in the public code of PacePred (Wang et al., ECCV
-    2020). So a fast clip shows the jump from the last frame to the first more often than a slow
-    one, which is a cue beside motion where videos are short.
+    frames of the video, as in the public code of PacePred (Wang et al., ECCV 2020), and the indices
+    wrap around the end; that code goes on with the first frame. So a fast clip shows the jump from
+    the end to the beginning more often than a slow one, which is a cue beside motion where videos
+    are short.
 
     With ``every=True``, view i shows the video at ``paces[i]``, so that a batch holds every video
     at every pace, as in the same-batch training of SpeedNet (Benaim et al., CVPR 2020;
