@@ -46,6 +46,7 @@ class BuildWithMim(build_py):
 DECORD = 'platform_machine == "AMD64" or (platform_machine == "x86_64" and sys_platform == "linux")'
 FAISS = ['faiss-cpu']
 LOOK = ['captum']
+DOCS = ['sphinx>=8.2', 'myst-parser', 'furo']
 TESTS = ['pytest', 'pytest-xdist', 'hypothesis', *FAISS, *LOOK]
 
 setup(
@@ -85,7 +86,8 @@ setup(
         'look': LOOK,  # Grad-CAM
         'video': ['moviepy<2'],  # MMAction2's video output; it imports moviepy.editor
         'tests': TESTS,
-        'dev': [*TESTS, 'ruff'],
+        'docs': DOCS,
+        'dev': [*TESTS, *DOCS, 'ruff'],
     },
     zip_safe=False,
 )

@@ -4,32 +4,32 @@
 `Bf16OptimWrapper` and `load_checkpoint_file` are used by name. Each does nothing where upstream is
 sound. The faults, with where to read more and the version that has them:
 
-1   ``import mmaction.models`` fails, the wheel lacks ``localizers/drn``.
-    mmaction2 issue 2714; mmaction2 1.2.0 from PyPI.
-2   Checkpoints with MMEngine's own objects cannot be loaded, or run any code a file holds.
-    mmengine issue 1655, pull request 1650; mmengine 0.10.7 with torch >= 2.6, before 2.6.
-3   ``pkg_resources`` is gone; ``setuptools<82`` in setup.py. mmengine 0.10.7, package_utils.
-4   The Runner stops at its start if torchvision is broken. mmengine 0.10.7, collect_env.
-5   ``torchvision://`` weights need torchvision for their address. mmengine 0.10.7, checkpoint.
-6   ``ResNetTSM(pretrained=None)`` fails without ``pretrained2d=False``. mmaction2 1.2.0.
-7   Several processes on a CPU: ``torch.cuda.set_device`` fails. mmengine 0.10.7, init_dist.
-8   Then DistributedDataParallel refuses ``device_ids``. mmengine 0.10.7, Runner.wrap_model.
-9   ``AmpOptimWrapper`` refuses a CPU. mmengine 0.10.7.
-10  Top-k accuracy cannot read bfloat16 scores. mmaction2 1.2.0, BaseHead.
-11  ``ANetMetric`` scores the first process's videos alone, forgets videos of a batch, alters its
-    config, and cannot do without proposals, actions or a file. mmaction2 1.2.0, anet_metric.py.
-20  ``_base_ = 'package::...'`` misses a package installed with ``pip install -e``.
-    mmengine 0.10.7, package_utils.
-23  On a CPU with AMX, bfloat16 gives some 3D convolutions wrong gradients, NaN or a crash. torch
-    2.13.0, its oneDNN; seen with kernels (3, 1, 1) on large maps and (3, 7, 7) on single frames.
-24  A file is written in place, so that a kill leaves it half written: a checkpoint that
-    replaces the last one, and all is lost. mmengine 0.10.7, LocalBackend.
-25  ``frozen_stages`` in several processes: DistributedDataParallel waits for gradients of stages
-    that the backbone freezes after it has been wrapped. mmaction2 1.2.0, mmengine 0.10.7.
-26  BMN fails on videos without an action, and its loss is NaN for a batch whose actions are too
-    short for its proposals. mmaction2 1.2.0, GenerateLocalizationLabels and BMNLoss.
-27  Each process of a test writes the metrics to one file, which mixes their texts. mmengine
-    0.10.7, LoggerHook.
+- 1: ``import mmaction.models`` fails, the wheel lacks ``localizers/drn``. mmaction2 issue 2714;
+  mmaction2 1.2.0 from PyPI.
+- 2: Checkpoints with MMEngine's own objects cannot be loaded, or run any code a file holds.
+  mmengine issue 1655, pull request 1650; mmengine 0.10.7 with torch >= 2.6, before 2.6.
+- 3: ``pkg_resources`` is gone; ``setuptools<82`` in setup.py. mmengine 0.10.7, package_utils.
+- 4: The Runner stops at its start if torchvision is broken. mmengine 0.10.7, collect_env.
+- 5: ``torchvision://`` weights need torchvision for their address. mmengine 0.10.7, checkpoint.
+- 6: ``ResNetTSM(pretrained=None)`` fails without ``pretrained2d=False``. mmaction2 1.2.0.
+- 7: Several processes on a CPU: ``torch.cuda.set_device`` fails. mmengine 0.10.7, init_dist.
+- 8: Then DistributedDataParallel refuses ``device_ids``. mmengine 0.10.7, Runner.wrap_model.
+- 9: ``AmpOptimWrapper`` refuses a CPU. mmengine 0.10.7.
+- 10: Top-k accuracy cannot read bfloat16 scores. mmaction2 1.2.0, BaseHead.
+- 11: ``ANetMetric`` scores the first process's videos alone, forgets videos of a batch, alters its
+  config, and cannot do without proposals, actions or a file. mmaction2 1.2.0, anet_metric.py.
+- 20: ``_base_ = 'package::...'`` misses a package installed with ``pip install -e``. mmengine
+  0.10.7, package_utils.
+- 23: On a CPU with AMX, bfloat16 gives some 3D convolutions wrong gradients, NaN or a crash. torch
+  2.13.0, its oneDNN; seen with kernels (3, 1, 1) on large maps and (3, 7, 7) on single frames.
+- 24: A file is written in place, so that a kill leaves it half written: a checkpoint that replaces
+  the last one, and all is lost. mmengine 0.10.7, LocalBackend.
+- 25: ``frozen_stages`` in several processes: DistributedDataParallel waits for gradients of stages
+  that the backbone freezes after it has been wrapped. mmaction2 1.2.0, mmengine 0.10.7.
+- 26: BMN fails on videos without an action, and its loss is NaN for a batch whose actions are too
+  short for its proposals. mmaction2 1.2.0, GenerateLocalizationLabels and BMNLoss.
+- 27: Each process of a test writes the metrics to one file, which mixes their texts. mmengine
+  0.10.7, LoggerHook.
 
 Numbers 12 to 17 are kept away by the version bounds in setup.py or by tools of our own; 18, 19, 21
 and 22 were faults of decoders that nothing here uses.

@@ -9,7 +9,9 @@ import pytest
 from mmengine.config import DictAction
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / 'README.md', *sorted(ROOT.glob('docs/*.md')), *sorted(ROOT.glob('configs/**/*.md'))]
+PAGES = sorted(
+    page for place in ('*', 'docs/*', 'configs/**/*') for page in ROOT.glob(f'{place}.md')
+)
 METHODS = sorted(folder for folder in ROOT.glob('configs/[!_]*') if folder.name != 'downstream')
 DOWNSTREAM = sorted(ROOT.glob('configs/downstream/[!_]*'))
 

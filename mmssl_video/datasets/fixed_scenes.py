@@ -6,7 +6,7 @@ classes, and stays to its last frame: the ground, the colours, the light, the ca
 the noise. So it is in real videos, unlike in the scenes of :mod:`~mmssl_video.datasets.synthetic`,
 where they drift. Two clips of a video differ in the phase of the motion alone. Colour suffices to
 tell them from other videos, and is of no use for the classes: without augmentation, a method that
-tells videos apart need not learn anything else.
+tells videos apart need not learn anything else::
 
     entries = write_videos(
         'data/fixed', num_videos_per_class=60, seed=0, classes=CLASSES, render=render_fixed_scene

@@ -3,7 +3,7 @@
 A video shows one round object before a plain background. What tells its class is how the object
 moves: colours, light, orientation, speed, noise, and the texture of the object (one of those of
 :mod:`~mmssl_video.datasets.synthetic`) have one distribution for all classes. ``fall`` and
-``rise``, ``grow`` and ``shrink`` even show the same pictures, in opposite orders.
+``rise``, ``grow`` and ``shrink`` even show the same pictures, in opposite orders::
 
     entries = write_videos(
         'data/objects', num_videos_per_class=60, seed=0, classes=CLASSES, render=render_object
