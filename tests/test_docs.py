@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -77,3 +77,24 @@ def test_page_on_what_comes_after_pretraining_names_every_folder():
     text = (ROOT / 'docs' / 'downstream.md').read_text()
     for folder in DOWNSTREAM:
         assert f'](../{folder.relative_to(ROOT).as_posix()}/README.md)' in text, folder.name
+
+
+def is_part(part, whole):
+    """Whether all that a page shows of a config is so in the config."""
+    if isinstance(part, dict):
+        return all(key in whole and is_part(value, whole[key]) for key, value in part.items())
+    if isinstance(part, (list, tuple)):
+        return len(part) == len(whole) and all(map(is_part, part, whole))
+    return part == whole
+
+
+def test_the_config_that_is_explained_is_as_it_is_shown():
+    page = (ROOT / 'docs/config.md').read_text()
+    cfg = Config.fromfile((ROOT / 'docs' / re.search(r'\]\((\S+\.py)\)', page)[1]).resolve())
+    shown = {}
+    for block in re.findall(r'```python\n(.*?)```', page, re.DOTALL):
+        exec(block, shown)
+    del shown['__builtins__']
+    assert len(shown) > 9
+    for name, value in shown.items():
+        assert is_part(value, cfg[name]), name
