@@ -58,7 +58,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10,<3.13',  # numpy 1 has no wheels for 3.13
     packages=find_packages(include=['mmssl_video', 'mmssl_video.*']),
-    package_data={'mmssl_video': ['**/*.j2']},
+    package_data={'mmssl_video': ['**/*.j2', 'py.typed']},
     cmdclass={'build_py': BuildWithMim},
     install_requires=[
         'torch>=2.1',

@@ -6,7 +6,7 @@ registries. A config reaches them through
 ``custom_imports = dict(imports=['mmssl_video'], allow_failed_imports=False)``.
 """
 
-from importlib import metadata, util
+from importlib import import_module, metadata, util
 
 from .version import __version__
 
@@ -68,4 +68,20 @@ from . import datasets, engine, models  # noqa: E402
 # Lets a config anywhere inherit one of ours: _base_ = 'mmssl_video::vclr/...py'.
 MODULE2PACKAGE.setdefault(__name__, __name__)
 
-__all__ = ['__version__', 'compat', 'datasets', 'engine', 'models']
+# Imported when they are used, for they take the libraries of evaluation with them.
+_LAZY = {
+    'Encoder': 'api',
+    'FeatureSet': 'evaluation',
+    'nearest_neighbours': 'evaluation',
+    'pretrain': 'api',
+    'retrieval': 'evaluation',
+}
+
+__all__ = ['__version__', 'compat', 'datasets', 'engine', 'models', *_LAZY]
+
+
+def __getattr__(name: str) -> object:
+    """One of the functions and classes of `_LAZY`."""
+    if name not in _LAZY:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(f'{__name__}.{_LAZY[name]}'), name)

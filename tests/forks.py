@@ -36,8 +36,8 @@ class Forks:
         return self
 
     def __exit__(self, *error):
-        self.server.stdin.close()
-        self.server.wait()
+        self.server.kill()  # forked workers of the tests may keep its input open
+        self.server.communicate()
 
     def start(self, tool, *args, out, err=None, cwd=None, **environment):
         """Run ``tools/<tool>``; the number of its process.

@@ -12,18 +12,13 @@ import os
 import os.path as osp
 import sys
 
-from mmaction.registry import RUNNERS
 from mmengine.config import Config, DictAction
-from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
 
-from mmssl_video.compat import prepare_launch
-from mmssl_video.config_check import apply_options, check_config
-from mmssl_video.datasets.labelled_lists import check_labelled_lists
-from mmssl_video.engine.checkpoints import default_work_dir, find_checkpoint
+from mmssl_video.config_check import apply_options
+from mmssl_video.engine.checkpoints import default_work_dir
 from mmssl_video.engine.processes import shared_errors
+from mmssl_video.engine.training import set_resume, train
 from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.passes import from_main_process
 
 
 def parse_args() -> argparse.Namespace:
@@ -115,36 +110,17 @@ def load_config(args: argparse.Namespace) -> Config:
     randomness['deterministic'] = args.deterministic or randomness.get('deterministic', False)
     cfg.randomness = randomness
     apply_options(cfg, args.cfg_options)
-    hook = cfg.get('default_hooks', {}).get('checkpoint')
-    if hook and hook.type == 'CheckpointHook':
-        hook.type = 'SafeCheckpointHook'  # takes the same settings; MMAction2's configs get it too
     if args.resume is not None:
         if args.resume != 'auto' and not osp.isfile(args.resume):
             raise UserError(f'--resume {args.resume}: no such checkpoint')
-        latest = find_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
-        # With nothing to resume from, the run starts, from the config's load_from if it has one.
-        cfg.resume = latest is not None
-        cfg.load_from = str(latest) if latest else cfg.get('load_from')
+        set_resume(cfg, args.resume)
     return cfg
 
 
 @one_line_errors
 @shared_errors()
 def main() -> None:
-    cfg = load_config(parse_args())
-    init_default_scope(cfg.get('default_scope', 'mmaction'))
-    check_config(cfg)
-    prepare_launch(cfg, cfg.launcher)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    parts = ['train', 'val'] if cfg.get('val_dataloader') else ['train']
-    from_main_process(lambda: check_labelled_lists(cfg, *parts))
-    dataloader = runner.train_loop.dataloader
-    if not len(dataloader):
-        raise UserError(
-            f'{len(dataloader.dataset)} videos are fewer than one batch of '
-            f'{cfg.train_dataloader.batch_size}; lower train_dataloader.batch_size'
-        )
-    runner.train()
+    train(load_config(parse_args()))
 
 
 if __name__ == '__main__':

@@ -7,10 +7,6 @@ features that were extracted once.
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
 
 from mmssl_video.errors import UserError
 
@@ -61,6 +57,11 @@ def linear_probe(
     costs = [C] if isinstance(C, (int, float)) else list(C)
     for cost in costs:
         check_cost(cost)
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
     probe = make_pipeline(
         FunctionTransformer(np.asarray, kw_args={'dtype': np.float64}),
         LogisticRegression(C=costs[0], tol=TOLERANCE, max_iter=MAX_ITERATIONS),

@@ -4,8 +4,6 @@ Their released evaluation runs LIBLINEAR ``-s 2 -c 1`` on the raw mean frame fea
 L2-regularised squared hinge loss, solved in the primal, without a bias term.
 """
 
-from sklearn.svm import LinearSVC
-
 from .classification import accuracy, check_cost
 from .features import FeatureSet
 
@@ -43,5 +41,7 @@ def linear_svm(
         UserError: If labels are missing or do not fit, D differs, or C is not positive.
     """
     check_cost(C)
+    from sklearn.svm import LinearSVC
+
     svm = LinearSVC(penalty='l2', loss='squared_hinge', dual=False, C=C, fit_intercept=bias)
     return accuracy(svm, train, test, l2_normalize)

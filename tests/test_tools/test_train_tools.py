@@ -95,7 +95,9 @@ def test_resume_without_a_checkpoint_starts_from_load_from(config, tmp_path, mon
     monkeypatch.setenv('LOCAL_RANK', '0')
     cfg = train.load_config(train.parse_args())
     assert (cfg.resume, cfg.load_from) == (False, str(tmp_path / 'moco.pth'))
-    monkeypatch.setattr(train, 'find_checkpoint', lambda folder: Path(folder, 'epoch_1.pth'))
+    monkeypatch.setattr(
+        'mmssl_video.engine.training.find_checkpoint', lambda folder: Path(folder, 'epoch_1.pth')
+    )
     cfg = train.load_config(train.parse_args())
     assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'w' / 'epoch_1.pth'))
 

@@ -1,0 +1,204 @@
+"""Pretraining and features from Python.
+
+    from mmssl_video import Encoder, nearest_neighbours, pretrain
+
+They are those of tools/train.py, tools/extract_features.py and tools/retrieval.py.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.hub import get_config
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from .config_check import apply_options
+from .engine.training import set_resume, train
+from .errors import UserError
+from .evaluation import FeatureSet
+from .evaluation.encoder import build_encoder, encode_clips
+from .evaluation.extract import extract_features
+from .evaluation.loader import dataset_options, feature_pipeline
+
+PathLike = str | os.PathLike
+
+
+def load_config(config: PathLike | Config) -> Config:
+    """Load a config.
+
+    Args:
+        config: A file; one of this package, ``'mmssl_video::cvrl/NAME.py'``, wherever that is
+            installed; or a config, which is copied.
+
+    Raises:
+        UserError: If there is no such file.
+    """
+    if isinstance(config, Config):
+        return deepcopy(config)
+    if '::' in str(config):
+        return get_config(str(config))
+    if not os.path.isfile(config):
+        raise UserError(f'{config}: no such config file')
+    return Config.fromfile(config)
+
+
+def pretrain(
+    config: PathLike | Config,
+    videos: PathLike,
+    work_dir: PathLike,
+    ann_file: PathLike = '',
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> Path:
+    """Pretrain by a recipe, in this process, on all videos of a folder.
+
+    A run that was stopped goes on where it was; one that has ended is not run again.
+
+    Args:
+        config: As of :func:`load_config`.
+        videos: The folder.
+        work_dir: Folder of logs and checkpoints.
+        ann_file: A list of videos, relative to the folder; without one, all videos in it count.
+        seed: Of weights and draws.
+        options: Settings to change, ``{'train_cfg.max_epochs': 20}``.
+
+    Returns:
+        Path: The last checkpoint.
+
+    Raises:
+        UserError: If a setting is unknown, no video is found, or too many cannot be read.
+    """
+    cfg = load_config(config)
+    apply_options(
+        cfg,
+        {
+            'train_dataloader.dataset.data_prefix.video': str(videos),
+            'train_dataloader.dataset.ann_file': str(ann_file),
+            **(options or {}),
+        },
+    )
+    cfg.launcher = 'none'
+    cfg.work_dir = str(work_dir)
+    cfg.randomness = dict(seed=seed)
+    last = Path(cfg.work_dir, f'epoch_{cfg.train_cfg.max_epochs}.pth')
+    if not last.exists():
+        set_resume(cfg)
+        train(cfg)
+    return last
+
+
+class Encoder:
+    """A frozen backbone, and what shows videos to it.
+
+    Args:
+        config: Of pretraining or of a recognizer of MMAction2, as of :func:`load_config`.
+        checkpoint: Of the config's network; ``None`` for random weights.
+        num_frames: Frames (2D) or clips (3D) of a video, evenly spaced; by default the config's.
+        options: Of :func:`~mmssl_video.evaluation.encoder.build_encoder`: ``seed``, ``branch``,
+            ``layer``, ``trusted``.
+
+    Attributes:
+        cfg (Config): The config.
+        model (nn.Module): In eval mode, on the GPU if there is one.
+
+    Raises:
+        UserError: If the checkpoint does not fit the config.
+    """
+
+    def __init__(
+        self,
+        config: PathLike | Config,
+        checkpoint: PathLike | None = None,
+        num_frames: int | None = None,
+        **options: Any,
+    ) -> None:
+        self.cfg = load_config(config)
+        init_default_scope(self.cfg.get('default_scope', 'mmaction'))
+        self.pipeline = feature_pipeline(self.cfg, num_frames)
+        self.model = build_encoder(self.cfg, checkpoint and str(checkpoint), **options)
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The backbone, for any training loop.
+
+        It takes frames [M, 3, H, W] in 2D and clips [M, 3, T, H, W] in 3D, normalised by the
+        config's ``data_preprocessor``, and gives its map or maps.
+        """
+        return self.model.backbone
+
+    def features(
+        self,
+        videos: PathLike | Sequence[PathLike],
+        labels: Sequence[int] | None = None,
+        batch_size: int = 4,
+        num_workers: int = 2,
+        skip_bad: bool = False,
+    ) -> FeatureSet:
+        """Encode videos.
+
+        Args:
+            videos: A folder, or paths of videos.
+            labels: Class numbers of the paths.
+            batch_size: Videos at a time.
+            num_workers: Processes that decode.
+            skip_bad: Whether videos that cannot be read are left out, with a warning.
+
+        Returns:
+            FeatureSet: float32 [N, D], the mean over the frames or clips of each video. Its name
+            is its path below the folder, or below that which all paths share.
+
+        Raises:
+            UserError: If a video cannot be read, or there is none.
+            ValueError: If there are more or fewer labels than paths.
+        """
+        loading = dict(
+            batch_size=batch_size,
+            num_workers=num_workers,
+            skip_bad=skip_bad,
+            dataset=dataset_options(self.cfg),
+        )
+        if isinstance(videos, (str, os.PathLike)):
+            return extract_features(self.model, self.pipeline, '', str(videos), **loading)
+        paths = [Path(path).absolute() for path in videos]
+        root = os.path.commonpath([path.parent for path in paths])
+        labels = [''] * len(paths) if labels is None else [f' {label}' for label in labels]
+        lines = [
+            f'{path.relative_to(root)}{label}' for path, label in zip(paths, labels, strict=True)
+        ]
+        with tempfile.TemporaryDirectory() as folder:
+            ann_file = Path(folder, 'videos.txt')
+            ann_file.write_text('\n'.join(lines))
+            features = extract_features(self.model, self.pipeline, str(ann_file), root, **loading)
+        features.source = root
+        return features
+
+    def features_of_arrays(self, videos: Iterable[np.ndarray]) -> np.ndarray:
+        """Encode videos that are decoded already.
+
+        Args:
+            videos: uint8 [T, H, W, 3] each, RGB; sizes may differ.
+
+        Returns:
+            np.ndarray: float32 [N, D].
+        """
+        steps = [
+            dict(type='ArrayDecode') if step['type'].endswith('Decode') else step
+            for step in self.pipeline
+            if not step['type'].endswith('Init')
+        ]
+        show = Compose(steps)
+        features = []
+        for frames in videos:
+            sample = show(
+                dict(array=frames, total_frames=len(frames), start_index=0, modality='RGB')
+            )
+            features.append(encode_clips(self.model, pseudo_collate([sample]))[0, 0].cpu().numpy())
+        return np.stack(features)

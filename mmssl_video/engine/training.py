@@ -1,0 +1,58 @@
+"""A training run by a config, as tools/train.py and `mmssl_video.pretrain` start it."""
+
+from mmaction.registry import RUNNERS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from mmssl_video.compat import prepare_launch
+from mmssl_video.config_check import check_config
+from mmssl_video.datasets.labelled_lists import check_labelled_lists
+from mmssl_video.errors import UserError
+from mmssl_video.passes import from_main_process
+
+from .checkpoints import find_checkpoint
+
+
+def set_resume(cfg: Config, checkpoint: str = 'auto') -> None:
+    """Make a run go on from a checkpoint.
+
+    Args:
+        cfg: With its ``work_dir``.
+        checkpoint: A file, or ``'auto'`` for the newest one in the work directory; where there is
+            none, the run starts, from ``load_from`` if the config has one.
+    """
+    latest = find_checkpoint(cfg.work_dir) if checkpoint == 'auto' else checkpoint
+    cfg.resume = latest is not None
+    cfg.load_from = str(latest) if latest else cfg.get('load_from')
+
+
+def train(cfg: Config) -> Runner:
+    """Check a config and its lists, and train.
+
+    Args:
+        cfg: With ``work_dir`` and ``launcher``.
+
+    Returns:
+        Runner: After the run.
+
+    Raises:
+        UserError: If nothing reads a setting, a list cannot be used, or there is no whole batch.
+    """
+    hook = cfg.get('default_hooks', {}).get('checkpoint')
+    if hook and hook.type == 'CheckpointHook':
+        hook.type = 'SafeCheckpointHook'  # takes the same settings; MMAction2's configs get it too
+    init_default_scope(cfg.get('default_scope', 'mmaction'))
+    check_config(cfg)
+    prepare_launch(cfg, cfg.launcher)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    parts = ['train', 'val'] if cfg.get('val_dataloader') else ['train']
+    from_main_process(lambda: check_labelled_lists(cfg, *parts))
+    dataloader = runner.train_loop.dataloader
+    if not len(dataloader):
+        raise UserError(
+            f'{len(dataloader.dataset)} videos are fewer than one batch of '
+            f'{cfg.train_dataloader.batch_size}; lower train_dataloader.batch_size'
+        )
+    runner.train()
+    return runner

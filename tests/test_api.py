@@ -1,0 +1,119 @@
+"""From Python: what the tools do, in a few lines."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from tiny_vclr import CHANNELS, REPOSITORY, tiny_config, write_videos
+
+from mmssl_video import Encoder, nearest_neighbours, pretrain
+from mmssl_video.errors import UserError
+from mmssl_video.video import VideoReader
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+    return write_videos(tmp_path_factory.mktemp('api') / 'videos', 9)
+
+
+@pytest.fixture(scope='module')
+def cfg(tmp_path_factory):
+    path = tmp_path_factory.mktemp('api') / 'config.py'
+    tiny_config('', '', 'api', epochs=2).dump(path)
+    return Config.fromfile(path)
+
+
+@pytest.fixture(scope='module')
+def checkpoint(cfg, videos, tmp_path_factory):
+    return pretrain(cfg, videos, tmp_path_factory.mktemp('api') / 'work', seed=3)
+
+
+def test_pretrain_does_what_train_py_does(cfg, videos, checkpoint, forks, tmp_path):
+    assert checkpoint.name == 'epoch_2.pth' and cfg.train_dataloader.dataset.data_prefix.video == ''
+    folder = f'train_dataloader.dataset.data_prefix.video={videos}'
+    args = cfg.filename, '--seed', 3, '--work-dir', tmp_path / 'w'
+    done = forks.run('train.py', *args, '--cfg-options', folder)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (
+        torch.load(path, weights_only=False)['state_dict']
+        for path in (checkpoint, tmp_path / 'w/epoch_2.pth')
+    )
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    before = checkpoint.stat().st_mtime_ns
+    assert pretrain(cfg, videos, checkpoint.parent, seed=3) == checkpoint  # which is not run again
+    assert checkpoint.stat().st_mtime_ns == before
+
+
+def test_a_longer_run_goes_on(cfg, videos, checkpoint, tmp_path):
+    first = pretrain(cfg, videos, tmp_path, seed=3, options={'train_cfg.max_epochs': 1})
+    assert first == tmp_path / 'epoch_1.pth'
+    last = torch.load(pretrain(cfg, videos, tmp_path, seed=3), weights_only=False)
+    whole = torch.load(checkpoint, weights_only=False)
+    assert last['meta']['epoch'] == 2
+    state = whole['state_dict']
+    assert all(torch.equal(last['state_dict'][key], state[key]) for key in state)
+
+
+def test_features_of_paths_folders_and_arrays(cfg, videos, checkpoint):
+    encoder = Encoder(cfg, checkpoint)
+    of_folder = encoder.features(videos, num_workers=0)
+    assert of_folder.features.shape == (9, CHANNELS) and (of_folder.labels == -1).all()
+    paths = [videos / f'video_{number}.mp4' for number in (5, 2)]
+    some = encoder.features(paths, labels=[1, 0], num_workers=0)
+    assert some.names.tolist() == ['video_5.mp4', 'video_2.mp4'] and some.labels.tolist() == [1, 0]
+    rows = [of_folder.names.tolist().index(name) for name in some.names]
+    np.testing.assert_allclose(some.features, of_folder.features[rows], rtol=1e-5, atol=1e-7)
+    arrays = []
+    for path in paths:
+        with VideoReader(path) as video:
+            arrays.append(video.get_batch(range(len(video))))
+    np.testing.assert_allclose(
+        encoder.features_of_arrays(arrays), some.features, rtol=1e-5, atol=1e-7
+    )
+    indices, similarities = nearest_neighbours(of_folder, some, k=1)
+    assert indices[:, 0].tolist() == rows
+    np.testing.assert_allclose(similarities, 1, atol=1e-6)
+
+
+def test_backbone_is_a_module_with_the_weights_of_the_checkpoint(cfg, checkpoint):
+    backbone = Encoder(cfg, checkpoint).backbone
+    state = torch.load(checkpoint, weights_only=False)['state_dict']
+    for name, tensor in backbone.state_dict().items():
+        assert torch.equal(tensor, state[f'backbone.{name}'])
+    assert backbone(torch.zeros(2, 3, 32, 32)).shape == (2, CHANNELS, 8, 8)
+
+
+def test_random_weights_are_those_of_the_seed(cfg):
+    weights = [Encoder(cfg, seed=seed).backbone.layers[0].weight for seed in (0, 0, 1)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_configs_of_the_package_and_wrong_ones(cfg, videos, tmp_path):
+    recipe = 'mmssl_video::cvrl/cvrl_r3d-r18_1x32-12x2x2-40e_folder-rgbdiff.py'
+    assert Encoder(recipe).features_of_arrays([np.zeros((3, 40, 60, 3), np.uint8)]).shape == (
+        1,
+        128,
+    )
+    with pytest.raises(UserError, match='no.py: no such config file'):
+        Encoder(tmp_path / 'no.py')
+    with pytest.raises(UserError, match='max_epoch'):
+        pretrain(cfg, videos, tmp_path, options={'train_cfg.max_epoch': 1})
+    with pytest.raises(ValueError, match='zip'):
+        Encoder(cfg).features([videos / 'video_0.mp4'], labels=[1, 2])
+
+
+def test_the_page_is_run(cfg, videos, checkpoint, tmp_path, monkeypatch, capsys):
+    page = (REPOSITORY / 'docs/python.md').read_text()
+    code = re.search(r'```python\n(.*?)```', page, re.DOTALL)[1]
+    shutil.copytree(videos, tmp_path / 'VIDEO_DIR')
+    for number, name in enumerate('ab'):
+        (tmp_path / f'VIDEO_DIR/video_{number}.mp4').rename(tmp_path / f'VIDEO_DIR/{name}.mp4')
+    shutil.copytree(checkpoint.parent, tmp_path / 'work_dirs/mine')  # it has been trained before
+    monkeypatch.chdir(tmp_path)
+    exec(re.sub("'mmssl_video::.*?'", repr(cfg.filename), code), {})
+    printed = capsys.readouterr().out
+    assert printed.count('.mp4') == 10 and printed.startswith("[['a.mp4' ")
