@@ -30,6 +30,7 @@ sound. The faults, with where to read more and the version that has them:
   short for its proposals. mmaction2 1.2.0, GenerateLocalizationLabels and BMNLoss.
 - 27: Each process of a test writes the metrics to one file, which mixes their texts. mmengine
   0.10.7, LoggerHook.
+- 28: ``Flip`` writes into the frames that it is given, which two views may share. mmaction2 1.2.0.
 
 Numbers 12 to 17 are kept away by the version bounds in setup.py or by tools of our own; 18, 19, 21
 and 22 were faults of decoders that nothing here uses.
@@ -559,6 +560,20 @@ def write_test_metrics_once():
     _replace(LoggerHook, 'after_test_epoch', master_only)
 
 
+# 28 -----------------------------------------------------------------------------------------
+def flip_copies():
+    """Fault 28: ``Flip`` leaves the frames that it is given as they are."""
+    from mmaction.datasets.transforms import Flip
+
+    def of_copies(upstream):
+        def _flip_imgs(self, imgs, modality):
+            return upstream(self, [img.copy() for img in imgs], modality)
+
+        return _flip_imgs
+
+    _replace(Flip, '_flip_imgs', of_copies)
+
+
 # --------------------------------------------------------------------------------------------
 WORKAROUNDS = (
     stub_missing_drn,  # first: the others import mmaction.models
@@ -573,6 +588,7 @@ WORKAROUNDS = (
     freeze_before_wrapping,
     train_on_background,
     write_test_metrics_once,
+    flip_copies,
 )
 
 

@@ -98,6 +98,7 @@ def check_config(cfg: Config) -> None:
 
     - A ``type`` that is not registered, and arguments that it does not take.
     - Schedules in epochs that all end before the run.
+    - An augmentation on the device whose draws do not get there.
 
     Args:
         cfg: With the options merged into it.
@@ -108,6 +109,7 @@ def check_config(cfg: Config) -> None:
     for key in sorted(READ & cfg.keys()):
         _check(cfg[key], key)
     _check_schedule(cfg)
+    _check_photometric(cfg)
 
 
 def _check_schedule(cfg: Config) -> None:
@@ -124,6 +126,39 @@ def _check_schedule(cfg: Config) -> None:
         f'at epoch {max(ends)}; set param_scheduler.{number}.end={epochs}, or leave it out of the '
         'config'
     )
+
+
+def _check_photometric(cfg: Config) -> None:
+    """Check that what ``SharedAugment(photometric='device')`` draws is packed and applied."""
+    parts = list(_parts(cfg.get('train_dataloader')))
+    if not any(part.get('photometric') == 'device' for part in parts):
+        return
+    remedy = "or SharedAugment.photometric='worker'"
+    for part in parts:
+        keys = part.get('algorithm_keys', ())
+        if part['type'] == 'PackActionInputs' and 'photometric' not in keys:
+            raise UserError(
+                "train_dataloader: SharedAugment.photometric is 'device', but PackActionInputs "
+                f"leaves out what it draws; add 'photometric' to algorithm_keys, {remedy}"
+            )
+    preprocessor = (cfg.model.get('data_preprocessor') or {}).get('type')
+    if preprocessor != 'SSLDataPreprocessor':
+        raise UserError(
+            f'model.data_preprocessor.type is {preprocessor!r}, which does not augment; use '
+            f"'SSLDataPreprocessor' for SharedAugment.photometric='device', {remedy}"
+        )
+
+
+def _parts(value: Any) -> Iterator[Mapping]:
+    """All settings with a ``type``, at any depth."""
+    if isinstance(value, Mapping):
+        if 'type' in value:
+            yield value
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return
+    for item in value:
+        yield from _parts(item)
 
 
 def _check(value: Any, path: str) -> None:

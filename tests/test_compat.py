@@ -19,6 +19,7 @@ import mmengine.runner.runner
 import numpy as np
 import pytest
 import torch
+from mmaction.datasets.transforms import Flip
 from mmaction.models import ResNetTSM, TSNHead
 from mmaction.registry import OPTIM_WRAPPERS
 from mmaction.structures import ActionDataSample
@@ -612,3 +613,12 @@ def test_one_process_writes_the_metrics_of_a_test(rank, tmp_path, monkeypatch):
     hook.before_run(runner)
     hook.after_test_epoch(runner)
     assert [mmengine.load(file) for file in tmp_path.iterdir()] == [{'AR@1': 0.5}] * (rank == 0)
+
+
+# 28 -----------------------------------------------------------------------------------------
+def test_flip_leaves_its_frames():
+    image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    results = dict(imgs=[image, image], img_shape=(2, 2), modality='RGB')
+    for out in Flip(flip_ratio=1.0)(results)['imgs']:
+        assert np.array_equal(out, image[:, ::-1])
+    assert np.array_equal(image.ravel(), np.arange(12))

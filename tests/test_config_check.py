@@ -90,6 +90,18 @@ def test_options_that_reach_something():
     apply_options(cfg, None)
 
 
+def test_augmentation_on_the_device_needs_its_draws_there():
+    cfg = load()
+    apply_options(cfg, {'train_dataloader.dataset.pipeline.3.photometric': 'device'})
+    check_config(cfg)
+    cfg.model.data_preprocessor.type = 'ActionDataPreprocessor'
+    with pytest.raises(UserError, match=r"type is 'ActionDataPreprocessor', which does not augme"):
+        check_config(cfg)
+    cfg.train_dataloader.dataset.pipeline[-1].pop('algorithm_keys')
+    with pytest.raises(UserError, match="add 'photometric' to algorithm_keys, or SharedAugment"):
+        check_config(cfg)
+
+
 def test_loaders_without_workers():
     """torch's own loader takes what is left of the settings."""
     cfg = load('downstream/linear/linear_r18_1x32-1x1x3-20e_generated-rgb.py')

@@ -24,7 +24,7 @@ train_pipeline = [
     dict(type='SharedAugment', share='clip', transforms=[_base_.crop, _base_.flip]),
     dict(type='ClipRotation'),
     _base_.format_clips,
-    dict(type='PackActionInputs', algorithm_keys=('rotation',)),
+    dict(type='PackActionInputs', algorithm_keys=('rotation', 'photometric')),
 ]
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
 

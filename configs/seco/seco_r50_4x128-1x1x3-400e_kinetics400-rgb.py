@@ -36,7 +36,7 @@ train_pipeline = [
     _base_.decode_video,
     _base_.augment,
     _base_.format_frames,
-    dict(type='PackActionInputs', algorithm_keys=('query_in_second_half',)),
+    dict(type='PackActionInputs', algorithm_keys=('query_in_second_half', 'photometric')),
 ]
 train_dataloader = dict(
     batch_size=128,

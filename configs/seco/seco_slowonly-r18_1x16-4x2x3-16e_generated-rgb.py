@@ -24,6 +24,6 @@ train_pipeline = [
     _base_.decode_video,
     _base_.augment,
     _base_.format_clips,
-    dict(type='PackActionInputs', algorithm_keys=('query_in_second_half',)),
+    dict(type='PackActionInputs', algorithm_keys=('query_in_second_half', 'photometric')),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

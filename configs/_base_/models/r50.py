@@ -4,7 +4,7 @@ model = dict(
     backbone=dict(type='ResNet', depth=50, pretrained=None, norm_eval=False),
     momentum=0.999,
     data_preprocessor=dict(
-        type='ActionDataPreprocessor',
+        type='SSLDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         format_shape='NCHW',

@@ -13,7 +13,7 @@ model = dict(
         norm_eval=False,
     ),
     data_preprocessor=dict(
-        type='ActionDataPreprocessor',
+        type='SSLDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         format_shape='NCTHW',

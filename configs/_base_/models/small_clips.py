@@ -18,7 +18,7 @@ model = dict(
     # At 0.99 and above the target would be a mean over more iterations than there are.
     momentum=0.9,
     data_preprocessor=dict(
-        type='ActionDataPreprocessor',
+        type='SSLDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         format_shape='NCTHW',

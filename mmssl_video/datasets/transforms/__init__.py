@@ -1,12 +1,6 @@
 """View samplers, augmentations with a stated sharing scope, and formatting of views."""
 
-from .augment import (
-    ChannelSplit,
-    ClipColorJitter,
-    ClipGaussianBlur,
-    ClipGrayscale,
-    SharedAugment,
-)
+from .augment import ChannelSplit, SharedAugment
 from .checked_feature import LoadCheckedFeature
 from .clip_pair import SampleClipPair, draw_gap
 from .clips import SampleClips
@@ -18,6 +12,7 @@ from .jointly import SampleJointly
 from .motion import LoadMotion, MotionCrop, SampleFrameTuple
 from .odd_one_out import SampleOddOneOut, SumOfDifferences
 from .pace import SamplePace
+from .photometric import ClipColorJitter, ClipGaussianBlur, ClipGrayscale, Photometric
 from .rotation import ClipRotation
 from .segment_tuples import SampleSegmentTuples
 from .sliding_clips import SampleSlidingClips
@@ -34,6 +29,7 @@ __all__ = [
     'LoadCheckedFeature',
     'LoadMotion',
     'MotionCrop',
+    'Photometric',
     'SampleClipPair',
     'SampleClips',
     'SampleConsecutiveClips',

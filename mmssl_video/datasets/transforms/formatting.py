@@ -32,6 +32,13 @@ class FormatViews(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Replace the list ``imgs`` by one array."""
+        for name, draws in results.get('photometric', ()):
+            if len(draws) != len(results['imgs']):
+                raise UserError(
+                    f"SharedAugment(photometric='device') has drawn {name} for {len(draws)} "
+                    f'frames, but a later transform makes {len(results["imgs"])} images of them; '
+                    "set photometric='worker'"
+                )
         imgs = np.stack(results['imgs'])
         axes = results['num_views'], results['num_segments']
         if isinstance(results['num_segments'], tuple):

@@ -49,7 +49,8 @@ class SSLRecognizer(BaseRecognizer):
             without, and all beside ``sync_bn``, do not.
         segments_per_view (Sequence[int], optional): S of each view, where views differ; the
             ``num_segments`` of ``SampleJointly``.
-        data_preprocessor (dict): Config of MMAction2's ``ActionDataPreprocessor``.
+        data_preprocessor (dict): Config of :class:`SSLDataPreprocessor`, or of MMAction2's
+            ``ActionDataPreprocessor``.
 
     Attributes:
         pairs (dict[str, tuple[Tensor, Tensor]]): By head, the embeddings [M, D] of the last
