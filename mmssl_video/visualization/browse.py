@@ -17,6 +17,7 @@ from mmengine.dataset import BaseDataset
 from PIL import Image, ImageDraw, ImageFont
 
 from mmssl_video.datasets.sources import path_of
+from mmssl_video.datasets.transforms import SharedAugment
 from mmssl_video.datasets.transforms.jointly import segments_per_view
 from mmssl_video.errors import UserError
 from mmssl_video.files import atomic_path
@@ -90,6 +91,9 @@ class _Recorder:
 def build_dataset(cfg: Config, split: str = 'train') -> BaseDataset:
     """Build the dataset of a split as training or evaluation has it.
 
+    What training leaves to the device is applied here by ``SharedAugment`` itself, by the same
+    draws.
+
     Args:
         cfg: Of pretraining or of a recognizer of MMAction2.
         split: ``'train'``, ``'val'`` or ``'test'``.
@@ -113,12 +117,16 @@ def build_dataset(cfg: Config, split: str = 'train') -> BaseDataset:
             'browse a config that reads videos or raw frames'
         )
     try:
-        return DATASETS.build(dataset)
+        built = DATASETS.build(dataset)
     except FileNotFoundError as error:
         raise UserError(
             f'{error.filename or error}: no such file; set {split}_dataloader.dataset.ann_file and '
             'data_prefix by --cfg-options'
         ) from error
+    for transform in built.pipeline.transforms:
+        if isinstance(transform, SharedAugment):
+            transform.photometric = 'worker'
+    return built
 
 
 def read_sample(

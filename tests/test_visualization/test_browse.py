@@ -103,6 +103,20 @@ def test_every_tile_is_what_the_dataset_yields_under_its_frame_number(videos, na
         assert jumps.count(True) == 1 and sample.facts == [f'odd_one {jumps.index(True)}']
 
 
+def test_what_the_device_would_augment_is_shown(videos):
+    """With the draws of training, and no word of them among the facts."""
+    jitter = dict(type='ClipColorJitter', prob=1.0)
+    samples = []
+    for photometric in ('worker', 'device'):
+        augment = dict(type='SharedAugment', share='frame', transforms=[jitter])
+        cfg = config_of(videos, SAMPLERS['CVRL'], augment | dict(photometric=photometric))
+        cfg.train_dataloader.dataset.pipeline[-1].algorithm_keys = ('photometric',)
+        samples.append(read_sample(build_dataset(cfg), 1))
+    assert samples[0].facts == samples[1].facts == []
+    for one, other in zip(*map(fed_clips, samples), strict=True):
+        np.testing.assert_array_equal(one.fed, other.fed)
+
+
 def find(picture, tile):
     """Where a tile stands in a picture: ``(top, left)`` of each place."""
     height, width = tile.shape[:2]

@@ -17,7 +17,9 @@ from mmssl_video.errors import UserError
 
 # ITU-R BT.601 luma of RGB, as cv2.COLOR_RGB2GRAY and PIL use it.
 LUMA = np.array([0.299, 0.587, 0.114])
+IDENTITY = np.eye(3)
 HUE_STEPS = 180  # a turn, in OpenCV's HSV of 8 bits
+BYTES = np.arange(256)
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 
@@ -111,9 +113,10 @@ class ClipColorJitter(Photometric):
             elif operation == BRIGHTNESS:
                 img = cv2.convertScaleAbs(img, alpha=value)
             elif operation == CONTRAST:
-                img = cv2.addWeighted(img, value, img, 0, (1 - value) * (cv2.mean(img)[:3] @ LUMA))
+                grey = cv2.mean(cv2.cvtColor(img, cv2.COLOR_RGB2GRAY))[0]
+                img = cv2.addWeighted(img, value, img, 0, (1 - value) * grey)
             else:
-                img = cv2.transform(img, value * np.eye(3) + (1 - value) * LUMA)
+                img = cv2.transform(img, LUMA + value * (IDENTITY - LUMA))
         return img
 
     @staticmethod
@@ -147,7 +150,7 @@ class ClipColorJitter(Photometric):
 def _turn_hue(img: np.ndarray, steps: int) -> np.ndarray:
     """Turn the hue of a uint8 image by steps of 2 degrees."""
     hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV)
-    turned = ((np.arange(256) + steps) % HUE_STEPS).astype(np.uint8)
+    turned = ((BYTES + steps) % HUE_STEPS).astype(np.uint8)
     cv2.insertChannel(cv2.LUT(cv2.extractChannel(hsv, 0), turned), hsv, 0)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
 

@@ -1,0 +1,48 @@
+"""tools/benchmarks/augment.py: what is compared does the same, and each figure is of one thing."""
+
+import importlib.util
+import json
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TOOL = Path(__file__).resolve().parents[2] / 'tools/benchmarks/augment.py'
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('augment_benchmark', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_stacked_chain_makes_the_same_frames(tool):
+    """From the same seeds; 8 bit weights of the blur and a rounding of the mean grey apart."""
+    steps, groups = tool.read_works()['CVRL']
+    outs = []
+    for make in (tool.make_own, tool.make_stacked):
+        random.seed(2)
+        np.random.seed(2)
+        outs.append(np.stack(make(steps)(groups)).astype(int))
+    error = np.abs(outs[0] - outs[1])
+    assert error.max() <= 10 and error.mean() < 1
+
+
+def test_figures(tool, tmp_path, monkeypatch):
+    out = tmp_path / 'augment.json'
+    options = f'--turns 1 --samples 1 --busy 0 --out {out}'
+    monkeypatch.setattr(sys, 'argv', [str(TOOL), *options.split()])
+    works = {name: work for name, work in tool.read_works().items() if name in ('VCLR', 'grey')}
+    monkeypatch.setattr(tool, 'read_works', lambda: works)
+    tool.main()
+    rows = {(row['work'], row['contender']): row for row in json.loads(out.read_text())['rows']}
+    assert {work for work, _ in rows} == set(works)
+    assert rows['VCLR', 'device']['frames'] == 9 and rows['grey', tool.OURS]['frames'] == 16
+    for (work, _), row in rows.items():
+        own = rows[work, tool.OURS]['ms_a_frame']['median']
+        ratio = row['times_ours']['median']
+        assert ratio == pytest.approx(row['ms_a_frame']['median'] / own) and ratio > 0
