@@ -343,8 +343,11 @@ def measure(args: argparse.Namespace, load: str) -> list[dict]:
             contenders = {name: run for name, run in make_contenders(steps).items() if run}
             times = {name: [] for name in contenders}
             for turn in range(args.turns + 1):
-                for name, run in contenders.items():
-                    spent = take_turn(run, groups, args.samples)
+                # Each comes after another one by turns: what is left in the cache differs.
+                first = turn % len(contenders)
+                names = [*contenders][first:] + [*contenders][:first]
+                for name in names:
+                    spent = take_turn(contenders[name], groups, args.samples)
                     if turn:  # the first warms up
                         times[name].append(spent)
             for name, spent in times.items():
@@ -397,7 +400,7 @@ def main() -> None:
         finally:
             for process in busy:
                 process.terminate()
-    console = Console(width=110)
+    console = Console(width=120)
     console.print(make_table(rows, loads))
     for name, made in make_contenders(read_works()['VCLR'][0]).items():
         if made is None:

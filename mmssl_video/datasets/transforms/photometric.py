@@ -130,16 +130,14 @@ class ClipColorJitter(Photometric):
         matrices = factors * torch.eye(3) + (1 - factors) * luma * (kinds == SATURATION)
         grey_shares = (1 - factors) * (kinds == CONTRAST)
         flat = frames.flatten(2)
-        luma, matrices, grey_shares = (
-            x.to(flat, non_blocking=True) for x in (luma, matrices, grey_shares)
-        )
+        luma, matrices, grey_shares = (_send(x, flat) for x in (luma, matrices, grey_shares))
         for place in range(4):
             grey = (flat.mean(dim=2) @ luma)[:, None, None]
             flat = torch.baddbmm(grey_shares[place] * grey, matrices[place], flat).clamp_(0, 255)
             turned = torch.nonzero((orders[place] == HUE) & (draws[:, HUE] != 0))[:, 0]
             if len(turned):
-                steps = draws[turned, HUE, None].to(flat, non_blocking=True)
-                turned = turned.to(flat.device, non_blocking=True)
+                steps = _send(draws[turned, HUE, None], flat)
+                turned = _send(turned, flat)
                 flat[turned] = _turn_hue_batch(flat[turned], steps)
         return flat.view_as(frames)
 
@@ -169,7 +167,8 @@ def _turn_hue_batch(flat: Tensor, steps: Tensor) -> Tensor:
     )
     hue += steps * (6 / HUE_STEPS)
     # Smith's formula: each channel is the value less a trapezium of the hue.
-    sectors = (hue[:, None] + hue.new_tensor([5, 3, 1])[:, None]) % 6
+    offsets = torch.arange(5, 0, -2, device=hue.device)[:, None]  # 5, 3, 1
+    sectors = (hue[:, None] + offsets) % 6
     return value[:, None] - chroma[:, None] * torch.minimum(sectors, 4 - sectors).clamp(0, 1)
 
 
@@ -198,9 +197,9 @@ class ClipGrayscale(Photometric):
     @staticmethod
     def apply_batch(frames: Tensor, draws: Tensor) -> Tensor:
         """Replace frames by their luma."""
-        luma = torch.from_numpy(LUMA).to(frames, non_blocking=True)
+        luma = _send(torch.from_numpy(LUMA), frames)
         grey = (frames * luma[:, None, None]).sum(dim=1, keepdim=True)
-        chosen = (draws[:, :, None, None] > 0).to(frames.device, non_blocking=True)
+        chosen = _send(draws[:, :, None, None] > 0, frames)
         return torch.where(chosen, grey, frames)
 
     def __repr__(self) -> str:
@@ -257,8 +256,8 @@ class ClipGaussianBlur(Photometric):
         kernels = np.exp(-0.5 * (distance / sigmas) ** 2) * (distance <= radii)
         kernels = torch.from_numpy(kernels / kernels.sum(1, keepdims=True))
         # Every channel of every frame is a channel of one image, and a group of its own.
-        kernels = kernels.repeat_interleave(3, dim=0)[:, None, None].to(frames, non_blocking=True)
-        blurred = blurred.to(frames.device, non_blocking=True)
+        kernels = _send(kernels.repeat_interleave(3, dim=0)[:, None, None], frames)
+        blurred = _send(blurred, frames)
         planes = F.pad(frames[blurred].flatten(0, 1), (radius,) * 4, mode='reflect')[None]
         groups = planes.shape[1]
         planes = F.conv2d(planes, kernels, groups=groups)
@@ -274,3 +273,11 @@ class ClipGaussianBlur(Photometric):
 def _kernel_radius(sigma: float) -> int:
     """Radius of a kernel out to 3 sigma, as OpenCV takes it for 8 bits."""
     return (round(6 * sigma + 1) | 1) // 2
+
+
+def _send(numbers: Tensor, frames: Tensor) -> Tensor:
+    """Bring numbers from the CPU to the frames, those that are no integers in their type."""
+    numbers = numbers.to(frames.dtype) if numbers.is_floating_point() else numbers
+    if frames.is_cuda:
+        numbers = numbers.pin_memory()  # else the copy waits for the device
+    return numbers.to(frames.device, non_blocking=True)
