@@ -95,9 +95,8 @@ class SharedAugment(BaseTransform):
         frames, augmented, draws = iter(imgs), [], []
         for group_len in group_lens:
             group = list(islice(frames, group_len))
-            out = self.first({'imgs': group, 'img_shape': results['img_shape'], 'modality': 'RGB'})[
-                'imgs'
-            ]
+            given = {'imgs': group, 'img_shape': results['img_shape'], 'modality': 'RGB'}
+            out = self.first(given)['imgs']
             drawn = [transform.draw() for transform in self.last]
             if self.photometric == 'device':
                 draws.extend([drawn] * len(out))
