@@ -1,4 +1,4 @@
-"""Convert weights of torchvision, MoCo v2, VCLR's authors or SlowFast for `load_from`, and back.
+"""Convert weights of torchvision, MoCo v2, VCLR's authors, SlowFast or VideoMAE, and back.
 
     python tools/convert_weights.py moco_v2_200ep_pretrain.pth.tar work_dirs/mocov2_r50.pth
     python tools/train.py configs/vclr/vclr_r50_8x64-3seg-400e_kinetics400-rgb.py \
@@ -15,12 +15,17 @@ have ImageNet's. Whatever uses the converted weights needs
     --cfg-options model.data_preprocessor.mean="[114.75,114.75,114.75]" \
         model.data_preprocessor.std="[57.375,57.375,57.375]"
 
-The other way, the ResNet of a checkpoint of ours (its online backbone) gets the names of
-torchvision or MoCo v2 in 2D, of SlowFast in 3D. For the target backbone, see export_backbone.py.
+VideoMAE's vision transformers are read in the layout of the released files and in Hugging Face's
+(`pytorch_model.bin`), pretrained or fine-tuned. A classifier becomes that of MMAction2's
+recognizer, a decoder is left out.
+
+The other way, the backbone of a checkpoint of ours (the online one) gets the names of torchvision
+or MoCo v2 for a 2D ResNet, of SlowFast for a 3D one, of VideoMAE or Hugging Face for a vision
+transformer, which keeps its classifier. For the target backbone, see export_backbone.py.
 
     python tools/convert_weights.py work_dirs/RUN/epoch_200.pth slow_r50.pyth --to slowfast
 
-A key that is unknown, or missing from the ResNet that the names tell, is an error.
+A key that is unknown, or missing from the network that the names tell, is an error.
 """
 
 import argparse
@@ -33,7 +38,7 @@ from mmssl_video.compat import load_checkpoint_file
 from mmssl_video.errors import UserError, one_line_errors
 from mmssl_video.files import atomic_path
 from mmssl_video.models.weights import (
-    NAMES,
+    LAYOUTS,
     SLOWFAST_PIXELS,
     convert_weights,
     detect_format,
@@ -48,11 +53,12 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        'source', help='checkpoint of torchvision, MoCo v2, VCLR or SlowFast; with --to, of ours'
+        'source',
+        help='checkpoint of torchvision, MoCo v2, VCLR, SlowFast or VideoMAE; with --to, of ours',
     )
     parser.add_argument('out', help='checkpoint to write')
     parser.add_argument(
-        '--to', choices=('ours', *NAMES), default='ours', help='layout to write (default ours)'
+        '--to', choices=('ours', *LAYOUTS), default='ours', help='layout to write (default ours)'
     )
     parser.add_argument(
         '--heads',
@@ -85,14 +91,24 @@ def main() -> None:
         if args.to == 'ours':
             converted = {'state_dict': convert_weights(checkpoint, args.heads, **allowed)}
         else:
-            converted = to_layout(select_backbone(checkpoint), args.to, **allowed)
+            classifier = {
+                key.removeprefix('cls_head.fc_cls.'): value
+                for key, value in tensors_of(checkpoint).items()
+                if key.startswith('cls_head.fc_cls.')
+            }
+            converted = to_layout(
+                select_backbone(checkpoint), args.to, **allowed, classifier=classifier
+            )
     except UserError as error:
         raise UserError(f'{args.source}: {error}') from None
     with atomic_path(args.out) as temporary:
         torch.save(converted, temporary)
     if args.to == 'ours':
         tensors = converted['state_dict']
-        heads = sorted({'.'.join(key.split('.')[:3]) for key in tensors if key[:6] == 'heads.'})
+        heads = sorted(
+            {'.'.join(key.split('.')[:3]) for key in tensors if key[:6] == 'heads.'}
+            | {'cls_head' for key in tensors if key.startswith('cls_head.')}
+        )
         print(f'{args.out}: {len(tensors)} tensors for the backbone and {heads or "no head"}')
         if detect_format(tensors_of(checkpoint)) == 'slowfast':
             print(

@@ -4,6 +4,7 @@ from copy import deepcopy
 from difflib import get_close_matches
 
 import torch
+from mmaction.models import VisionTransformer
 from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -46,7 +47,8 @@ def build_encoder(
     Args:
         cfg: Of pretraining or of a recognizer of MMAction2; weights that it names are not loaded.
         checkpoint: A file with a ``backbone.`` in MMAction2's key layout, of a TSM with or without
-            the shift; ``None`` for the random weights of the config's initialisation.
+            the shift; ``None`` for the random weights of the config's initialisation. The feature
+            of a ``VisionTransformer`` is the mean of its tokens.
         seed: Seed of the random weights.
         branch: A key of `BRANCHES`: the backbone itself or its momentum copy. Random weights are
             the same in both.
@@ -100,6 +102,9 @@ def build_encoder(
                 '--cfg-options feature_head=None',
             )
             model.feature_head.load_state_dict(fitted)
+    if isinstance(model.backbone, VisionTransformer) and model.backbone.fc_norm is None:
+        # As pretraining has it: MMAction2 would give the first token, which stands for one patch.
+        model.backbone.return_feat_map = True
     if layer is not None:
         model.backbone = LayerOutput(model.backbone, layer)
     return model.to(get_device()).eval()
@@ -124,7 +129,8 @@ class LayerOutput(nn.Module):
     """A backbone whose output is that of one of its layers, averaged over space and time.
 
     The layer gives vectors [M, D] or maps [M, D, (T,) H, W], or a sequence of which the last
-    counts. Tokens [M, tokens, D] of a transformer are refused, and maps with the channels at the
+    counts. Of MMAction2's ``VisionTransformer``, which has no class token, tokens [M, tokens, D]
+    are averaged too. Those of other transformers are refused, and maps with the channels at the
     end, as all stages and blocks of a Video Swin give them; their LayerNorm or Linear tells them,
     so that a layer without any, as an activation, passes. Of a layer that is run several times in
     a forward pass, the last time counts.
@@ -155,6 +161,9 @@ class LayerOutput(nn.Module):
     def _keep(self, module: nn.Module, inputs: tuple, output: object) -> None:
         while isinstance(output, (tuple, list)):
             output = output[-1]
+        if isinstance(self.backbone, VisionTransformer) and isinstance(output, Tensor):
+            self._output = output.mean(dim=1) if output.ndim == 3 else output
+            return
         # Averaged here, for the next layer may work in place.
         is_map = isinstance(output, Tensor) and output.ndim in (2, 4, 5)
         if is_map and output.ndim > 2:

@@ -13,6 +13,8 @@ slowfast    ``s2.pathway0_res0.branch2.a_bn.bias``     ``backbone``: a ``ResNet3
 vclr        ``fc_inter.0.weight`` (the authors' code)  ``backbone`` and each head its own    no
 =========== ========================================== ===================================== ======
 
+``videomae`` and ``huggingface``, both for vision transformers, are in :mod:`.vit_weights`.
+
 SlowFast (https://github.com/facebookresearch/SlowFast) saves its self-supervised models, the ρ
 family, under ``backbone.``. Its Slow networks have the stride in the 3×3 convolution as ours have
 (``RESNET.STRIDE_1X1`` is false). For its two pathways set ``lateral_norm=True`` and
@@ -29,10 +31,12 @@ from collections.abc import Callable, Iterable
 from functools import cache
 
 import torch
-from mmaction.models import ResNet, ResNet3dSlowFast
+from mmaction.models import ResNet, ResNet3dSlowFast, VisionTransformer
 from torch import Tensor, nn
 
 from mmssl_video.errors import UserError
+
+from .vit_weights import RENAMED, adapt_vit, detect_vit, explain_vit, vit_to_ours, vit_to_theirs
 
 # The backbones that a checkpoint of ours holds.
 BRANCHES = {'online': 'backbone.', 'target': 'target_backbone.module.'}
@@ -75,7 +79,7 @@ def is_needed(key: str) -> bool:
 
 def tensors_of(checkpoint: dict) -> dict[str, Tensor]:
     """The tensors of a checkpoint, without the ``module.`` of data parallelism."""
-    containers = ('state_dict', 'model', 'model_state')
+    containers = ('state_dict', 'model', 'model_state', 'module')  # the last is DeepSpeed's
     state = next((checkpoint[key] for key in containers if key in checkpoint), checkpoint)
     return {
         key.removeprefix('module.'): value
@@ -107,7 +111,7 @@ def fit_tensors(
     """Give the tensors of one module of a checkpoint the names that they have in the module.
 
     Names are compared as :func:`plain_name` gives them, so weights go from plain networks into TSM
-    and back.
+    and back. Of a ``VisionTransformer``, :func:`adapt_vit` says what need not be in the file.
 
     Args:
         checkpoint: As MMEngine's Runner writes it, or a state dict.
@@ -127,7 +131,10 @@ def fit_tensors(
         given = _select(tensors_of(checkpoint), prefix, remedy)
     except UserError as error:
         raise UserError(f'{path}: {error}') from None
-    wanted = module.state_dict()
+    wanted, fields = module.state_dict(), ''
+    if isinstance(module, VisionTransformer):
+        given = adapt_vit(given, module)
+        fields = explain_vit(given, module)
     plain = {key: plain_name(key) for key in wanted}
     fitted = {key: given[plain[key]] for key in wanted if plain[key] in given}
     missing = [key for key in wanted if key not in fitted and is_needed(key)]
@@ -150,9 +157,15 @@ def fit_tensors(
     if problems:
         raise UserError(
             f'{path}: its {prefix[:-1]} does not fit the {type(module).__name__} of the config, '
-            f'of the tensors are {"; ".join(problems)}: {remedy}'
+            f'of the tensors are {"; ".join(problems)}{fields}: {remedy}'
         )
     return fitted
+
+
+def own_names(fitted: dict[str, Tensor], module: nn.Module) -> list[str]:
+    """The tensors of :func:`fit_tensors` that are not the file's but the module's own."""
+    own = module.state_dict()
+    return sorted(key for key in fitted if fitted[key].data_ptr() == own[key].data_ptr())
 
 
 def detect_format(state: dict[str, Tensor]) -> str:
@@ -170,9 +183,12 @@ def detect_format(state: dict[str, Tensor]) -> str:
         return 'slowfast'
     if not state.keys().isdisjoint(_their_names('torchvision', two_pathways=False)):
         return 'vclr' if any(key.split('.')[0] in VCLR_HEADS for key in state) else 'torchvision'
+    if layout := detect_vit(state):
+        return layout
     raise UserError(
-        'no ResNet of torchvision, MoCo v2, VCLR or SlowFast is in it (looked for names such as '
-        f'conv1.weight and s1.pathway0_stem.conv.weight, found {", ".join(list(state)[:3])}, …)'
+        'no ResNet of torchvision, MoCo v2, VCLR or SlowFast and no VideoMAE is in it (looked for '
+        'names such as conv1.weight and s1.pathway0_stem.conv.weight, found '
+        f'{", ".join(list(state)[:3])}, …)'
     )
 
 
@@ -191,21 +207,28 @@ def convert_weights(
     and no result depends on.
 
     Args:
-        checkpoint: A state dict, or one under ``state_dict`` (MoCo), ``model`` (VCLR) or
-            ``model_state`` (SlowFast).
+        checkpoint: A state dict, or one under ``state_dict`` (MoCo), ``model`` (VCLR, VideoMAE),
+            ``model_state`` (SlowFast) or ``module`` (DeepSpeed).
         heads: Names of the heads that a MoCo v2 MLP initialises; all have its shape
             (VCLR, App. A.1).
         allow_missing: Whether to warn, and not raise, where keys are missing.
         allow_unknown: Whether to warn, and leave them out, where keys are unknown.
 
     Returns:
-        Tensors under ``backbone.…`` and ``heads.<name>.projector.…``.
+        Tensors under ``backbone.…`` and ``heads.<name>.projector.…``; of a fine-tuned VideoMAE
+        under ``backbone.…`` and ``cls_head.fc_cls.…``.
 
     Raises:
         UserError: If the format or a key is unknown, or one is missing.
     """
     state = tensors_of(checkpoint)
     source = detect_format(state)
+    what = f'of this {source} checkpoint are'
+    if source in RENAMED:
+        converted, unknown, missing = vit_to_ours(state, source)
+        _report(unknown, f'{what} unknown', allow_unknown, '--allow-unknown')
+        _report(missing, f'{what} missing', allow_missing, '--allow-missing')
+        return converted
     layout = 'slowfast' if source == 'slowfast' else 'torchvision'
     of_backbone = _their_names(layout, any('.pathway1_' in key for key in state))
     of_heads: dict[str, list[str]] = {}
@@ -242,7 +265,6 @@ def convert_weights(
     # Of the heads that are there, every layer; VCLR's ablations have only some of them.
     modules = {key.split('.')[0] for key in found & of_heads.keys()}
     wanted |= {key for key in of_heads if key.split('.')[0] in modules}
-    what = f'of this {source} checkpoint are'
     _report(unknown, f'{what} unknown', allow_unknown, '--allow-unknown')
     missing = [f'{prefix}{key}' for key in sorted(wanted - found) if is_needed(key)]
     _report(missing, f'{what} missing', allow_missing, '--allow-missing')
@@ -254,22 +276,38 @@ def to_layout(
     layout: str,
     allow_missing: bool = False,
     allow_unknown: bool = False,
+    classifier: dict[str, Tensor] | None = None,
 ) -> dict:
-    """Give a ResNet of ours the names of another project; :func:`convert_weights` takes it back.
+    """Give a backbone of ours the names of another project; :func:`convert_weights` takes it back.
 
     Args:
         backbone: As from :func:`select_backbone`.
-        layout: ``'torchvision'`` or ``'mocov2'`` for a 2D ResNet, ``'slowfast'`` for a 3D one.
+        layout: ``'torchvision'`` or ``'mocov2'`` for a 2D ResNet, ``'slowfast'`` for a 3D one;
+            ``'videomae'`` or ``'huggingface'`` for a ``VisionTransformer``.
         allow_missing: Whether to warn, and not raise, where keys are missing.
         allow_unknown: Whether to warn, and leave them out, where keys are unknown.
+        classifier: ``weight`` and ``bias`` of ``cls_head.fc_cls``, for a fine-tuned
+            ``VisionTransformer``.
 
     Returns:
-        A checkpoint as that project's code loads it: torchvision's is a state dict, MoCo's has it
-        under ``state_dict``, SlowFast's under ``model_state``.
+        A checkpoint as that project's code loads it: torchvision's and Hugging Face's are state
+        dicts, MoCo's is under ``state_dict``, SlowFast's under ``model_state``, VideoMAE's under
+        ``model``.
 
     Raises:
-        UserError: If it is no ResNet or one of the wrong kind, or a key is unknown or missing.
+        UserError: If the layout is for another kind of backbone, or a key is unknown or missing.
     """
+    what = 'of this backbone are'
+    if layout in RENAMED:
+        if 'patch_embed.projection.weight' not in backbone:
+            raise UserError(
+                f'{layout} has names for vision transformers only, and this backbone has '
+                f"{next(iter(backbone))}; choose another layout, MMAction2's fits every backbone"
+            )
+        state, unknown, missing = vit_to_theirs(backbone, classifier or {}, layout)
+        _report(unknown, f'{what} unknown', allow_unknown, '--allow-unknown')
+        _report(missing, f'{what} missing', allow_missing, '--allow-missing')
+        return {'model': state} if layout == 'videomae' else state
     kernels = {key: value.ndim - 2 for key, value in backbone.items() if value.ndim > 2}
     dimensions = 3 if layout == 'slowfast' else 2
     odd = [key for key, value in kernels.items() if value != dimensions]
@@ -281,7 +319,6 @@ def to_layout(
             f'{layout} has names for {dimensions}D ResNets only, and this backbone has '
             f"{(odd or list(backbone))[0]}; choose another layout, MMAction2's fits every backbone"
         )
-    what = 'of this backbone are'
     unknown = [key for key in backbone if key not in theirs]
     _report(unknown, f'{what} unknown', allow_unknown, '--allow-unknown')
     missing = [key for key in sorted(_complete(known) - known) if is_needed(key)]
@@ -330,6 +367,8 @@ NAMES: dict[str, Callable[[str], str]] = {
     'mocov2': _torchvision_name,
     'slowfast': _slowfast_name,
 }
+LAYOUTS = (*NAMES, *RENAMED)
+"""Those that :func:`to_layout` writes."""
 
 
 @cache
@@ -367,6 +406,6 @@ def _report(keys: list[str], what: str, allowed: bool, option: str) -> None:
     elif keys:
         more = ', …' if len(keys) > 5 else ''
         raise UserError(
-            f'{len(keys)} keys {what}: {", ".join(keys[:5])}{more}; take the whole file of a '
-            f'ResNet, or {option} to convert the rest'
+            f'{len(keys)} keys {what}: {", ".join(keys[:5])}{more}; take the whole file of the '
+            f'network, or {option} to convert the rest'
         )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from processes import run_in_processes
 from tiny_vclr import CHANNELS, build_tiny, tiny_config, tiny_model, write_videos
@@ -14,7 +15,7 @@ from torch import nn
 
 from mmssl_video.errors import UserError
 from mmssl_video.evaluation import FeatureSet
-from mmssl_video.evaluation.encoder import LayerOutput, build_encoder
+from mmssl_video.evaluation.encoder import LayerOutput, build_encoder, encode_clips
 from mmssl_video.evaluation.extract import encode_videos, extract_features, write_features
 from mmssl_video.evaluation.loader import VideoLoader, feature_pipeline
 from mmssl_video.evaluation.store import PartialFeatures, extraction_settings, remove_leftover
@@ -266,6 +267,40 @@ def test_shapes_of_layers():
         LayerOutput(Shaped(2, 7, 4, 4, part=part), 'layer')(inputs)
         with pytest.raises(UserError, match='channels at the end, cannot be taken'):
             LayerOutput(Shaped(2, 4, 4, 7, part=part), 'layer')(inputs)
+
+
+@pytest.mark.parametrize('pooled', [False, True], ids=['pretraining', 'fine-tuning'])
+def test_features_of_a_vision_transformer_are_the_mean_of_its_tokens(pooled):
+    """MMAction2 gives the first token where there is no ``fc_norm``."""
+    settings = dict(img_size=16, patch_size=8, num_frames=4, embed_dims=12, depth=2, num_heads=3)
+    backbone = dict(type='VisionTransformer', use_mean_pooling=pooled, **settings)
+    preprocessor = dict(type='ActionDataPreprocessor', format_shape='NCTHW')
+    cfg = Config(
+        dict(
+            model=dict(
+                type='Recognizer3D',
+                backbone=backbone,
+                cls_head=dict(type='TimeSformerHead', num_classes=3, in_channels=12),
+                data_preprocessor=preprocessor,
+            )
+        )
+    )
+    model = build_encoder(cfg, None)
+    batch = dict(inputs=[torch.rand(2, 3, 4, 16, 16)], data_samples=[ActionDataSample()])
+    inputs = batch['inputs'][0]
+    features = encode_clips(model, batch, per_clip=True)
+    assert features.shape == (1, 2, 12)
+    with torch.no_grad():
+        tokens = model.backbone.patch_embed(inputs)[0] + model.backbone.pos_embed
+        for block in model.backbone.blocks:
+            tokens = block(tokens)
+        if pooled:
+            expected = model.backbone.fc_norm(tokens.mean(dim=1))
+        else:
+            expected = model.backbone.norm(tokens).mean(dim=1)
+        torch.testing.assert_close(features[0], expected, rtol=1e-5, atol=1e-6)
+        last = build_encoder(cfg, None, layer='blocks.1').backbone(inputs)
+        torch.testing.assert_close(last, tokens.mean(dim=1), rtol=1e-5, atol=1e-6)
 
 
 def test_layers_of_a_video_swin():

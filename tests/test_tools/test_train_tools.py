@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmaction.models import VisionTransformer
 from tiny_vclr import CHANNELS, REPOSITORY, build_tiny, load_tool, tiny_config, write_videos
 
 from mmssl_video.compat import load_checkpoint_file
@@ -356,6 +357,24 @@ def test_convert_weights(tmp_path, monkeypatch, capsys):
     assert '7 tensors' in capsys.readouterr().out
 
 
+def test_convert_a_fine_tuned_vision_transformer(tmp_path, monkeypatch, capsys):
+    """Ours to Hugging Face's and back: backbone and classifier, without the fixed positions."""
+    settings = dict(img_size=16, patch_size=8, num_frames=2, embed_dims=12, depth=1, num_heads=3)
+    backbone = VisionTransformer(**settings).state_dict()
+    ours = {f'backbone.{key}': value for key, value in backbone.items()}
+    ours |= {'cls_head.fc_cls.weight': torch.randn(4, 12), 'cls_head.fc_cls.bias': torch.randn(4)}
+    torch.save(dict(state_dict=ours), tmp_path / 'ours.pth')
+    theirs, back = tmp_path / 'pytorch_model.bin', tmp_path / 'back.pth'
+    args = (tmp_path / 'ours.pth', theirs, '--to', 'huggingface')
+    assert call('convert_weights', *args, monkeypatch=monkeypatch) == 0
+    assert 'classifier.weight' in torch.load(theirs, weights_only=True)
+    assert call('convert_weights', theirs, back, monkeypatch=monkeypatch) == 0
+    assert f"{back}: 19 tensors for the backbone and ['cls_head']" in capsys.readouterr().out
+    found = torch.load(back, weights_only=True)['state_dict']
+    assert found.keys() == ours.keys() - {'backbone.pos_embed'}
+    assert all(torch.equal(found[key], ours[key]) for key in found)
+
+
 class NotATensor:
     """Something that only a trusted file may hold."""
 
@@ -365,7 +384,10 @@ def test_errors_of_convert_weights(tmp_path, monkeypatch, capsys):
     torch.save({'conv1.weight': NotATensor()}, tmp_path / 'object.pth')
     for name, words in (
         ('missing.pth', 'missing.pth: no such checkpoint file'),
-        ('unknown.pth', 'unknown.pth: no ResNet of torchvision, MoCo v2, VCLR or SlowFast is'),
+        (
+            'unknown.pth',
+            'unknown.pth: no ResNet of torchvision, MoCo v2, VCLR or SlowFast and no',
+        ),
         ('object.pth', 'which could run code on loading'),
     ):
         args = (tmp_path / name, tmp_path / 'out.pth')

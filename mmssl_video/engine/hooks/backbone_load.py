@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmssl_video.compat import load_checkpoint_file
 from mmssl_video.errors import UserError
-from mmssl_video.models.weights import fit_tensors, is_needed, tensors_of
+from mmssl_video.models.weights import fit_tensors, is_needed, own_names, tensors_of
 
 from .unwrap import unwrapped_model
 
@@ -34,7 +34,8 @@ class BackboneLoadHook(Hook):
     The checkpoint has ``backbone.…``: one of our pretraining or of ``export_backbone.py``, or of an
     MMAction2 recognizer. MMAction2's TSM puts ``net`` into the names of what it wraps
     (``layer1.0.conv1.conv.net.weight``); names are compared without it, so weights go from plain
-    networks into TSM and back.
+    networks into TSM and back. Of a ``VisionTransformer`` the fixed positions are computed, and
+    ``fc_norm`` starts anew where the checkpoint is of pretraining; the log names both.
 
     A checkpoint that is resumed from, validated, tested or loaded once training has begun is left
     as it is.
@@ -66,10 +67,12 @@ class BackboneLoadHook(Hook):
             module = getattr(unwrapped_model(runner), name)
             fitted = fit_tensors(checkpoint, module, f'{name}.', runner._load_from, REMEDIES[name])
             kept |= {f'{name}.{key}': value for key, value in fitted.items()}
-            number = sum(map(is_needed, fitted))
+            own = own_names(fitted, module)
+            number = sum(map(is_needed, fitted.keys() - set(own)))
+            as_built = f'; as the config builds them: {", ".join(own)}' if own else ''
             runner.logger.info(
                 f'{name}: {number} of {number} tensors from {runner._load_from} (weights, biases '
-                'and running statistics)'
+                f'and running statistics){as_built}'
             )
         checkpoint['state_dict'] = kept
 

@@ -6,7 +6,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mmssl_video.models.memory import EmbeddingQueue
-from mmssl_video.models.weights import fit_tensors, is_needed, tensors_of
+from mmssl_video.models.weights import fit_tensors, is_needed, own_names, tensors_of
 
 from .unwrap import unwrapped_model
 
@@ -46,7 +46,7 @@ class InitialWeightsHook(Hook):
         given = tensors_of(checkpoint)
         backbone = fit_tensors(checkpoint, model.backbone, 'backbone.', runner._load_from, REMEDY)
         kept = {f'backbone.{key}': value for key, value in backbone.items()}
-        number = sum(map(is_needed, backbone))
+        number = sum(map(is_needed, backbone.keys() - set(own_names(backbone, model.backbone))))
         taken = [f'backbone ({number} of {number} tensors)']
         anew = []
         modules = {f'heads.{name}': head for name, head in model.heads.items()}

@@ -1,0 +1,213 @@
+"""Weights of VideoMAE's vision transformers: other projects' names, and what need not be in a file.
+
+MMAction2, and so we, call the parts of its ``VisionTransformer`` ``patch_embed.projection``,
+``blocks.0.attn.qkv`` and ``blocks.0.mlp.layers.0.0``. The others:
+
+============= ============================================== =====================================
+layout        pretrained                                     fine-tuned
+============= ============================================== =====================================
+videomae      ``encoder.blocks.0.mlp.fc1``, ``encoder.norm`` ``blocks.0.mlp.fc1``, ``fc_norm``,
+                                                             ``head``
+huggingface   ``videomae.encoder.layer.0.attention…``,       the same, ``fc_norm``, ``classifier``
+              ``videomae.layernorm``
+============= ============================================== =====================================
+
+``videomae`` is that of the released files (https://github.com/MCG-NJU/VideoMAE), under ``model`` or
+DeepSpeed's ``module``. ``huggingface`` has query, key and value in three matrices, ours in one,
+``qkv``. Neither has ``pos_embed``, which the network computes. Decoders are left out.
+"""
+
+import re
+from functools import cache
+
+import torch
+from mmaction.models import VisionTransformer
+from mmaction.models.backbones.vit_mae import get_sinusoid_encoding
+from torch import Tensor
+
+# By layout: what a name of ours becomes, in this order; the prefix of the network in a pretrained
+# file and in a fine-tuned one; the name of the classifier.
+RENAMED = {
+    'videomae': (
+        ('patch_embed.projection', 'patch_embed.proj'),
+        ('mlp.layers.0.0', 'mlp.fc1'),
+        ('mlp.layers.1', 'mlp.fc2'),
+    ),
+    'huggingface': (
+        ('patch_embed.projection', 'embeddings.patch_embeddings.projection'),
+        ('blocks.', 'encoder.layer.'),
+        ('norm1', 'layernorm_before'),
+        ('norm2', 'layernorm_after'),
+        ('attn.proj', 'attention.output.dense'),
+        ('attn.', 'attention.attention.'),
+        ('mlp.layers.0.0', 'intermediate.dense'),
+        ('mlp.layers.1', 'output.dense'),
+    ),
+}
+PREFIXES = {'videomae': ('encoder.', ''), 'huggingface': ('videomae.', 'videomae.')}
+CLASSIFIERS = {'videomae': 'head', 'huggingface': 'classifier'}
+# The decoder of pretraining, and positions, which ours computes.
+NOT_NEEDED = r'(decoder|encoder_to_decoder)\..*|mask_token|(.*\.)?(pos_embed|position_embeddings)'
+
+
+def detect_vit(state: dict[str, Tensor]) -> str | None:
+    """The layout of a vision transformer of another project, ``None`` if it is none."""
+    for layout, stem in (
+        ('videomae', r'(encoder\.)?patch_embed\.proj\.weight'),
+        ('huggingface', r'(videomae\.)?embeddings\.patch_embeddings\.projection\.weight'),
+    ):
+        if any(re.fullmatch(stem, key) for key in state):
+            return layout
+    return None
+
+
+def vit_to_ours(
+    state: dict[str, Tensor], layout: str
+) -> tuple[dict[str, Tensor], list[str], list[str]]:
+    """Convert a vision transformer of another project.
+
+    Args:
+        state: Tensors of a pretrained or fine-tuned network.
+        layout: ``'videomae'`` or ``'huggingface'``.
+
+    Returns:
+        Tensors under ``backbone.…`` and, of a fine-tuned network, ``cls_head.fc_cls.…``; unknown
+        names of the file; missing names of the file.
+    """
+    of_classifier = {f'{CLASSIFIERS[layout]}.{kind}': kind for kind in ('weight', 'bias')}
+    is_classified = not state.keys().isdisjoint(of_classifier)
+    prefix = PREFIXES[layout]['fc_norm.weight' in state or is_classified]
+    if not any(key.startswith(prefix) for key in state):
+        prefix = ''  # a bare VideoMAEModel of Hugging Face, a bare encoder
+    body = 'encoder.layer.' if layout == 'huggingface' else 'blocks.'
+    blocks = re.compile(re.escape(prefix + body) + r'(\d+)\.')
+    depth = 1 + max((int(found[1]) for key in state if (found := blocks.match(key))), default=0)
+    converted, missing, used = {}, [], set()
+    for ours in sorted(_names(depth, pooled='fc_norm.weight' in state)):
+        theirs = _theirs(ours, layout, prefix)
+        used.update(theirs)
+        if absent := [key for key in theirs if key not in state]:
+            missing += absent
+        else:
+            converted[f'backbone.{ours}'] = torch.cat([state[key] for key in theirs])
+    for key, kind in of_classifier.items() if is_classified else ():
+        used.add(key)
+        if key in state:
+            converted[f'cls_head.fc_cls.{kind}'] = state[key]
+        else:
+            missing.append(key)
+    unknown = [key for key in state if key not in used and not re.fullmatch(NOT_NEEDED, key)]
+    return converted, unknown, missing
+
+
+def vit_to_theirs(
+    backbone: dict[str, Tensor], classifier: dict[str, Tensor], layout: str
+) -> tuple[dict[str, Tensor], list[str], list[str]]:
+    """Give a vision transformer of ours the names of another project; the reverse.
+
+    Args:
+        backbone: Named as in the backbone itself. With ``fc_norm`` it is a fine-tuned one.
+        classifier: ``weight`` and ``bias`` of ``cls_head.fc_cls``, or nothing.
+        layout: ``'videomae'`` or ``'huggingface'``.
+
+    Returns:
+        Tensors by their names; unknown names of ours; missing names of ours.
+    """
+    fine_tuned = 'fc_norm.weight' in backbone
+    prefix = PREFIXES[layout][fine_tuned]
+    blocks = (int(key.split('.')[1]) for key in backbone if key.startswith('blocks.'))
+    names = _names(1 + max(blocks, default=0), fine_tuned)
+    state = {}
+    for ours in names & backbone.keys():
+        theirs = _theirs(ours, layout, prefix)
+        state |= zip(theirs, backbone[ours].chunk(len(theirs)), strict=True)
+    if fine_tuned:
+        state |= {f'{CLASSIFIERS[layout]}.{kind}': value for kind, value in classifier.items()}
+    # Views of one tensor would be saved with all of it.
+    state = {key: value.clone() for key, value in state.items()}
+    unknown = sorted(backbone.keys() - names - {'pos_embed'})
+    return state, unknown, sorted(names - backbone.keys())
+
+
+def adapt_vit(given: dict[str, Tensor], backbone: VisionTransformer) -> dict[str, Tensor]:
+    """Take what is no weight of a vision transformer's checkpoint from the network it is for.
+
+    Fixed positions are those of the config: the sinusoid of its own number of tokens, in the file
+    or not, whatever clips the file is from. Where ``use_mean_pooling`` is set and the file is of
+    pretraining, its ``norm`` is left out, and ``fc_norm`` starts as it is, as VideoMAE is
+    fine-tuned.
+
+    Args:
+        given: Tensors of the checkpoint, named as in the backbone itself.
+        backbone: The network of the config.
+
+    Returns:
+        ``given``, changed so. Learned positions stay, and have to fit.
+    """
+    wanted = backbone.state_dict()
+    adapted = dict(given)
+    if 'pos_embed' in dict(backbone.named_buffers()):
+        positions = given.get('pos_embed')
+        if positions is None or _is_fixed(positions):
+            adapted['pos_embed'] = wanted['pos_embed']
+    if 'norm.weight' in given and 'fc_norm.weight' in wanted and 'fc_norm.weight' not in given:
+        for kind in ('weight', 'bias'):
+            adapted.pop(f'norm.{kind}', None)
+            adapted[f'fc_norm.{kind}'] = wanted[f'fc_norm.{kind}']
+    return adapted
+
+
+def explain_vit(given: dict[str, Tensor], backbone: VisionTransformer) -> str:
+    """The fields of the config that say why a checkpoint does not fit: ``' (…)'`` or nothing."""
+    wanted = backbone.state_dict()
+    fields = []
+    depths = [
+        len({key.split('.')[1] for key in state if key.startswith('blocks.')})
+        for state in (given, wanted)
+    ]
+    if depths[0] != depths[1]:
+        fields.append(f'model.backbone.depth is {depths[1]}, the file has {depths[0]}')
+    stem, own = given.get('patch_embed.projection.weight'), wanted['patch_embed.projection.weight']
+    if stem is not None and stem.ndim == own.ndim:
+        for field, axis in (('embed_dims', 0), ('tubelet_size', 2), ('patch_size', 3)):
+            if stem.shape[axis] != own.shape[axis]:
+                fields.append(
+                    f'model.backbone.{field} is {own.shape[axis]}, the file has {stem.shape[axis]}'
+                )
+    positions = given.get('pos_embed')
+    if not fields and positions is not None and positions.shape != wanted['pos_embed'].shape:
+        fields.append(
+            f'learned positions are of {positions.shape[1]} tokens, the '
+            f"config's clips have {wanted['pos_embed'].shape[1]}; set model.backbone.num_frames "
+            'and img_size to those of the file'
+        )
+    return f' ({"; ".join(fields)})' if fields else ''
+
+
+def _is_fixed(positions: Tensor) -> bool:
+    table = get_sinusoid_encoding(positions.shape[1], positions.shape[2]).to(positions)
+    return torch.allclose(positions, table, atol=1e-2 if positions.dtype.itemsize < 4 else 1e-5)
+
+
+def _theirs(ours: str, layout: str, prefix: str) -> list[str]:
+    """The tensors of theirs that a tensor of ours is put together from."""
+    if ours.startswith('fc_norm.'):
+        return [ours]
+    if layout == 'huggingface' and ours.startswith('norm.'):
+        return [f'{prefix}layernorm.{ours.removeprefix("norm.")}']
+    key = ours
+    for old, new in RENAMED[layout]:
+        key = key.replace(old, new)
+    if layout == 'huggingface' and 'qkv' in key:
+        return [prefix + key.replace('qkv', part) for part in ('query', 'key', 'value')]
+    return [prefix + key]
+
+
+@cache
+def _names(depth: int, pooled: bool) -> frozenset[str]:
+    """All that a vision transformer has, but for its positions."""
+    # Small, for it asks for numbers while it is built and so cannot be of shapes alone.
+    network = VisionTransformer(
+        img_size=16, num_frames=2, embed_dims=2, num_heads=1, depth=depth, use_mean_pooling=pooled
+    )
+    return frozenset(network.state_dict()) - {'pos_embed'}
