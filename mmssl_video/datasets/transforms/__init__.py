@@ -13,6 +13,7 @@ from .motion import LoadMotion, MotionCrop, SampleFrameTuple
 from .odd_one_out import SampleOddOneOut, SumOfDifferences
 from .pace import SamplePace
 from .photometric import ClipColorJitter, ClipGaussianBlur, ClipGrayscale, Photometric
+from .rand_augment import ClipRandAugment
 from .rotation import ClipRotation
 from .segment_tuples import SampleSegmentTuples
 from .sliding_clips import SampleSlidingClips
@@ -24,6 +25,7 @@ __all__ = [
     'ClipDifferences',
     'ClipGaussianBlur',
     'ClipGrayscale',
+    'ClipRandAugment',
     'ClipRotation',
     'FormatViews',
     'LoadCheckedFeature',
