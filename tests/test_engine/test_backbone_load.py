@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.distributed as dist
+from mmaction.models import VisionTransformer
 from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
@@ -222,6 +223,26 @@ def training_runner(model, path):
         _load_from=path,
         logger=logging.getLogger('training_runner'),
     )
+
+
+def test_a_vision_transformer_starts_with_its_own_norm_and_positions(caplog):
+    """Of a release, which has no positions: 2 tensors of the patches and 13 of each block."""
+    settings = dict(img_size=16, patch_size=8, num_frames=2, embed_dims=12, depth=2, num_heads=3)
+    source = randomised(VisionTransformer(use_mean_pooling=False, **settings))
+    del source['pos_embed']
+    backbone = VisionTransformer(**settings)
+    runner = training_runner(SimpleNamespace(backbone=backbone), 'videomae.pth')
+    checkpoint = dict(state_dict={f'backbone.{key}': value for key, value in source.items()})
+    with caplog.at_level(logging.INFO, logger='training_runner'):
+        BackboneLoadHook().after_load_checkpoint(runner, checkpoint)
+    assert caplog.messages == [
+        'backbone: 28 of 28 tensors from videomae.pth (weights, biases and running statistics); '
+        'as the config builds them: fc_norm.bias, fc_norm.weight, pos_embed'
+    ]
+    taken = checkpoint['state_dict']
+    assert taken.keys() == {f'backbone.{key}' for key in backbone.state_dict()}
+    for key in source.keys() - {'norm.weight', 'norm.bias'}:
+        assert torch.equal(taken[f'backbone.{key}'], source[key])
 
 
 def test_a_wrong_network_is_an_error_in_one_line(videos, tmp_path):
