@@ -14,7 +14,8 @@ huggingface   ``videomae.encoder.layer.0.attention…``,       the same, ``fc_no
 
 ``videomae`` is that of the released files (https://github.com/MCG-NJU/VideoMAE), under ``model`` or
 DeepSpeed's ``module``. ``huggingface`` has query, key and value in three matrices, ours in one,
-``qkv``. Neither has ``pos_embed``, which the network computes. Decoders are left out.
+``qkv``. Neither has fixed positions, which the network computes; learned ones are ``videomae``'s
+alone, ``pos_embed``. Decoders are left out.
 """
 
 import re
@@ -46,8 +47,8 @@ RENAMED = {
 }
 PREFIXES = {'videomae': ('encoder.', ''), 'huggingface': ('videomae.', 'videomae.')}
 CLASSIFIERS = {'videomae': 'head', 'huggingface': 'classifier'}
-# The decoder of pretraining, and positions, which ours computes.
-NOT_NEEDED = r'(decoder|encoder_to_decoder)\..*|mask_token|(.*\.)?(pos_embed|position_embeddings)'
+# The decoder of pretraining, and its positions.
+NOT_NEEDED = r'(decoder|encoder_to_decoder)\..*|mask_token|(.*\.)?position_embeddings'
 
 
 def detect_vit(state: dict[str, Tensor]) -> str | None:
@@ -90,6 +91,11 @@ def vit_to_ours(
             missing += absent
         else:
             converted[f'backbone.{ours}'] = torch.cat([state[key] for key in theirs])
+    positions = f'{prefix}pos_embed'
+    if layout == 'videomae' and positions in state:
+        used.add(positions)
+        if not _is_fixed(state[positions]):
+            converted['backbone.pos_embed'] = state[positions]
     for key, kind in of_classifier.items() if is_classified else ():
         used.add(key)
         if key in state:
@@ -123,10 +129,14 @@ def vit_to_theirs(
         state |= zip(theirs, backbone[ours].chunk(len(theirs)), strict=True)
     if fine_tuned:
         state |= {f'{CLASSIFIERS[layout]}.{kind}': value for kind, value in classifier.items()}
+    positions = backbone.get('pos_embed')
+    is_learned = positions is not None and not _is_fixed(positions)
+    if is_learned and layout == 'videomae':
+        state[f'{prefix}pos_embed'] = positions
+    known = names if is_learned and layout == 'huggingface' else names | {'pos_embed'}
     # Views of one tensor would be saved with all of it.
     state = {key: value.clone() for key, value in state.items()}
-    unknown = sorted(backbone.keys() - names - {'pos_embed'})
-    return state, unknown, sorted(names - backbone.keys())
+    return state, sorted(backbone.keys() - known), sorted(names - backbone.keys())
 
 
 def adapt_vit(given: dict[str, Tensor], backbone: VisionTransformer) -> dict[str, Tensor]:

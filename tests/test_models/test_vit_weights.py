@@ -179,6 +179,20 @@ def test_there_and_back(layout, pooled):
     assert all(torch.equal(back[key], source[key]) for key in kept)
 
 
+def test_learned_positions_are_kept_or_refused():
+    positions = torch.randn(1, 8, WIDTH)
+    ours = convert_weights({**released(False), 'encoder.pos_embed': positions})
+    assert torch.equal(ours['backbone.pos_embed'], positions)
+    fixed = get_sinusoid_encoding(8, WIDTH)
+    assert 'backbone.pos_embed' not in convert_weights(
+        {**released(False), 'encoder.pos_embed': fixed}
+    )
+    backbone = select_backbone(ours)
+    assert torch.equal(to_layout(backbone, 'videomae')['model']['encoder.pos_embed'], positions)
+    with pytest.raises(UserError, match='^1 keys of this backbone are unknown: pos_embed; '):
+        to_layout(backbone, 'huggingface')
+
+
 def test_keys_that_are_missing_or_unknown_are_named():
     state = hugging_face(False)
     del state['videomae.encoder.layer.1.attention.attention.key.weight']
