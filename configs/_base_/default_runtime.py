@@ -14,6 +14,7 @@ custom_hooks = [
     dict(type='InitialWeightsHook'),
     dict(type='ResumeCheckHook'),
     dict(type='ReproducibleHook'),
+    dict(type='TargetStepHook'),
     dict(type='ObjectiveReportHook'),
     dict(type='FiniteLossHook'),
     dict(type='CollapseMonitorHook', interval=50),

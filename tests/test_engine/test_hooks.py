@@ -3,6 +3,7 @@
 import atexit
 import math
 import re
+from copy import deepcopy
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,15 +11,18 @@ import pytest
 import torch
 from head_helpers import PROJECTOR
 from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
-from tiny_vclr import build_tiny, tiny_config, write_videos
+from tiny_vclr import build_tiny, tiny_config, tiny_model, write_videos
 from torch.utils.data import BatchSampler, DataLoader
 
 from mmssl_video.engine.hooks import (
     MomentumScheduleHook,
     ObjectiveReportHook,
     ProgressBarHook,
+    TargetStepHook,
 )
 from mmssl_video.errors import UserError
 
@@ -41,6 +45,7 @@ def stub_runner(model=None, batch_size=4, max_iters=10, num_videos=1000):
         model=model or stub_model(),
         iter=0,
         max_iters=max_iters,
+        optim_wrapper=SimpleNamespace(_accumulative_counts=1),
         logger=Notes(),
         train_dataloader=SimpleNamespace(batch_size=batch_size, dataset=range(num_videos)),
     )
@@ -89,6 +94,40 @@ def test_momentum_of_a_resumed_run_is_that_of_its_iteration():
     hook.before_train(resumed)
     hook.before_train_iter(resumed, 0)
     assert resumed.model.momentum == whole[6]
+
+
+def test_momentum_follows_optimiser_steps():
+    runner = stub_runner(max_iters=11)
+    runner.optim_wrapper._accumulative_counts = 2
+    drawn = momenta(MomentumScheduleHook(), runner)[:11]
+    steps = momenta(MomentumScheduleHook(), stub_runner(max_iters=6))
+    assert drawn == [steps[t // 2] for t in range(11)]
+
+
+def test_target_follows_optimiser_steps():
+    """Two batches of 4 leave the target where one of 8 does (BYOL, no batch normalisation)."""
+    byol = dict(type='BYOLHead', projector=PROJECTOR, predictor=PROJECTOR | dict(in_channels=6))
+    torch.manual_seed(0)
+    model = MODELS.build(tiny_model(momentum=0.5) | dict(heads=dict(byol=byol)))
+    model.init_weights()
+    model.double().train()
+    inputs = torch.randn(3, 8, 2, 1, 3, 16, 16, dtype=torch.float64)
+    targets = []
+    for counts in (1, 2):
+        now = deepcopy(model)
+        optimizer = torch.optim.SGD(now.parameters(), lr=0.5)
+        wrapper = OptimWrapper(optimizer, accumulative_counts=counts)
+        runner = SimpleNamespace(model=now, iter=0, optim_wrapper=wrapper)
+        for batch in inputs.flatten(0, 1).split(8 // counts):
+            TargetStepHook().before_train_iter(runner, 0)
+            losses = now.loss(batch, [ActionDataSample()] * len(batch))
+            wrapper.update_params(now.parse_losses(losses)[0])
+            runner.iter += 1
+        targets.append(now.target_backbone.state_dict())
+    torch.testing.assert_close(*targets, rtol=1e-10, atol=1e-12)
+    start = model.target_backbone.state_dict()
+    weight = 'module.layers.0.weight'
+    assert (targets[0][weight] - start[weight]).abs().max() > 1e-4
 
 
 # Objectives -------------------------------------------------------------------------------------

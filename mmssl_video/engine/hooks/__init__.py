@@ -9,7 +9,7 @@ from .grad_norm import GradNormHook
 from .head_epoch import HeadEpochHook
 from .initial_weights import InitialWeightsHook
 from .lone_sample import LoneSampleHook
-from .momentum_schedule import MomentumScheduleHook
+from .momentum_schedule import MomentumScheduleHook, TargetStepHook
 from .objective_report import ObjectiveReportHook
 from .online_knn import OnlineKNNHook
 from .progress_bar import ProgressBarHook
@@ -35,5 +35,6 @@ __all__ = [
     'ResultsInWorkDirHook',
     'ResumeCheckHook',
     'SafeCheckpointHook',
+    'TargetStepHook',
     'read_messages',
 ]

@@ -1,4 +1,4 @@
-"""Momentum of the target network over the course of training."""
+"""When the target network follows the online one, and with what momentum."""
 
 import math
 
@@ -12,12 +12,28 @@ from .unwrap import unwrapped_model
 
 
 @HOOKS.register_module()
+class TargetStepHook(Hook):
+    """Let the target network follow optimiser steps, not iterations.
+
+    With ``accumulative_counts`` of the optimiser wrapper above 1, the online weights stand still
+    while gradients accumulate. The target network then takes a step in the first iteration after
+    an optimiser step alone.
+    """
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict = None) -> None:
+        """Say whether the target network takes a step in this iteration."""
+        starts = runner.iter % runner.optim_wrapper._accumulative_counts == 0
+        unwrapped_model(runner).target_follows = starts
+
+
+@HOOKS.register_module()
 class MomentumScheduleHook(Hook):
     r"""Move the momentum from the model's own to ``end`` along a half cosine (BYOL, Sec. 3.2).
 
     .. math:: m_t = m_{end} - (m_{end} - m_0)\,\frac{1 + \cos(\pi t / T)}{2}
 
-    with t the iteration and T the number of iterations of the run. Without this hook the momentum
+    with t the optimiser step and T the number of them in the run (with ``accumulative_counts``,
+    fewer than iterations). Without this hook the momentum
     stays what the model's config says.
 
     Args:
@@ -43,5 +59,7 @@ class MomentumScheduleHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict = None) -> None:
         """Set the momentum of this iteration."""
-        cosine = (1 + math.cos(math.pi * runner.iter / runner.max_iters)) / 2
+        counts = runner.optim_wrapper._accumulative_counts
+        step, last = runner.iter // counts, math.ceil(runner.max_iters / counts)
+        cosine = (1 + math.cos(math.pi * step / last)) / 2
         unwrapped_model(runner).momentum = self.end - (self.end - self.start) * cosine

@@ -53,6 +53,8 @@ class SSLRecognizer(BaseRecognizer):
             ``ActionDataPreprocessor``.
 
     Attributes:
+        target_follows (bool): Whether the target network takes a step in this iteration. The
+            ``TargetStepHook`` clears it while gradients accumulate.
         pairs (dict[str, tuple[Tensor, Tensor]]): By head, the embeddings [M, D] of the last
             iteration's queries and their positives, for monitors.
 
@@ -82,6 +84,7 @@ class SSLRecognizer(BaseRecognizer):
             if 'loss' in name:  # MMEngine adds up whatever is logged under such a name
                 raise UserError(f"model.heads.{name}: choose a name without 'loss' in it")
         self.momentum = momentum
+        self.target_follows = True
         self.shuffle_bn = shuffle_bn
         for head in self.heads.values():
             head.shuffle_bn = shuffle_bn
@@ -148,8 +151,9 @@ class SSLRecognizer(BaseRecognizer):
                 )
         target = {}
         if self.target_views:
-            for copy in self.momentum_copies:
-                copy.update(self.momentum)
+            if self.target_follows:
+                for copy in self.momentum_copies:
+                    copy.update(self.momentum)
             target = self._encode_views(views, self.target_views, self._encode_target)
 
         outputs = {}
