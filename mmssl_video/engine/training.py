@@ -46,6 +46,10 @@ def train(cfg: Config) -> Runner:
     check_config(cfg)
     prepare_launch(cfg, cfg.launcher)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if (runner.auto_scale_lr or {}).get('enable'):
+        # MMEngine compares it with the batch of an iteration, not with that of an optimiser step.
+        accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
+        runner.auto_scale_lr['base_batch_size'] /= accumulated
     parts = ['train', 'val'] if cfg.get('val_dataloader') else ['train']
     from_main_process(lambda: check_labelled_lists(cfg, *parts))
     dataloader = runner.train_loop.dataloader

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from mmaction.models import VisionTransformer
+from mmengine.runner import Runner
 from tiny_vclr import CHANNELS, REPOSITORY, build_tiny, load_tool, tiny_config, write_videos
 
 from mmssl_video.compat import load_checkpoint_file
@@ -209,6 +210,27 @@ def test_errors_of_the_command_line(config, monkeypatch, capsys, args, words):
     args = [config() if arg == 'CONFIG' else arg for arg in args]
     assert call('train', *args, monkeypatch=monkeypatch) == 2
     assert words in error_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize('counts', [1, 4])
+def test_auto_scale_lr_counts_accumulated_batches(config, monkeypatch, counts):
+    """The rate is for 8 videos; a step is made of ``counts`` batches of 4."""
+    rates = []
+
+    def note(runner):
+        wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        runner.scale_lr(wrapper, runner.auto_scale_lr)
+        rates.append(wrapper.optimizer.param_groups[0]['lr'])
+        assert runner.cfg.auto_scale_lr.base_batch_size == 8  # as the next run will read it
+
+    monkeypatch.setattr(Runner, 'train', note)
+    options = (
+        'auto_scale_lr.enable=True',
+        'auto_scale_lr.base_batch_size=8',
+        f'optim_wrapper.accumulative_counts={counts}',
+    )
+    assert call('train', config(), '--cfg-options', *options, monkeypatch=monkeypatch) == 0
+    assert rates == [pytest.approx(0.05 * 4 * counts / 8)]
 
 
 def test_exit_status_of_an_error(config, forks, tmp_path):
