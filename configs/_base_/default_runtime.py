@@ -14,13 +14,13 @@ custom_hooks = [
     dict(type='InitialWeightsHook'),
     dict(type='ResumeCheckHook'),
     dict(type='ReproducibleHook'),
-    dict(type='TargetStepHook'),
     dict(type='ObjectiveReportHook'),
     dict(type='FiniteLossHook'),
     dict(type='CollapseMonitorHook', interval=50),
     dict(type='BadVideosHook'),
     dict(type='GradNormHook'),
     dict(type='LoneSampleHook'),
+    dict(type='TargetStepHook'),
 ]
 
 env_cfg = dict(
