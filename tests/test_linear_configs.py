@@ -50,13 +50,15 @@ def test_all_are_here():
 def test_network_is_that_of_pretraining(name):
     probe, pretraining = linear(name), load_pretraining(PRETRAINED_BY[name])
 
-    def plain(settings):
-        return {key: value for key, value in settings.items() if key != '_scope_'}
+    def plain(settings, *others):
+        return {key: value for key, value in settings.items() if key not in ('_scope_', *others)}
 
     assert plain(probe.model.backbone) == plain(pretraining.model.backbone)
-    # Pretraining's can augment, too.
-    normalised = plain(pretraining.model.data_preprocessor) | {'type': 'ActionDataPreprocessor'}
-    assert plain(probe.model.data_preprocessor) == normalised
+    # Pretraining's preprocessor may augment besides, by its type.
+    probed, pretrained = (
+        plain(cfg.model.data_preprocessor, 'type') for cfg in (probe, pretraining)
+    )
+    assert probed == pretrained
     assert probe.model.type in ('FrozenRecognizer2D', 'FrozenRecognizer3D')
     # Its frozen statistics are not even averaged over processes, which would round them.
     assert 'SyncBuffersHook' not in [hook.type for hook in probe.default_hooks.values()]
