@@ -4,10 +4,11 @@ import ast
 import math
 import re
 from copy import deepcopy
-from functools import cache
+from functools import cache, partial
 from itertools import permutations
 from operator import attrgetter
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -42,6 +43,14 @@ R3D_50 = SLOWONLY_50 + 4 * 3 * 64 * 7 * 7
 R3D_18 = 11_176_512 + 2 * (3 * 64 * 7 * 7 + 3 * 3 * 298 * 64**2)
 # The same in the last two stages alone.
 R2D3D_18 = 11_176_512 + 2 * 3 * 3 * 280 * 64**2
+
+
+def vit(width, depth, patch):
+    """Attention and MLP, their biases and norms; the last norm; tokens of 2 x patch x patch."""
+    blocks = depth * (12 * width**2 + 12 * width)
+    return 'MaskedVisionTransformer', depth, blocks + 2 * width + (6 * patch**2 + 1) * width
+
+
 # By the name of the backbone: type, depth, number of parameters.
 BACKBONES = {
     'r18': ('ResNet', 18, 11_176_512),
@@ -58,6 +67,10 @@ BACKBONES = {
     's3dg': ('S3D', None, 8_675_744),
     'swin-t': ('SwinTransformer3D', None, 27_850_470),
     'r2d3d18': ('ResNet3dSlowOnly', 18, R2D3D_18),
+    'vit-t': vit(192, 6, 8),  # half as deep as others of this name
+    'vit-s': vit(384, 12, 16),
+    'vit-b': vit(768, 12, 16),
+    'vit-l': vit(1024, 24, 16),
 }
 # {method}_{backbone}_{gpus}x{batch}-{clip}-{epochs}e_{data}-{rgb or rgbdiff}.py
 NAME = re.compile(
@@ -93,8 +106,10 @@ PAPER = [path for path in RECIPES if path not in SMALL + FOLDER]
 def build_on_meta(path):
     """The recognizer of a config, of shapes alone: no memory for two queues of 131072."""
     cfg = load(path).model
-    # Swin asks for numbers while it is built.
-    with torch.device('cpu' if cfg.backbone.type == 'SwinTransformer3D' else 'meta'):
+    # Swin asks for numbers while it is built, MMAction2's ViT for those of stochastic depth.
+    device = 'cpu' if cfg.backbone.type == 'SwinTransformer3D' else 'meta'
+    linspace = partial(torch.linspace, device='cpu')
+    with torch.device(device), mock.patch.object(torch, 'linspace', linspace):
         return MODELS.build(cfg).to('meta')
 
 
@@ -140,7 +155,7 @@ def test_every_method_has_a_small_recipe_and_a_paper_recipe():
     assert methods >= {'vclr', 'mocov2', 'seco', 'vince', 'simclr', 'cvrl', 'nnclr', 'iivcl'}
     assert methods >= {'rho_moco', 'rho_byol', 'rho_simclr', 'rho_swav'}
     assert methods >= {'shuffle_learn', 'opn', 'o3n', 'vcop', 'pace', 'speednet', 'rotnet3d'}
-    assert methods >= {'dpc', 'memdpc'}
+    assert methods >= {'dpc', 'memdpc', 'videomae'}
     assert {Path(path).parent.name for path in SMALL} == methods
     assert {Path(path).parent.name for path in PAPER} == methods
     assert set(PRETRAINING) - set(RECIPES) == {'vclr/vclr_r18_demo.py'}
@@ -203,6 +218,7 @@ CHANCE = {  # of a batch of N and a head's settings, with a full queue
     'TransformationHead': lambda n, head: math.log(4),
     'SpeedHead': lambda n, head: math.log(2),
     'DPCHead': lambda n, head: math.log(n * head.num_predicted * math.prod(head.map_size)),
+    'VideoMAEHead': lambda n, head: 1 - 1 / (2 * head.get('patch_size', 16) ** 2),
     'MemDPCHead': lambda n, head: 2 * CHANCE['DPCHead'](n, head),  # both ways in time
 }
 
@@ -442,6 +458,9 @@ def shrink(cfg):
     if backbone.type == 'ResNet':
         features = 128
         backbone.update(depth=18, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,))
+    elif backbone.type == 'MaskedVisionTransformer':
+        features = 24
+        backbone.update(depth=2, embed_dims=features, num_heads=3, num_frames=8, patch_size=8)
     else:
         features = 64
         if 'depth' not in backbone:  # it cannot be made narrow
@@ -461,6 +480,9 @@ def shrink(cfg):
             ('feature_channels', 8),
             ('memory_size', 16),
             ('map_size', (1, 1)),
+            ('decoder_channels', 16),
+            ('num_heads', 2),
+            ('patch_size', 8),
         ):
             if setting in head:
                 head[setting] = value
@@ -672,6 +694,19 @@ AUGMENTATIONS = {
     'rotnet3d': [*CROP_112, flip('clip'), (None, 'ClipRotation', {})],
     'dpc': blocks(('MultiScaleCrop', dict(scales=(0.875,), random_crop=True)), one_channel=0.5),
     'dpc kinetics': blocks(('RandomResizedCrop', dict(area_range=(0.5, 1.0))), one_channel=0.5),
+    'videomae': [
+        (
+            'clip',
+            'MultiScaleCrop',
+            dict(scales=(1, 0.875, 0.75, 0.66), num_fixed_crops=13, random_crop=False),
+        ),
+        resize('clip', 224, 224),
+    ],
+    'videomae-st': [
+        ('clip', 'RandomResizedCrop', dict(area_range=(0.5, 1.0))),
+        resize('clip', 224, 224),
+        flip('clip'),
+    ],
     'memdpc': blocks(('RandomResizedCrop', dict(area_range=(0.5, 1.0))), one_channel=0.25),
 }
 # Optimiser, and weight decay of kernels, of biases and of batch normalisation.
@@ -683,6 +718,7 @@ OPTIMIZERS = {
     'adam': (dict(type='Adam'), (1e-5, 1e-5, 1e-5)),
     'adamw': (dict(type='AdamW'), (0.1, 0.1, 0.1)),
     'small': (dict(type='AdamW'), (0.05, 0.05, 0.05)),
+    'videomae': (dict(type='AdamW', betas=(0.9, 0.95)), (0.05, 0, 0)),
     'rho': (dict(type='SGD', momentum=0.9, nesterov=True), (1e-4, 1e-4, 0)),
     'lars': (
         dict(type='LARS', momentum=0.9, nesterov=True, trust_coefficient=1e-3),
@@ -697,6 +733,11 @@ SCHEDULES = {
     'cvrl': (200, 0.025 * 200, lambda peak: 0, 0, 0),
     'cvrl 800': (800, 0.025 * 800, lambda peak: 0, 0, 0),
     'rho': (200, 35, lambda peak: 0.001, 0, 0),
+    'videomae': (1600, 40, lambda peak: 0, 40, 4e-5),
+    'videomae sthv2': (2400, 40, lambda peak: 0, 40, 4e-5),
+    'videomae ucf101': (3200, 40, lambda peak: 0, 40, 7.5e-6),
+    'videomae hmdb51': (4800, 40, lambda peak: 0, 40, 7.5e-6),
+    'videomae-st': (200, 40, lambda peak: 0, 40, 0),
 }
 # Epochs; those after which the rate falls to a tenth.
 STEPS = {
@@ -710,10 +751,11 @@ STEPS = {
     'dpc': (300, (150, 250)),
     'memdpc': (500, (300, 400)),
 }
-# Small recipes by epochs: contrast, and order or prediction.
+# Small recipes by epochs: contrast, order or prediction, and masked prediction.
 BUDGETS = {
-    10: dict(optimizer='small', rate=(2e-3, 16), warmup=1),
-    16: dict(optimizer='small', rate=(1e-3, 16), warmup=1),
+    10: dict(optimizer='small', rate=(2e-3, 16), warmup=1, first=1 / 100),
+    16: dict(optimizer='small', rate=(1e-3, 16), warmup=1, first=1 / 100),
+    100: dict(optimizer='videomae', rate=(1e-3, 16), warmup=5, first=0),
 }
 # Sizes of the linear layers, and how many of them batch normalisation follows.
 MLP_2 = (2048, 2048, 128), 0
@@ -886,7 +928,51 @@ O3N = dict(
     sampler=('SampleOddOneOut', dict(num_segments=6, clip_len=6, frame_interval=1)),
     heads=dict(odd_one={'num_segments': 6, 'fusion': 'difference'}),
 )
+
+
+def videomae(data, rate=(1.5e-4, 256), interval=4, ratio=0.9, width=384):
+    return dict(
+        rate=rate,
+        schedule=f'videomae {data}'.strip(),
+        optimizer='videomae',
+        augmentation='videomae',
+        sampler=('SampleClips', dict(num_views=1, clip_len=16, frame_interval=interval)),
+        model={'backbone.patch_size': 16, 'backbone.tubelet_size': 2},
+        heads=dict(
+            videomae={
+                'mask.ratio': ratio,
+                'mask_token.shape': (1, 1, width),
+                'num_values': 512,
+            }
+        ),
+    )
+
+
 NUMBERS = {
+    'videomae/videomae_vit-b_64x16-16x4x1-1600e_kinetics400-rgb.py': videomae(''),
+    'videomae/videomae_vit-s_64x16-16x4x1-1600e_kinetics400-rgb.py': videomae('', width=192),
+    'videomae/videomae_vit-b_64x16-16x2x1-2400e_sthv2-rgb.py': videomae('sthv2', interval=2),
+    'videomae/videomae_vit-b_8x24-16x4x1-3200e_ucf101-rgb.py': videomae(
+        'ucf101', rate=(3e-4, 256), ratio=0.75
+    ),
+    'videomae/videomae_vit-b_8x24-16x2x1-4800e_hmdb51-rgb.py': videomae(
+        'hmdb51', rate=(3e-4, 256), interval=2, ratio=0.75
+    ),
+    'videomae/videomae-st_vit-l_64x8-16x4x4-200e_kinetics400-rgb.py': dict(
+        videomae(''),
+        rate=(1.6e-3, 256),
+        schedule='videomae-st',
+        augmentation='videomae-st',
+        sampler=('SampleClips', dict(num_views=4, clip_len=16, frame_interval=4)),
+        clip_grad=0.02,
+        heads=dict(
+            videomae={
+                'mask.ratio': 0.9,
+                'mask_token.shape': (1, 1, 512),
+                'online_views': (0, 1, 2, 3),
+            }
+        ),
+    ),
     'vclr/vclr_r50_8x64-3seg-400e_kinetics400-rgb.py': VCLR_K400,
     'vclr/vclr_r50_8x64-3seg-400e_kinetics400-rawframes-rgb.py': VCLR_K400,
     'vclr/vclr_r50_8x64-3seg-400e_ucf101-rgb.py': dict(
@@ -1115,6 +1201,9 @@ MAPS = {
     ('s3d', 32, 128): (1024, 4, 4, 4),
     ('swin-t', 8, 224): (768, 4, 7, 7),
     ('r2d3d18', 5, 128): (512, 2, 4, 4),
+    ('vit-s', 16, 224): (384, 8, 14, 14),
+    ('vit-b', 16, 224): (768, 8, 14, 14),
+    ('vit-l', 16, 224): (1024, 8, 14, 14),
 }
 
 
@@ -1205,8 +1294,10 @@ def test_optimizer_of_the_paper(path):
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad:
-                kernel = of_biases if name == 'bias' else of_kernels
-                expected = of_norms if isinstance(module, _BatchNorm) else kernel
+                is_bias = name in ('bias', 'q_bias', 'v_bias', 'mask_token')
+                kernel = of_biases if is_bias else of_kernels
+                is_norm = isinstance(module, (_BatchNorm, torch.nn.LayerNorm))
+                expected = of_norms if is_norm else kernel
                 assert decay_of[id(parameter)] == expected
 
 
@@ -1248,7 +1339,7 @@ def test_schedule_of_the_paper(path):
     if name == 'small':
         epochs = int(name_of(path)['epochs'])
         warmup = cosine_from = BUDGETS[epochs]['warmup']
-        first, last = lambda peak: peak / 100, 0
+        first, last = lambda peak: peak * BUDGETS[epochs]['first'], 0
     else:
         epochs, warmup, first, cosine_from, last = SCHEDULES[name]
     whole, warm, start = epochs * length, warmup * length, cosine_from * length
@@ -1291,7 +1382,8 @@ def test_small_recipes_share_one_budget(path):
     if name_of(path)['backbone'] == 'r3d-r18':  # with kernels in time in all stages
         assert (backbone.conv1_kernel, backbone.inflate) == ((3, 7, 7), (1, 1, 1, 1))
         backbone.update(conv1_kernel=(1, 7, 7), inflate=(0, 0, 1, 1))
-    assert backbone == one.model.backbone
+    if name_of(path)['backbone'] != 'vit-t':  # masked tokens need a transformer
+        assert backbone == one.model.backbone
     assert [step for step in cfg.feature_pipeline if step.type != 'SampleFrames'] == [
         step for step in one.feature_pipeline if step.type != 'SampleFrames'
     ]
@@ -1305,7 +1397,7 @@ def test_small_recipes_share_one_budget(path):
 # ----------------------------------------------------------------------- folders of real videos
 
 
-@pytest.mark.parametrize('path', FOLDER)
+@pytest.mark.parametrize('path', [path for path in FOLDER if name_of(path)['backbone'] != 'vit-t'])
 def test_recipes_of_folders_share_one_budget(path):
     """Network, optimiser, schedule and pictures; differences in both pipelines or in none."""
     cfg, one = load(path), load('cvrl/cvrl_r3d-r18_1x32-12x2x2-40e_folder-rgbdiff.py')

@@ -56,6 +56,8 @@ def short_run(path, videos, work_dir):
     cfg.log_level = 'WARNING'
     cfg.randomness = dict(seed=0)
     cfg.train_cfg.max_epochs = 1
+    for schedule in cfg.param_scheduler:
+        schedule.warmup = 1
     for head in cfg.model.heads.values():
         if head.type == 'SwAVHead':
             cfg.train_cfg.max_epochs = 2  # the prototypes are frozen in the first

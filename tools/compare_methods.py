@@ -165,6 +165,7 @@ METHODS = [
     Setting('ρ-SwAV, ρ = 2', small('rho_swav', 'rho-swav')),
     Setting('NNCLR', small('nnclr', 'nnclr')),
     Setting('IIVCL', small('iivcl', 'iivcl')),
+    Setting('VideoMAE, 100 epochs', 'videomae/videomae_vit-t_1x16-8x2x1-100e_generated-rgb.py'),
 ]
 OBJECT_ROWS = [
     Setting('random weights, clips', VCOP, baseline='random', videos='objects'),
@@ -228,6 +229,7 @@ def on_folder(folder: str) -> list[Setting]:
             'vclr/vclr_r3d-r18_1x32-4x2x3-40e_folder-rgbdiff.py'
         ),
         'CVRL, differences': differences,
+        'VideoMAE, 100 epochs': 'videomae/videomae_vit-t_1x16-8x2x1-100e_folder-rgb.py',
     }
     rows = [
         Setting('mean frame', clips, baseline='mean_frame', videos=folder),

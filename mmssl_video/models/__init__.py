@@ -1,6 +1,6 @@
-"""Recognizer, heads, projections, memories and backbones, registered into MMAction2."""
+"""Recognizer, heads, masks, projections, memories and backbones, registered into MMAction2."""
 
-from . import backbones, heads, memory, necks, recognizers
+from . import backbones, heads, masks, memory, necks, recognizers
 from .data_preprocessor import SSLDataPreprocessor
 from .momentum import MomentumCopy, forward_shuffled
 
@@ -10,6 +10,7 @@ __all__ = [
     'backbones',
     'forward_shuffled',
     'heads',
+    'masks',
     'memory',
     'necks',
     'recognizers',

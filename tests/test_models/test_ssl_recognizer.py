@@ -72,10 +72,10 @@ def test_maps_for_the_heads_that_read_them(ndim, monkeypatch):
         monkeypatch.setattr(
             head,
             'loss',
-            lambda online, target, name=name, loss=loss: (
-                got.update({name: (online, target)})
-                or loss({v: x.flatten(3).mean(3) if x.ndim == 6 else x for v, x in online.items()},
-                        target)
+            lambda *branches, name=name, loss=loss: (
+                got.update({name: branches})
+                or loss(*({v: x.flatten(3).mean(3) if x.ndim == 6 else x for v, x in views.items()}
+                          for views in branches))
             ),
         )  # fmt: skip
     monkeypatch.setattr(model.heads['order'], 'reads_maps', True)
@@ -88,8 +88,13 @@ def test_maps_for_the_heads_that_read_them(ndim, monkeypatch):
     torch.testing.assert_close(maps.mean(dim=(3, 4, 5)), features)
     alone = model.backbone(clips[1, 0, 2:3])
     torch.testing.assert_close(maps[1, 2], alone[0] if ndim == 3 else alone[0][:, None])
-    for _, target in got.values():
-        assert {view.ndim for view in target.values()} == {3}
+    # The same of the target branch.
+    ((of_maps, maps),) = got['order'][1].items()
+    ((of_means, means),) = got['video'][1].items()
+    assert (maps.ndim, means.ndim) == (6, 3)
+    for view, found in ((of_maps, maps.flatten(3).mean(dim=3)), (of_means, means)):
+        alone = model.target_backbone.module(clips[1, view, 2:3])[0].flatten(1).mean(dim=1)
+        torch.testing.assert_close(found[1, 2], alone)
 
 
 def test_backbones_without_maps_are_refused_by_heads_that_read_them(monkeypatch):

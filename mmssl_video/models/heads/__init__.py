@@ -21,6 +21,7 @@ from .simclr import SimCLRHead
 from .speed import SpeedHead
 from .swav import SwAVHead
 from .transformation import TransformationHead
+from .videomae import VideoMAEHead
 from .vince import VINCEHead
 
 __all__ = [
@@ -44,4 +45,5 @@ __all__ = [
     'SwAVHead',
     'TransformationHead',
     'VINCEHead',
+    'VideoMAEHead',
 ]

@@ -3,6 +3,7 @@
 import math
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,20 @@ from ..momentum import MomentumCopy, forward_shuffled
 
 Views = dict[int, Tensor]
 """View index to features [N, S, D] of its S segments, or to their maps [N, S, D, T, H, W]."""
+
+
+class VisibleTokens(NamedTuple):
+    """What a head that ``masks`` gets of one view and one mask.
+
+    Attributes:
+        tokens: Of the online encoder, [N, S, L, D], with gradient.
+        visible: Their indices in the clip, int64 [N, S, L].
+        clips: As the backbone was given them, [N, S, C, T, H, W].
+    """
+
+    tokens: Tensor
+    visible: Tensor
+    clips: Tensor
 
 
 class SSLHead(BaseModule, metaclass=ABCMeta):
@@ -33,8 +48,11 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
             refuses what is not from 0 to C - 1.
         keys_per_sample (int): Embeddings of a sample that go into the head's ``queue``, if it has
             one.
-        reads_maps (bool): Whether the online views come as the backbone's maps, with T = 1 from a
-            2D backbone, instead of their means over space and time.
+        reads_maps (bool): Whether the views come as the backbone's maps, with T = 1 from a 2D
+            backbone, instead of their means over space and time.
+        masks (bool): Whether the online encoder is to see a part of each clip alone: the tokens
+            that the head's ``draw_visible`` names, in one pass for each mask. The online views are
+            then lists of :class:`VisibleTokens`, one for each mask.
         shuffle_bn (bool): Whether the target projector's batch is shuffled across processes, if it
             has batch normalisation; the recognizer's.
 
@@ -52,6 +70,7 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
     reads: tuple[str, ...] = ()
     keys_per_sample: int = 1
     reads_maps: bool = False
+    masks: bool = False
 
     def __init__(
         self,
@@ -94,8 +113,9 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
 
         Args:
             online: The head's ``online_views``, each [N, S, D], with gradient; where the head
-                ``reads_maps``, [N, S, D, T, H, W].
-            target: The head's ``target_views``, each [N, S, D], without.
+                ``reads_maps``, [N, S, D, T, H, W]; where it ``masks``, a :class:`VisibleTokens` for
+                each mask.
+            target: The head's ``target_views``, in the same shapes, without.
             fields: The fields that the head ``reads``.
 
         Returns:

@@ -4,6 +4,7 @@ import difflib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from mmaction.models import BaseRecognizer
@@ -16,7 +17,15 @@ from mmssl_video.errors import UserError
 
 from ..encoding import check_mixed_frames, encode, encode_maps, pool
 from ..heads import SSLHead
+from ..heads.base import VisibleTokens
 from ..momentum import MomentumCopy, forward_shuffled
+
+
+class _Encoded(NamedTuple):
+    """A view of one branch: maps [N, S, D, T, H, W], or vectors as they are, and their means."""
+
+    maps: Tensor
+    means: Tensor  # [N, S, D]
 
 
 @MODELS.register_module()
@@ -31,7 +40,8 @@ class SSLRecognizer(BaseRecognizer):
     Inputs are [N, V, S, C, H, W] for a 2D backbone (``format_shape='NCHW'`` of the data
     preprocessor) and [N, V, S, C, T, H, W] for a 3D one (``'NCTHW'``), as ``FormatViews`` makes
     them. A feature is the mean of the backbone's output over space and time, [D]; a head may ask
-    for the maps themselves (``reads_maps``). The feature of a backbone with two pathways (SlowFast)
+    for the maps themselves (``reads_maps``), or for a pass of the tokens that it leaves visible
+    (``masks``). The feature of a backbone with two pathways (SlowFast)
     is made of the means of both, next to each other. A backbone that mixes frames (TSM) has
     ``num_segments=S``, so that it mixes those of one view.
 
@@ -134,21 +144,19 @@ class SSLRecognizer(BaseRecognizer):
             ``loss_<head>`` for each head, and what else it logs as ``<head>_<name>``.
         """
         views = self._split_views(inputs)
-        maps = self._encode_views(views, self.online_views, self._encode_online)
-        online = {view: pool(of_view, leading=2) for view, of_view in maps.items()}
+        whole = sorted(
+            {view for head in self.heads.values() if not head.masks for view in head.online_views}
+        )
+        online = self._encode_views(views, whole, self._encode_online)
+        given = {}
         for name, head in self.heads.items():
-            if head.reads_maps and next(iter(maps.values())).ndim == 3:
-                raise UserError(
-                    f'model.heads.{name} reads maps, but a {type(self.backbone).__name__} gives '
-                    'vectors; use a backbone that gives one map, a ResNet3d for example'
-                )
-            channels = next(iter(maps.values())).shape[2]
-            if head.in_channels not in (None, channels):
-                raise UserError(
-                    f'model.heads.{name} takes features of {head.in_channels}, but the '
-                    f'{type(self.backbone).__name__} gives {channels}; set in_channels of the head '
-                    f'or of its projector to {channels}'
-                )
+            if head.masks:
+                given[name] = {
+                    view: self._encode_visible(name, head, views[view])
+                    for view in head.online_views
+                }
+            else:
+                given[name] = self._hand_out(name, head, head.online_views, online)
         target = {}
         if self.target_views:
             if self.target_follows:
@@ -160,8 +168,8 @@ class SSLRecognizer(BaseRecognizer):
         self.pairs = {}
         for name, head in self.heads.items():
             results = head.loss(
-                {view: (maps if head.reads_maps else online)[view] for view in head.online_views},
-                {view: target[view] for view in head.target_views},
+                given[name],
+                self._hand_out(name, head, head.target_views, target),
                 **_read_fields(name, head, data_samples, inputs.device),
             )
             outputs[f'loss_{name}'] = results.pop('loss')
@@ -199,15 +207,58 @@ class SSLRecognizer(BaseRecognizer):
             )
         return inputs.flatten(1, 2).split(segments, dim=1)
 
+    def _hand_out(
+        self, name: str, head: SSLHead, wanted: Sequence[int], encoded: dict[int, _Encoded]
+    ) -> dict[int, Tensor]:
+        """The wanted views as a head reads them: maps [N, S, D, T, H, W] or their means."""
+        for view in wanted:
+            maps = encoded[view].maps
+            if head.reads_maps and maps.ndim == 3:
+                raise UserError(
+                    f'model.heads.{name} reads maps, but a {type(self.backbone).__name__} gives '
+                    'vectors; use a backbone that gives one map, a ResNet3d for example'
+                )
+            self._check_channels(name, head, maps.shape[2])
+        return {
+            view: encoded[view].maps if head.reads_maps else encoded[view].means for view in wanted
+        }
+
+    def _check_channels(self, name: str, head: SSLHead, channels: int) -> None:
+        if head.in_channels not in (None, channels):
+            raise UserError(
+                f'model.heads.{name} takes features of {head.in_channels}, but the '
+                f'{type(self.backbone).__name__} gives {channels}; set in_channels of the head '
+                f'or of its projector to {channels}'
+            )
+
+    def _encode_visible(self, name: str, head: SSLHead, clips: Tensor) -> list[VisibleTokens]:
+        """Encode what each mask of a head leaves of a view [N, S, C, T, H, W]."""
+        if not hasattr(self.backbone, 'forward_visible'):
+            raise UserError(
+                f'model.heads.{name} masks tokens, but a {type(self.backbone).__name__} sees all '
+                "of them; use model.backbone.type='MaskedVisionTransformer'"
+            )
+        passes = []
+        for visible in head.draw_visible(clips):
+            tokens = self.backbone.forward_visible(clips.flatten(0, 1), visible.flatten(0, 1))
+            self._check_channels(name, head, tokens.shape[-1])
+            passes.append(VisibleTokens(tokens.unflatten(0, clips.shape[:2]), visible, clips))
+        return passes
+
     def _encode_views(
         self, views: tuple[Tensor, ...], wanted: list[int], encoder: Callable[[Tensor], Tensor]
-    ) -> dict[int, Tensor]:
-        """Encode the wanted views in one batch; features [N, S, D, ...] by view."""
+    ) -> dict[int, _Encoded]:
+        """Encode the wanted views in one batch."""
+        if not wanted:
+            return {}
         for view in wanted:
             check_mixed_frames(self.backbone, views[view].shape[1])
         features = encoder(torch.cat([views[view] for view in wanted], dim=1))
         parts = features.split([views[view].shape[1] for view in wanted], dim=1)
-        return dict(zip(wanted, parts, strict=True))
+        return {
+            view: _Encoded(maps, pool(maps, leading=2))
+            for view, maps in zip(wanted, parts, strict=True)
+        }
 
     def _encode_online(self, inputs: Tensor) -> Tensor:
         """Encode clips [N, M, ...] by the online backbone: maps [N, M, D, T, H, W]."""
@@ -216,16 +267,25 @@ class SSLRecognizer(BaseRecognizer):
 
     @torch.no_grad()
     def _encode_target(self, inputs: Tensor) -> Tensor:
-        """Encode clips [N, M, ...] by the target backbone: [N, M, D]."""
+        """Encode clips [N, M, ...] by the target backbone: maps [N, M, D, T, H, W].
+
+        Where no head reads maps of it, means over space and time [N, M, D]: less to shuffle back.
+        """
         backbone = self.target_backbone.module
-        encode_groups = partial(encode, backbone, format_shape=self.data_preprocessor.format_shape)
+        reads_maps = any(head.reads_maps for head in self.heads.values() if head.target_views)
+        encode_groups = partial(
+            encode_maps if reads_maps else encode,
+            backbone,
+            format_shape=self.data_preprocessor.format_shape,
+        )
         # Frames that a backbone mixes stay together.
         groups = inputs.flatten(0, 1).unflatten(0, (-1, getattr(backbone, 'num_segments', 1)))
         if self.shuffle_bn and self.target_backbone.has_own_statistics:
             features = forward_shuffled(encode_groups, groups)
         else:
             features = encode_groups(groups)
-        return features.flatten(0, 1).unflatten(0, inputs.shape[:2])
+        features = features.flatten(0, 1).unflatten(0, inputs.shape[:2])
+        return features.unsqueeze(3) if features.ndim == 5 else features
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, data_samples: list, **kwargs) -> list:

@@ -1,0 +1,26 @@
+# One clip of 8 frames at 64 pixels. Large crops and no change of colours: a mask is augmentation
+# enough.
+_base_ = 'small_objects.py'
+
+sample_clips = dict(type='SampleClips', num_views=1, clip_len=8, frame_interval=2)
+train_pipeline = [
+    _base_.open_video,
+    sample_clips,
+    _base_.decode_video,
+    _base_.augment,
+    _base_.format_clips,
+    _base_.pack,
+]
+sample_features = dict(
+    type='SampleFrames', clip_len=8, frame_interval=2, num_clips=6, test_mode=True
+)
+feature_pipeline = [
+    _base_.open_video,
+    sample_features,
+    _base_.decode_video,
+    _base_.resize_short,
+    _base_.crop_centre,
+    _base_.shape_clips,
+    _base_.pack,
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
