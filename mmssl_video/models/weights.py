@@ -226,8 +226,7 @@ def convert_weights(
     what = f'of this {source} checkpoint are'
     if source in RENAMED:
         converted, unknown, missing = vit_to_ours(state, source)
-        _report(unknown, f'{what} unknown', allow_unknown, '--allow-unknown')
-        _report(missing, f'{what} missing', allow_missing, '--allow-missing')
+        _report(what, unknown, missing, allow_unknown, allow_missing)
         return converted
     layout = 'slowfast' if source == 'slowfast' else 'torchvision'
     of_backbone = _their_names(layout, any('.pathway1_' in key for key in state))
@@ -265,9 +264,8 @@ def convert_weights(
     # Of the heads that are there, every layer; VCLR's ablations have only some of them.
     modules = {key.split('.')[0] for key in found & of_heads.keys()}
     wanted |= {key for key in of_heads if key.split('.')[0] in modules}
-    _report(unknown, f'{what} unknown', allow_unknown, '--allow-unknown')
     missing = [f'{prefix}{key}' for key in sorted(wanted - found) if is_needed(key)]
-    _report(missing, f'{what} missing', allow_missing, '--allow-missing')
+    _report(what, unknown, missing, allow_unknown, allow_missing)
     return converted
 
 
@@ -305,8 +303,7 @@ def to_layout(
                 f"{next(iter(backbone))}; choose another layout, MMAction2's fits every backbone"
             )
         state, unknown, missing = vit_to_theirs(backbone, classifier or {}, layout)
-        _report(unknown, f'{what} unknown', allow_unknown, '--allow-unknown')
-        _report(missing, f'{what} missing', allow_missing, '--allow-missing')
+        _report(what, unknown, missing, allow_unknown, allow_missing)
         return {'model': state} if layout == 'videomae' else state
     kernels = {key: value.ndim - 2 for key, value in backbone.items() if value.ndim > 2}
     dimensions = 3 if layout == 'slowfast' else 2
@@ -320,9 +317,8 @@ def to_layout(
             f"{(odd or list(backbone))[0]}; choose another layout, MMAction2's fits every backbone"
         )
     unknown = [key for key in backbone if key not in theirs]
-    _report(unknown, f'{what} unknown', allow_unknown, '--allow-unknown')
     missing = [key for key in sorted(_complete(known) - known) if is_needed(key)]
-    _report(missing, f'{what} missing', allow_missing, '--allow-missing')
+    _report(what, unknown, missing, allow_unknown, allow_missing)
     state = {theirs[key]: value for key, value in backbone.items() if key in known}
     if layout == 'mocov2':
         return {'state_dict': {f'module.encoder_q.{key}': value for key, value in state.items()}}
@@ -399,13 +395,19 @@ def _complete(found: set[str]) -> frozenset[str]:
     return _our_names(depth, any(key.startswith('fast_path.') for key in found))
 
 
-def _report(keys: list[str], what: str, allowed: bool, option: str) -> None:
+def _report(
+    what: str, unknown: list[str], missing: list[str], allow_unknown: bool, allow_missing: bool
+) -> None:
     """Raise where there are such keys, or warn if that is allowed."""
-    if keys and allowed:
-        warnings.warn(f'{len(keys)} keys {what}: {", ".join(keys)}', stacklevel=3)
-    elif keys:
-        more = ', …' if len(keys) > 5 else ''
-        raise UserError(
-            f'{len(keys)} keys {what}: {", ".join(keys[:5])}{more}; take the whole file of the '
-            f'network, or {option} to convert the rest'
-        )
+    for keys, kind, allowed in (
+        (unknown, 'unknown', allow_unknown),
+        (missing, 'missing', allow_missing),
+    ):
+        if keys and allowed:
+            warnings.warn(f'{len(keys)} keys {what} {kind}: {", ".join(keys)}', stacklevel=3)
+        elif keys:
+            more = ', …' if len(keys) > 5 else ''
+            raise UserError(
+                f'{len(keys)} keys {what} {kind}: {", ".join(keys[:5])}{more}; take the whole file '
+                f'of the network, or --allow-{kind} to convert the rest'
+            )
