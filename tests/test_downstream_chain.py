@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from tiny_vclr import load_tool
 
-from mmssl_video.datasets.synthetic import CLASSES, write_list, write_splits
-from mmssl_video.datasets.untrimmed import write_untrimmed
+from mmssl_video.datasets.collection import write_list
 from mmssl_video.evaluation import FeatureSet
+from mmssl_video.generated.scenes import CLASSES, write_splits
+from mmssl_video.generated.untrimmed import write_untrimmed
 from mmssl_video.visualization import read_scalars
 
 ROOT = Path(__file__).resolve().parents[1]

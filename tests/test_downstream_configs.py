@@ -24,9 +24,10 @@ from test_configs import load as load_pretraining
 from test_configs import name_of as name_of_pretraining
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmssl_video.datasets.synthetic import write_list, write_videos
-from mmssl_video.engine.checkpoints import default_work_dir
-from mmssl_video.models.weights import plain_name
+from mmssl_video.checkpoints.fitting import plain_name
+from mmssl_video.checkpoints.work_dir import default_work_dir
+from mmssl_video.datasets.collection import write_list
+from mmssl_video.generated.scenes import write_videos
 from mmssl_video.video import encode_video
 
 FOLDER = REPOSITORY / 'configs' / 'downstream'

@@ -16,8 +16,9 @@ from mmengine.runner import Runner
 from waiting import Waiting
 
 from mmssl_video.datasets import UnlabeledVideoDataset
+from mmssl_video.datasets.collection import write_list
 from mmssl_video.datasets.motion import index_motion
-from mmssl_video.datasets.synthetic import CLASSES, write_list, write_videos
+from mmssl_video.generated.scenes import CLASSES, write_videos
 from mmssl_video.models.heads import MoCoHead
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'

@@ -43,10 +43,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
-from mmssl_video.datasets import UnlabeledVideoDataset, fixed_scenes, moving_objects
+from mmssl_video.datasets import UnlabeledVideoDataset
+from mmssl_video.datasets.collection import write_list
 from mmssl_video.datasets.motion import index_motion
 from mmssl_video.datasets.subset import draw_subset, read_labels
-from mmssl_video.datasets.synthetic import CLASSES, write_list, write_splits
 from mmssl_video.errors import UserError, one_line_errors
 from mmssl_video.evaluation.encoder import build_encoder
 from mmssl_video.evaluation.finetuning import finetune_config
@@ -56,6 +56,8 @@ from mmssl_video.evaluation.loader import feature_pipeline
 from mmssl_video.evaluation.pretext import pretext_accuracy
 from mmssl_video.evaluation.trivial import frame_difference, mean_frame
 from mmssl_video.files import atomic_path, write_json
+from mmssl_video.generated import fixed_scenes, moving_objects
+from mmssl_video.generated.scenes import CLASSES, write_splits
 from mmssl_video.video import available_cores
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -34,18 +34,17 @@ import warnings
 
 import torch
 
-from mmssl_video.compat import load_checkpoint_file
-from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.files import atomic_path
-from mmssl_video.models.weights import (
+from mmssl_video.checkpoints.conversion import (
     LAYOUTS,
     SLOWFAST_PIXELS,
     convert_weights,
     detect_format,
-    select_backbone,
-    tensors_of,
     to_layout,
 )
+from mmssl_video.checkpoints.fitting import select_backbone, tensors_of
+from mmssl_video.checkpoints.loading import load_checkpoint_file
+from mmssl_video.errors import UserError, one_line_errors
+from mmssl_video.files import atomic_path
 
 
 def parse_args() -> argparse.Namespace:

@@ -53,10 +53,9 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
+from mmssl_video.datasets.collection import write_list
 from mmssl_video.datasets.folder_split import FolderSplit, split_folder
 from mmssl_video.datasets.subset import draw_subset
-from mmssl_video.datasets.synthetic import CLASSES, write_list, write_splits
-from mmssl_video.datasets.untrimmed import write_untrimmed
 from mmssl_video.engine.hooks import read_messages
 from mmssl_video.errors import UserError, one_line_errors
 from mmssl_video.evaluation import FeatureSet, linear_probe
@@ -68,6 +67,8 @@ from mmssl_video.evaluation.linear_probe import NUM_FOLDS
 from mmssl_video.evaluation.loader import feature_pipeline
 from mmssl_video.evaluation.trivial import frame_difference, mean_frame
 from mmssl_video.files import write_json
+from mmssl_video.generated.scenes import CLASSES, write_splits
+from mmssl_video.generated.untrimmed import write_untrimmed
 from mmssl_video.visualization.feature_map import feature_map, save_feature_maps
 from mmssl_video.visualization.grad_cam import grad_cam_sheet, look_at_video
 from mmssl_video.visualization.proposals import (

@@ -27,10 +27,11 @@ import sys
 
 import torch
 
-from mmssl_video.compat import load_checkpoint_file
+from mmssl_video.checkpoints.conversion import to_layout
+from mmssl_video.checkpoints.fitting import BRANCHES, select_backbone
+from mmssl_video.checkpoints.loading import load_checkpoint_file
 from mmssl_video.errors import UserError, one_line_errors
 from mmssl_video.files import atomic_path
-from mmssl_video.models.weights import BRANCHES, select_backbone, to_layout
 
 
 def parse_args() -> argparse.Namespace:

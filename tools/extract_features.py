@@ -29,6 +29,7 @@ import sys
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
+from mmssl_video.checkpoints.fitting import BRANCHES
 from mmssl_video.config_check import apply_options
 from mmssl_video.engine.processes import shared_errors
 from mmssl_video.errors import UserError, one_line_errors
@@ -36,7 +37,6 @@ from mmssl_video.evaluation.encoder import build_encoder
 from mmssl_video.evaluation.extract import write_features
 from mmssl_video.evaluation.loader import VideoLoader, dataset_options, feature_pipeline
 from mmssl_video.evaluation.store import extraction_settings, remove_leftover
-from mmssl_video.models.weights import BRANCHES
 from mmssl_video.passes import start_processes
 
 

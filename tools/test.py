@@ -18,10 +18,10 @@ from mmaction.registry import RUNNERS
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from mmssl_video.checkpoints.work_dir import default_work_dir
 from mmssl_video.compat import prepare_launch
 from mmssl_video.config_check import apply_options
 from mmssl_video.datasets.labelled_lists import check_labelled_lists
-from mmssl_video.engine.checkpoints import default_work_dir
 from mmssl_video.engine.processes import shared_errors
 from mmssl_video.errors import UserError, one_line_errors
 from mmssl_video.passes import from_main_process

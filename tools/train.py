@@ -14,8 +14,8 @@ import sys
 
 from mmengine.config import Config, DictAction
 
+from mmssl_video.checkpoints.work_dir import default_work_dir
 from mmssl_video.config_check import apply_options
-from mmssl_video.engine.checkpoints import default_work_dir
 from mmssl_video.engine.processes import shared_errors
 from mmssl_video.engine.training import set_resume, train
 from mmssl_video.errors import UserError, one_line_errors

@@ -124,3 +124,8 @@ def write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:
     """Write lines of text, atomically."""
     with atomic_path(path) as temporary, temporary.open('w', **TEXT) as file:
         file.writelines(f'{line}\n' for line in lines)
+
+
+def write_list(path: str | os.PathLike, entries: Iterable[tuple[str, int]]) -> None:
+    """Write an MMAction2 list: one ``<relative path> <label>`` a line."""
+    Path(path).write_text(''.join(f'{name} {label}\n' for name, label in entries))

@@ -21,7 +21,7 @@ from mmssl_video.passes import TIMEOUT, run_pass, workers_for
 from mmssl_video.video import VideoReader, find_videos
 from mmssl_video.video.find import walk
 
-from .synthetic import write_list
+from .collection import write_list
 
 UNTRIMMED_FOLDERS = 'videos', 'data', '.'
 

@@ -5,13 +5,12 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from mmssl_video.checkpoints.work_dir import find_checkpoint
 from mmssl_video.compat import prepare_launch
 from mmssl_video.config_check import check_config
 from mmssl_video.datasets.labelled_lists import check_labelled_lists
 from mmssl_video.errors import UserError
 from mmssl_video.passes import from_main_process
-
-from .checkpoints import find_checkpoint
 
 
 def set_resume(cfg: Config, checkpoint: str = 'auto') -> None:

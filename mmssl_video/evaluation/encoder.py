@@ -12,10 +12,10 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from mmssl_video.compat import load_checkpoint_file
+from mmssl_video.checkpoints.fitting import BRANCHES, fit_tensors
+from mmssl_video.checkpoints.loading import load_checkpoint_file
 from mmssl_video.errors import UnusableVideoError, UserError
 from mmssl_video.models.encoding import encode, encode_maps, pool
-from mmssl_video.models.weights import BRANCHES, fit_tensors
 
 
 class NotFiniteError(UnusableVideoError):

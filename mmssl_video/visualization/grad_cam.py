@@ -18,11 +18,11 @@ from mmengine.dataset import Compose
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmssl_video.compat import load_checkpoint_file
+from mmssl_video.checkpoints.fitting import fit_tensors
+from mmssl_video.checkpoints.loading import load_checkpoint_file
 from mmssl_video.errors import UserError, bad_video
 from mmssl_video.evaluation.encoder import build_encoder
 from mmssl_video.models.encoding import encode, run_backbone
-from mmssl_video.models.weights import fit_tensors
 
 from .figures import class_name, save_figure
 

@@ -13,8 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny_vclr import tiny_config, write_videos
 from torch import nn
 
-from mmssl_video.compat import Bf16OptimWrapper
 from mmssl_video.engine.hooks import GradNormHook
+from mmssl_video.engine.optimizers import Bf16OptimWrapper
 
 STEPS = 6
 

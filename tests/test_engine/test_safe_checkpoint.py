@@ -12,8 +12,8 @@ from mmengine.registry import DATA_SAMPLERS
 from mmengine.runner import Runner
 from tiny_vclr import tiny_config, write_videos
 
-from mmssl_video.engine import checkpoints
-from mmssl_video.engine.checkpoints import find_checkpoint
+from mmssl_video.checkpoints import work_dir as checkpoints
+from mmssl_video.checkpoints.work_dir import find_checkpoint
 from mmssl_video.errors import UserError
 
 EPOCHS = 3

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
 
-from mmssl_video.datasets.synthetic import write_list
+from mmssl_video.datasets.collection import write_list
 from mmssl_video.evaluation.frozen import evaluate_frozen
 from mmssl_video.evaluation.trivial import mean_frame
 from mmssl_video.video import encode_video

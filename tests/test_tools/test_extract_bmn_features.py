@@ -9,7 +9,7 @@ import torch
 from mmaction.datasets.transforms import LoadLocalizationFeature
 from tiny_vclr import CHANNELS, REPOSITORY, build_tiny, load_tool, tiny_config
 
-from mmssl_video.datasets.untrimmed import write_untrimmed
+from mmssl_video.generated.untrimmed import write_untrimmed
 
 tool = load_tool('extract_bmn_features')
 

@@ -12,7 +12,7 @@ from mmaction.registry import HOOKS
 from mmengine.hooks import Hook
 from tiny_vclr import tiny_config, write_videos
 
-from mmssl_video.compat import load_checkpoint_file
+from mmssl_video.checkpoints.loading import load_checkpoint_file
 from mmssl_video.errors import UserError
 
 EPOCHS = 6

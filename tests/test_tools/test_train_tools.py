@@ -18,7 +18,7 @@ from mmaction.models import VisionTransformer
 from mmengine.runner import Runner
 from tiny_vclr import CHANNELS, REPOSITORY, build_tiny, load_tool, tiny_config, write_videos
 
-from mmssl_video.compat import load_checkpoint_file
+from mmssl_video.checkpoints.loading import load_checkpoint_file
 
 
 @pytest.fixture(scope='module')

@@ -7,9 +7,9 @@ from .clips import SampleClips
 from .consecutive import SampleConsecutiveClips
 from .differences import ClipDifferences
 from .formatting import FormatViews
+from .frame_tuple import LoadMotion, MotionCrop, SampleFrameTuple
 from .halves import SampleHalves
 from .jointly import SampleJointly
-from .motion import LoadMotion, MotionCrop, SampleFrameTuple
 from .odd_one_out import SampleOddOneOut, SumOfDifferences
 from .pace import SamplePace
 from .photometric import ClipColorJitter, ClipGaussianBlur, ClipGrayscale, Photometric

@@ -7,9 +7,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
 
-from mmssl_video.compat import load_checkpoint_file
+from mmssl_video.checkpoints.fitting import fit_tensors, is_needed, own_names, tensors_of
+from mmssl_video.checkpoints.loading import load_checkpoint_file
 from mmssl_video.errors import UserError
-from mmssl_video.models.weights import fit_tensors, is_needed, own_names, tensors_of
 
 from .unwrap import unwrapped_model
 

@@ -5,8 +5,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
+from mmssl_video.checkpoints.fitting import fit_tensors, is_needed, own_names, tensors_of
 from mmssl_video.models.memory import EmbeddingQueue
-from mmssl_video.models.weights import fit_tensors, is_needed, own_names, tensors_of
 
 from .unwrap import unwrapped_model
 

@@ -20,9 +20,8 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, distributed
 from torch.utils.data import BatchSampler
 
+from mmssl_video.checkpoints.work_dir import POINTER
 from mmssl_video.files import atomic_path
-
-from ..checkpoints import POINTER
 
 
 @HOOKS.register_module()

@@ -8,15 +8,9 @@ import torch.nn.functional as F
 from mmaction.models import VisionTransformer
 from mmaction.models.backbones.vit_mae import get_sinusoid_encoding
 
+from mmssl_video.checkpoints.conversion import convert_weights, detect_format, to_layout
+from mmssl_video.checkpoints.fitting import fit_tensors, own_names, select_backbone
 from mmssl_video.errors import UserError
-from mmssl_video.models.weights import (
-    convert_weights,
-    detect_format,
-    fit_tensors,
-    own_names,
-    select_backbone,
-    to_layout,
-)
 
 WIDTH, DEPTH, HEADS, CLASSES = 12, 2, 3, 5
 # A block: two norms and three linear layers of two tensors, qkv, biases of queries and values.

@@ -8,15 +8,15 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mmssl_video.datasets.moving_objects import (
+from mmssl_video.errors import UserError
+from mmssl_video.generated.moving_objects import (
     CLASSES,
     MOTIONS,
     SPAN,
     TEXTURES,
     render_object,
 )
-from mmssl_video.datasets.synthetic import write_videos
-from mmssl_video.errors import UserError
+from mmssl_video.generated.scenes import write_videos
 
 T = np.linspace(0, 1, 31)
 

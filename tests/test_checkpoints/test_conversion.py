@@ -13,15 +13,9 @@ from mmaction.registry import MODELS
 from tiny_vclr import build_tiny, tiny_model
 from torch import nn
 
+from mmssl_video.checkpoints.conversion import convert_weights, detect_format, to_layout
+from mmssl_video.checkpoints.fitting import fit_tensors, plain_name, select_backbone
 from mmssl_video.errors import UserError
-from mmssl_video.models.weights import (
-    convert_weights,
-    detect_format,
-    fit_tensors,
-    plain_name,
-    select_backbone,
-    to_layout,
-)
 
 HEADS = ('inter', 'intra', 'video', 'order')
 BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}

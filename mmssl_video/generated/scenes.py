@@ -231,11 +231,6 @@ def render_video(
     return (255 * np.clip(frames, 0, 1)).astype(np.uint8)
 
 
-def write_list(path: str | os.PathLike, entries: Sequence[tuple[str, int]]) -> None:
-    """Write an MMAction2 list: one ``<relative path> <label>`` a line."""
-    Path(path).write_text(''.join(f'{name} {label}\n' for name, label in entries))
-
-
 def write_videos(
     out_dir: str | os.PathLike,
     num_videos_per_class: int,

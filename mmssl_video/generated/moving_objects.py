@@ -2,7 +2,7 @@
 
 A video shows one round object before a plain background. What tells its class is how the object
 moves: colours, light, orientation, speed, noise, and the texture of the object (one of those of
-:mod:`~mmssl_video.datasets.synthetic`) have one distribution for all classes. ``fall`` and
+:mod:`~mmssl_video.generated.scenes`) have one distribution for all classes. ``fall`` and
 ``rise``, ``grow`` and ``shrink`` even show the same pictures, in opposite orders::
 
     entries = write_videos(
@@ -20,7 +20,7 @@ import numpy as np
 
 from mmssl_video.errors import UserError
 
-from .synthetic import TEXTURES, Texture, pixel_grid
+from .scenes import TEXTURES, Texture, pixel_grid
 
 # A motion maps time in [0, 1], float [T], to a path: x, y in frame heights from the centre, angle
 # in turns, size as a factor; each [T] or a number.
@@ -96,7 +96,7 @@ def draw_object(
 
     Args:
         motion: One of `MOTIONS`.
-        texture: One of :data:`~mmssl_video.datasets.synthetic.TEXTURES`.
+        texture: One of :data:`~mmssl_video.generated.scenes.TEXTURES`.
         x: Each pixel's distance to the right of the scene's centre, in frame heights, float32
             [H, W].
         y: The same downwards.

@@ -8,8 +8,9 @@ import pytest
 from mmaction.datasets import ActivityNetDataset
 from mmaction.datasets.transforms import GenerateLocalizationLabels
 
-from mmssl_video.datasets import untrimmed
-from mmssl_video.datasets.untrimmed import (
+from mmssl_video.errors import UserError
+from mmssl_video.generated import untrimmed
+from mmssl_video.generated.untrimmed import (
     ACTIONS,
     BACKGROUNDS,
     annotate,
@@ -17,7 +18,6 @@ from mmssl_video.datasets.untrimmed import (
     render_untrimmed,
     write_untrimmed,
 )
-from mmssl_video.errors import UserError
 from mmssl_video.video import VideoReader
 
 SMALL = dict(size=(64, 64), seconds=(6, 9))

@@ -5,8 +5,9 @@ import pytest
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from mmssl_video.datasets import moving_objects
-from mmssl_video.datasets.fixed_scenes import (
+from mmssl_video.errors import UserError
+from mmssl_video.generated import moving_objects
+from mmssl_video.generated.fixed_scenes import (
     CLASSES,
     GROUNDS,
     MOTIONS,
@@ -14,9 +15,8 @@ from mmssl_video.datasets.fixed_scenes import (
     part_of,
     render_fixed_scene,
 )
-from mmssl_video.datasets.synthetic import TEXTURES as ALL_TEXTURES
-from mmssl_video.datasets.synthetic import write_splits
-from mmssl_video.errors import UserError
+from mmssl_video.generated.scenes import TEXTURES as ALL_TEXTURES
+from mmssl_video.generated.scenes import write_splits
 from mmssl_video.video import VideoReader
 
 SMALL = dict(size=(48, 36), num_frames=10)

@@ -13,7 +13,7 @@ slowfast    ``s2.pathway0_res0.branch2.a_bn.bias``     ``backbone``: a ``ResNet3
 vclr        ``fc_inter.0.weight`` (the authors' code)  ``backbone`` and each head its own    no
 =========== ========================================== ===================================== ======
 
-``videomae`` and ``huggingface``, both for vision transformers, are in :mod:`.vit_weights`.
+``videomae`` and ``huggingface``, both for vision transformers, are in :mod:`.vit`.
 
 SlowFast (https://github.com/facebookresearch/SlowFast) saves its self-supervised models, the ρ
 family, under ``backbone.``. Its Slow networks have the stride in the 3×3 convolution as ours have
@@ -31,15 +31,14 @@ from collections.abc import Callable, Iterable
 from functools import cache
 
 import torch
-from mmaction.models import ResNet, ResNet3dSlowFast, VisionTransformer
-from torch import Tensor, nn
+from mmaction.models import ResNet, ResNet3dSlowFast
+from torch import Tensor
 
 from mmssl_video.errors import UserError
 
-from .vit_weights import RENAMED, adapt_vit, detect_vit, explain_vit, vit_to_ours, vit_to_theirs
+from .fitting import is_needed, tensors_of
+from .vit import RENAMED, detect_vit, vit_to_ours, vit_to_theirs
 
-# The backbones that a checkpoint of ours holds.
-BRANCHES = {'online': 'backbone.', 'target': 'target_backbone.module.'}
 MLP = ('0.weight', '0.bias', '2.weight', '2.bias')
 VCLR_HEADS = {'fc_inter': 'inter', 'fc_intra': 'intra', 'fc_tsn': 'video', 'fc_order': 'order'}
 SLOWFAST_PIXELS = (
@@ -59,113 +58,6 @@ NOT_NEEDED = {
         r'|queue_(x|swav)|ptr|iter'
     ),
 }
-
-
-def plain_name(key: str) -> str:
-    """The name in a backbone without the ``net`` of what MMAction2's TSM and its pooling wrap.
-
-    They wrap a stage (``layer2.net.0``), a block (``layer1.0.net``) or a block's convolution
-    (``layer1.0.conv1.conv.net``). Any other ``net`` is a part of the name.
-    """
-    if not re.match(r'(layer|stage)\d\.', key):
-        return key
-    return re.sub(r'\b((?:layer|stage)\d|\d+|conv)\.net(?=\.)', r'\1', key)
-
-
-def is_needed(key: str) -> bool:
-    """Whether a tensor has to be there: all but the counters of batch normalisation."""
-    return not key.endswith('.num_batches_tracked')
-
-
-def tensors_of(checkpoint: dict) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, without the ``module.`` of data parallelism."""
-    containers = ('state_dict', 'model', 'model_state', 'module')  # the last is DeepSpeed's
-    state = next((checkpoint[key] for key in containers if key in checkpoint), checkpoint)
-    return {
-        key.removeprefix('module.'): value
-        for key, value in state.items()
-        if isinstance(value, Tensor)
-    }
-
-
-def select_backbone(checkpoint: dict, branch: str = 'online') -> dict[str, Tensor]:
-    """Take the backbone out of a checkpoint of ours or of an MMAction2 recognizer.
-
-    Args:
-        checkpoint: As MMEngine's Runner writes it, or a state dict.
-        branch: ``'online'`` or ``'target'``, the momentum copy.
-
-    Returns:
-        Its tensors, named as in the backbone itself; TSM's as without the shift.
-
-    Raises:
-        UserError: If there is no such branch.
-    """
-    remedy = 'take another branch, or a checkpoint of tools/train.py'
-    return _select(tensors_of(checkpoint), BRANCHES[branch], remedy)
-
-
-def fit_tensors(
-    checkpoint: dict, module: nn.Module, prefix: str, path: str, remedy: str
-) -> dict[str, Tensor]:
-    """Give the tensors of one module of a checkpoint the names that they have in the module.
-
-    Names are compared as :func:`plain_name` gives them, so weights go from plain networks into TSM
-    and back. Of a ``VisionTransformer``, :func:`adapt_vit` says what need not be in the file.
-
-    Args:
-        checkpoint: As MMEngine's Runner writes it, or a state dict.
-        module: The module that the tensors are for.
-        prefix: What its names begin with in the checkpoint, ``'backbone.'``.
-        path: The checkpoint's file, for messages.
-        remedy: What to do where it does not fit, for messages.
-
-    Returns:
-        For every tensor of the module's state dict; of the counters of batch normalisation, which
-        no result depends on, those that the checkpoint has.
-
-    Raises:
-        UserError: If one is missing, has another shape, or has no place in the module.
-    """
-    try:
-        given = _select(tensors_of(checkpoint), prefix, remedy)
-    except UserError as error:
-        raise UserError(f'{path}: {error}') from None
-    wanted, fields = module.state_dict(), ''
-    if isinstance(module, VisionTransformer):
-        given = adapt_vit(given, module)
-        fields = explain_vit(given, module)
-    plain = {key: plain_name(key) for key in wanted}
-    fitted = {key: given[plain[key]] for key in wanted if plain[key] in given}
-    missing = [key for key in wanted if key not in fitted and is_needed(key)]
-    misshapen = [
-        f'{key} {list(value.shape)} instead of {list(wanted[key].shape)}'
-        for key, value in fitted.items()
-        if value.shape != wanted[key].shape
-    ]
-    unknown = sorted(given.keys() - plain.values())
-    problems = [
-        f'{len(keys)} {what} ({prefix}{f", {prefix}".join(keys[:2])}'
-        f'{", …" if len(keys) > 2 else ""})'
-        for what, keys in (
-            ('missing', missing),
-            ('of another shape', misshapen),
-            ('unknown', unknown),
-        )
-        if keys
-    ]
-    if problems:
-        raise UserError(
-            f'{path}: its {prefix[:-1]} does not fit the {type(module).__name__} of the config, '
-            f'of the tensors are {"; ".join(problems)}{fields}: {remedy}'
-        )
-    return fitted
-
-
-def own_names(fitted: dict[str, Tensor], module: nn.Module) -> list[str]:
-    """The tensors of :func:`fit_tensors` that are not the file's but the module's own."""
-    own = module.state_dict()
-    return sorted(key for key in fitted if fitted[key].data_ptr() == own[key].data_ptr())
 
 
 def detect_format(state: dict[str, Tensor]) -> str:
@@ -323,20 +215,6 @@ def to_layout(
     if layout == 'mocov2':
         return {'state_dict': {f'module.encoder_q.{key}': value for key, value in state.items()}}
     return {'model_state': state} if layout == 'slowfast' else state
-
-
-def _select(state: dict[str, Tensor], prefix: str, remedy: str) -> dict[str, Tensor]:
-    """The tensors under a prefix, without it, by their plain names."""
-    selected = {
-        plain_name(key.removeprefix(prefix)): value
-        for key, value in state.items()
-        if key.startswith(prefix)
-    }
-    if not selected:
-        names = sorted({key.split('.')[0] for key in state})
-        found = ', '.join(names[:5] + ['…'] * (len(names) > 5)) or 'nothing'
-        raise UserError(f'has no {prefix}… (found {found}); {remedy}')
-    return selected
 
 
 def _torchvision_name(key: str) -> str:

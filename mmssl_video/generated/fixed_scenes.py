@@ -3,7 +3,7 @@
 A class is a motion of an object *and* the kind of texture on it: ``fall_bricks``, ``spin_rings``.
 All that says nothing of the class is drawn once for each video, with one distribution for all
 classes, and stays to its last frame: the ground, the colours, the light, the camera, the level of
-the noise. So it is in real videos, unlike in the scenes of :mod:`~mmssl_video.datasets.synthetic`,
+the noise. So it is in real videos, unlike in the scenes of :mod:`~mmssl_video.generated.scenes`,
 where they drift. Two clips of a video differ in the phase of the motion alone. Colour suffices to
 tell them from other videos, and is of no use for the classes: without augmentation, a method that
 tells videos apart need not learn anything else::
@@ -20,11 +20,11 @@ import numpy as np
 
 from mmssl_video.errors import UserError
 
-from . import moving_objects, synthetic
+from . import moving_objects, scenes
 
 MOTIONS = ('fall', 'rise', 'spin', 'swing')  # to rise is to fall backwards
 TEXTURES = ('bricks', 'rings', 'triangles')
-GROUNDS = tuple(name for name in synthetic.TEXTURES if name not in TEXTURES)
+GROUNDS = tuple(name for name in scenes.TEXTURES if name not in TEXTURES)
 PARTS = 'motion', 'texture'
 CLASSES = tuple(f'{motion}_{texture}' for motion, texture in product(MOTIONS, TEXTURES))
 
@@ -66,7 +66,7 @@ def render_fixed_scene(
     if class_name not in CLASSES:
         raise UserError(f'unknown class {class_name!r}; choose from {", ".join(CLASSES)}')
     motion, texture = class_name.split('_')
-    x, y = synthetic.pixel_grid(size)
+    x, y = scenes.pixel_grid(size)
 
     def turn(x, y, scale, angle, shift):
         cos, sin = np.float32(scale * np.cos(angle)), np.float32(scale * np.sin(angle))
@@ -87,7 +87,7 @@ def render_fixed_scene(
 
     # Ground: a texture in two colours.
     u, v = turn(x, y, rng.uniform(2, 6), rng.uniform(0, 2 * np.pi), rng.uniform(0, 30, 2))
-    field = synthetic.TEXTURES[rng.choice(GROUNDS)](u, v, rng)
+    field = scenes.TEXTURES[rng.choice(GROUNDS)](u, v, rng)
     edge = 2 * np.abs(np.diff(field)).mean()
     cut = np.quantile(field, rng.uniform(0.3, 0.7))
     share = np.clip((field - cut) / edge + 0.5, 0, 1)[..., None]
@@ -98,7 +98,7 @@ def render_fixed_scene(
     noise_level = rng.uniform(0.005, 0.02)
     cover, share = moving_objects.draw_object(
         moving_objects.MOTIONS[motion],
-        synthetic.TEXTURES[texture],
+        scenes.TEXTURES[texture],
         *(x, y, num_frames, rng),
         radius=(0.38, 0.44),
         periods=8,

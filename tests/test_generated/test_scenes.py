@@ -7,9 +7,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mmssl_video.datasets import synthetic
-from mmssl_video.datasets.synthetic import CLASSES, render_video, write_list, write_videos
+from mmssl_video.datasets.collection import write_list
 from mmssl_video.errors import UserError
+from mmssl_video.generated import scenes
+from mmssl_video.generated.scenes import CLASSES, render_video, write_videos
 from mmssl_video.video import VideoReader, encode_video
 
 SMALL = dict(classes=('dots', 'maze'), size=(64, 48), num_frames=6)
@@ -104,7 +105,7 @@ def test_an_interrupted_run_leaves_no_half_file(tmp_path, monkeypatch):
         (tmp_path / 'whole' / 'settings.json').read_text()
     )
     with monkeypatch.context() as patch:
-        patch.setattr(synthetic.os, 'replace', stop)
+        patch.setattr(scenes.os, 'replace', stop)
         with pytest.raises(KeyboardInterrupt):
             write_videos(tmp_path / 'set', 1, 0, **SMALL)
     assert not list((tmp_path / 'set').rglob('*.mp4'))

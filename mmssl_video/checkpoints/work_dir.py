@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from mmssl_video.compat import load_checkpoint_file
+from mmssl_video.checkpoints.loading import load_checkpoint_file
 from mmssl_video.errors import UserError
 
 POINTER = 'last_checkpoint'  # MMEngine's: a file with the path of the latest one

@@ -1,6 +1,6 @@
 """A generated set of untrimmed videos: actions of known start and end between background.
 
-A video is a series of shots, moving textured scenes of :mod:`~mmssl_video.datasets.synthetic`. Four
+A video is a series of shots, moving textured scenes of :mod:`~mmssl_video.generated.scenes`. Four
 of its kinds of texture are the actions, background shots show the others; a background is one shot
 or, as cuts alone must not tell an action, two. Nothing else sets them apart: colours, scale,
 camera, light and occluders are drawn alike, and drift.
@@ -23,7 +23,7 @@ from mmssl_video.errors import UserError
 from mmssl_video.files import claim_folder, write_json
 from mmssl_video.video import available_cores, encode_video
 
-from .synthetic import CLASSES, render_video
+from .scenes import CLASSES, render_video
 
 ACTIONS = CLASSES[::3]
 BACKGROUNDS = tuple(name for name in CLASSES if name not in ACTIONS)

@@ -1,0 +1,1 @@
+"""Checkpoints: loading without running code, names and shapes, other layouts, resuming."""

@@ -1,0 +1,142 @@
+"""Checkpoints loaded without running code that they may hold."""
+
+import os
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.utils import digit_version
+
+from mmssl_video.errors import UserError
+
+TRUST_VARIABLE = 'MMSSL_TRUST_CHECKPOINT'
+
+
+def _under_name(module, name, function):
+    """A function that a pickle may call, and no more, by the name ``module.name``."""
+
+    def allowed(*args):
+        return function(*args)
+
+    allowed.__module__, allowed.__name__, allowed.__qualname__ = module, name, name
+    return allowed
+
+
+def _history_buffer_method(owner, name):
+    """What pickle needs `getattr` for in a checkpoint of MMEngine: HistoryBuffer's statistics."""
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
+        raise pickle.UnpicklingError('Unsupported global: GLOBAL builtins.getattr')
+    return getattr(owner, name)
+
+
+# What MMEngine's Runner writes beside tensors: the message hub's HistoryBuffers, with their
+# numpy arrays and scalars. numpy 1 and 2 keep the two functions under different names.
+_ALLOWED = [
+    HistoryBuffer,
+    _under_name('builtins', 'getattr', _history_buffer_method),
+    np.ndarray,
+    np.dtype,
+    *{type(np.dtype(code)) for code in np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'},
+    *(
+        _under_name(f'{module}.multiarray', function.__name__, function)
+        for module in ('numpy.core', 'numpy._core')
+        for function in (np.array(0).__reduce__()[0], np.float64(0).__reduce__()[0])
+    ),
+]
+
+
+class _RestrictedPickle:
+    """A ``pickle_module`` for `torch.load` that resolves the allowed names and nothing else.
+
+    For torch < 2.6, whose ``weights_only=True`` takes no list and could be got round
+    (CVE-2025-32434).
+    """
+
+    class Unpickler(pickle.Unpickler):
+        """Finds tensors' building blocks and the members of ``_ALLOWED``."""
+
+        names = {f'{entry.__module__}.{entry.__name__}': entry for entry in _ALLOWED} | {
+            f'torch._utils.{name}': getattr(torch._utils, name)
+            for name in ('_rebuild_tensor', '_rebuild_tensor_v2', '_rebuild_parameter')
+        }
+
+        def find_class(self, module, name):
+            """Called by pickle for each global, and by torch for all but storages."""
+            plain = module == 'torch' and isinstance(getattr(torch, name, None), torch.dtype)
+            if plain or (module, name) in {
+                ('collections', 'OrderedDict'),
+                ('torch', 'Size'),
+                ('torch', 'device'),
+                ('torch.nn.parameter', 'Parameter'),
+                ('_codecs', 'encode'),
+            }:
+                return super().find_class(module, name)
+            try:  # protocol 2, torch.save's, has Python 2's name of builtins
+                return self.names[f'{module}.{name}'.replace('__builtin__', 'builtins')]
+            except KeyError:
+                raise pickle.UnpicklingError(f'GLOBAL {module}.{name}') from None
+
+    @classmethod
+    def load(cls, file, **kwargs):
+        """The function of this name that torch's format before 1.6 calls."""
+        return cls.Unpickler(file, **kwargs).load()
+
+
+def _load_allowed(path, map_location):
+    """Loads tensors and the objects of ``_ALLOWED``; anything else is an UnpicklingError."""
+    if digit_version(torch.__version__) < digit_version('2.6.0'):
+        return torch.load(path, map_location, pickle_module=_RestrictedPickle, weights_only=False)
+    with torch.serialization.safe_globals(_ALLOWED):
+        return torch.load(path, map_location, weights_only=True)
+
+
+def load_checkpoint_file(
+    path: str | Path, trusted: bool = False, map_location: Any = 'cpu'
+) -> dict[str, Any]:
+    """Loads a checkpoint without running code that it may hold.
+
+    Args:
+        path: A local file: a plain state dict, or one as MMEngine's Runner writes.
+        trusted: Whether the file may hold any Python object, and so run any code. Setting the
+            environment variable ``MMSSL_TRUST_CHECKPOINT=1`` trusts every file.
+        map_location: As in `torch.load`.
+
+    Returns:
+        The dict that the file holds.
+
+    Raises:
+        UserError: If there is no such file, it is not a checkpoint, or it is not trusted and
+            holds something other than tensors, numbers, strings and MMEngine's log buffers.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise UserError(f'{path}: no such checkpoint file; check the path')
+    trusted = trusted or os.environ.get(TRUST_VARIABLE) == '1'
+    try:
+        if trusted:
+            loaded = torch.load(path, map_location, weights_only=False)
+        else:
+            loaded = _load_allowed(path, map_location)
+    except torch.cuda.OutOfMemoryError:  # the file is sound
+        raise
+    except Exception as error:  # what a broken file raises depends on where it is broken
+        culprit = re.search(r'GLOBAL ([\w.]+)', str(error))
+        if culprit:
+            raise UserError(
+                f'{path}: holds {culprit[1]}, which could run code on loading; if you trust where '
+                f'the file comes from, set {TRUST_VARIABLE}=1 (or --trust, where a tool has it)'
+            ) from error
+        reason = str(error).strip().split('\n')[0] or type(error).__name__
+        raise UserError(
+            f'{path}: cannot be read as a PyTorch checkpoint, it may be cut short or another kind '
+            f'of file ({reason[:120]}); fetch it again'
+        ) from error
+    if not isinstance(loaded, dict):
+        raise UserError(
+            f'{path}: holds a {type(loaded).__name__}, not a dict of weights; save its state_dict()'
+        )
+    return loaded

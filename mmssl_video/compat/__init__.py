@@ -1,0 +1,42 @@
+"""Every workaround for an upstream fault, and no other code.
+
+`apply`, which ``import mmssl_video`` calls, runs those in `WORKAROUNDS`; `prepare_launch` is called
+by name. Each does nothing where upstream is sound. :mod:`.mmaction` and :mod:`.mmengine` list their
+faults by number. Those with a remedy elsewhere:
+
+- 3: ``pkg_resources`` is gone; ``setuptools<82`` in setup.py. mmengine 0.10.7, package_utils.
+- 9: ``AmpOptimWrapper`` refuses a CPU; `Bf16OptimWrapper` does not. mmengine 0.10.7.
+- 23: On a CPU with AMX, bfloat16 gives some 3D convolutions wrong gradients, NaN or a crash;
+  `Bf16OptimWrapper` leaves AMX alone. torch 2.13.0, its oneDNN; seen with kernels (3, 1, 1) on
+  large maps and (3, 7, 7) on single frames.
+
+Numbers 12 to 17 are kept away by the version bounds in setup.py or by tools of our own; 18, 19, 21
+and 22 were faults of decoders that nothing here uses.
+"""
+
+from . import mmaction, mmengine
+from .mmengine import prepare_launch
+
+__all__ = ['WORKAROUNDS', 'apply', 'prepare_launch']
+
+WORKAROUNDS = (
+    mmaction.stub_missing_drn,  # first: the others import mmaction.models
+    mmengine.load_checkpoints_safely,
+    mmengine.survive_broken_torchvision,
+    mmengine.find_torchvision_urls,
+    mmaction.let_tsm_start_from_scratch,
+    mmaction.score_in_float32,
+    mmaction.score_all_proposals,
+    mmengine.find_editable_packages,
+    mmengine.write_files_whole,
+    mmengine.freeze_before_wrapping,
+    mmaction.train_on_background,
+    mmengine.write_test_metrics_once,
+    mmaction.flip_copies,
+)
+
+
+def apply() -> None:
+    """Run all workarounds; calling it again changes nothing."""
+    for workaround in WORKAROUNDS:
+        workaround()

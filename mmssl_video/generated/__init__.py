@@ -1,0 +1,1 @@
+"""Labelled sets of generated videos, for demos, tests and comparisons."""
