@@ -135,11 +135,10 @@ def _check_photometric(cfg: Config) -> None:
         return
     remedy = "or SharedAugment.photometric='worker'"
     for part in parts:
-        keys = part.get('algorithm_keys', ())
-        if part['type'] == 'PackActionInputs' and 'photometric' not in keys:
+        if part['type'] == 'PackActionInputs':
             raise UserError(
                 "train_dataloader: SharedAugment.photometric is 'device', but PackActionInputs "
-                f"leaves out what it draws; add 'photometric' to algorithm_keys, {remedy}"
+                f'leaves out what it draws; use PackViews in its place, {remedy}'
             )
     preprocessor = (cfg.model.get('data_preprocessor') or {}).get('type')
     if preprocessor != 'SSLDataPreprocessor':

@@ -97,8 +97,8 @@ def test_augmentation_on_the_device_needs_its_draws_there():
     cfg.model.data_preprocessor.type = 'ActionDataPreprocessor'
     with pytest.raises(UserError, match=r"type is 'ActionDataPreprocessor', which does not augme"):
         check_config(cfg)
-    cfg.train_dataloader.dataset.pipeline[-1].pop('algorithm_keys')
-    with pytest.raises(UserError, match="add 'photometric' to algorithm_keys, or SharedAugment"):
+    cfg.train_dataloader.dataset.pipeline[-1].type = 'PackActionInputs'
+    with pytest.raises(UserError, match='use PackViews in its place, or SharedAugment'):
         check_config(cfg)
 
 

@@ -385,7 +385,7 @@ def distinct(paths, key):
 
 
 def by_pipeline(cfg):
-    return cfg.train_pipeline, cfg.model.get('segments_per_view'), list(cfg.model.heads.values())
+    return cfg.train_pipeline, list(cfg.model.heads.values())
 
 
 @pytest.mark.parametrize('path', distinct(PRETRAINING, by_pipeline))
@@ -397,10 +397,10 @@ def test_pipeline_gives_what_the_recognizer_reads(path, sources):
     inputs = dataset[1]['inputs']
     model = build_on_meta(path)
     last_view = max(model.online_views + model.target_views)
-    segments = cfg.model.get('segments_per_view')
     sampled = build_sampler(cfg).transform(dict(total_frames=80, start_index=0))
-    if segments is None:
-        axes = last_view + 1, sampled['num_segments']
+    segments = sampled['num_segments']
+    if isinstance(segments, int):
+        axes = last_view + 1, segments
     else:  # views of different lengths come as one
         assert len(segments) == last_view + 1
         axes = 1, sum(segments)

@@ -525,7 +525,7 @@ def test_s3d_is_trained_on_the_augmented_clips_of_coclr():
         dict(type='Flip', flip_ratio=0.5),
         dict(type='ClipColorJitter', **jitter),
         dict(type='FormatShape', input_format='NCTHW'),
-        dict(type='PackActionInputs', algorithm_keys=('photometric',)),
+        dict(type='PackViews'),
     ]
 
 

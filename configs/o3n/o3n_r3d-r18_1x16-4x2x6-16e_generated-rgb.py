@@ -18,6 +18,6 @@ train_pipeline = [
     _base_.decode_video,
     _base_.augment,
     _base_.format_clips,
-    dict(type='PackActionInputs', algorithm_keys=('odd_one', 'photometric')),
+    dict(type='PackViews', algorithm_keys=('odd_one',)),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

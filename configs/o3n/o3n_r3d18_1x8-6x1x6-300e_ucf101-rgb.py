@@ -9,7 +9,7 @@ _base_ = [
 model = dict(heads=dict(odd_one=dict(type='OddOneOutHead', in_channels=512, fusion='difference')))
 
 sample_odd_one = dict(type='SampleOddOneOut', num_segments=6, clip_len=6)
-pack_odd_one = dict(type='PackActionInputs', algorithm_keys=('odd_one', 'photometric'))
+pack_odd_one = dict(type='PackViews', algorithm_keys=('odd_one',))
 train_pipeline = [
     _base_.open_video,
     sample_odd_one,

@@ -21,7 +21,7 @@ train_pipeline = [
     dict(type='SharedAugment', share='clip', transforms=[_base_.crop, _base_.flip]),
     dict(type='SharedAugment', share='frame', transforms=[jitter]),
     _base_.format_clips,
-    dict(type='PackActionInputs', algorithm_keys=('pace', 'photometric')),
+    dict(type='PackViews', algorithm_keys=('pace',)),
 ]
 train_dataloader = dict(batch_size=30, dataset=dict(pipeline=train_pipeline))
 

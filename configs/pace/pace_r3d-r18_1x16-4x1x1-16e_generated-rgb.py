@@ -15,6 +15,6 @@ train_pipeline = [
     _base_.decode_video,
     _base_.augment,
     _base_.format_clips,
-    dict(type='PackActionInputs', algorithm_keys=('pace', 'photometric')),
+    dict(type='PackViews', algorithm_keys=('pace',)),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -17,7 +17,7 @@ train_pipeline = [
     _base_.augment,
     _base_.differences,
     _base_.format_clips,
-    dict(type='PackActionInputs', algorithm_keys=('pace', 'photometric')),
+    dict(type='PackViews', algorithm_keys=('pace',)),
 ]
 sample_features = dict(
     type='SampleFrames', clip_len=9, frame_interval=1, num_clips=3, test_mode=True

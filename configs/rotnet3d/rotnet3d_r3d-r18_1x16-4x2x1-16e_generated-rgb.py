@@ -18,6 +18,6 @@ train_pipeline = [
     _base_.augment,
     dict(type='ClipRotation'),
     _base_.format_clips,
-    dict(type='PackActionInputs', algorithm_keys=('rotation', 'photometric')),
+    dict(type='PackViews', algorithm_keys=('rotation',)),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

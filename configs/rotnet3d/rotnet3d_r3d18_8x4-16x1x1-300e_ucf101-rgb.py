@@ -24,7 +24,7 @@ train_pipeline = [
     dict(type='SharedAugment', share='clip', transforms=[_base_.crop, _base_.flip]),
     dict(type='ClipRotation'),
     _base_.format_clips,
-    dict(type='PackActionInputs', algorithm_keys=('rotation', 'photometric')),
+    dict(type='PackViews', algorithm_keys=('rotation',)),
 ]
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
 

@@ -8,7 +8,6 @@ _base_ = [
 # View 0 is the query frame; view 1 holds it again, augmented anew, and two of the other half.
 projector = _base_.projector
 model = dict(
-    segments_per_view=(1, 3),
     heads=dict(
         inter=dict(
             type='InterFrameHead',
@@ -36,7 +35,7 @@ train_pipeline = [
     _base_.decode_video,
     _base_.augment,
     _base_.format_frames,
-    dict(type='PackActionInputs', algorithm_keys=('query_in_second_half', 'photometric')),
+    dict(type='PackViews', algorithm_keys=('query_in_second_half',)),
 ]
 train_dataloader = dict(
     batch_size=128,

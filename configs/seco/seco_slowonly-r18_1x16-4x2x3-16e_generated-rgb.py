@@ -6,7 +6,6 @@ _base_ = [
 ]
 
 model = dict(
-    segments_per_view=(1, 3),
     heads=dict(
         inter=dict(
             type='InterFrameHead', **_base_.contrast, queue_size=16, query_segment=0, key_view=1
@@ -24,6 +23,6 @@ train_pipeline = [
     _base_.decode_video,
     _base_.augment,
     _base_.format_clips,
-    dict(type='PackActionInputs', algorithm_keys=('query_in_second_half', 'photometric')),
+    dict(type='PackViews', algorithm_keys=('query_in_second_half',)),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -8,7 +8,6 @@ _base_ = [
 # Objectives combine: VCLR's video-level contrast and order on tuples of three clips, CVRL's NT-Xent
 # on a pair of clips beside them. Views 0 and 1 are the tuples, 2 and 3 the pair.
 model = dict(
-    segments_per_view=(3, 3, 1, 1),
     heads=dict(
         video=dict(type='MoCoHead', **_base_.contrast, queue_size=16),
         order=dict(type='OrderHead', projector=_base_.projector),

@@ -4,7 +4,6 @@ _base_ = '../dpc/dpc_r2d3d18_2x64-5x3x8-300e_ucf101-rgb.py'
 
 projector = dict(type='ProjectionMLP', in_channels=512, hidden_channels=512, out_channels=128)
 model = dict(
-    segments_per_view=(8, 3, 3),
     heads=dict(
         # As VCLR's recipe for UCF101: its queue of 131,072 would hold every video a dozen times.
         video=dict(

@@ -1,7 +1,6 @@
 _base_ = '../dpc/dpc_r3d-r18_1x16-4x1x6-16e_generated-rgb.py'
 
 model = dict(
-    segments_per_view=(6, 3, 3),
     heads=dict(
         video=dict(
             type='MoCoHead',

@@ -6,6 +6,8 @@ import torch
 from mmengine.dist import all_gather, all_reduce, broadcast, get_rank, get_world_size
 from torch import Tensor
 
+from .precision import at_least_float32
+
 
 def own_rows() -> slice:
     """Where the rows of this process stand among the gathered ones."""
@@ -72,7 +74,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
         # A sum in bfloat16 would lose what a few processes add to it.
-        whole = gradient.float() if gradient.dtype in (torch.float16, torch.bfloat16) else gradient
+        whole = at_least_float32(gradient)
         whole = whole.clone(memory_format=torch.contiguous_format)
         all_reduce(whole)
         return whole[own_rows()].to(gradient.dtype)

@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmssl_video.config_check import apply_options
-from mmssl_video.datasets.transforms import ClipDifferences, FormatViews, SharedAugment
+from mmssl_video.datasets.transforms import ClipDifferences, FormatViews, PackViews, SharedAugment
 from mmssl_video.errors import UserError
 from mmssl_video.models import SSLDataPreprocessor
 
@@ -96,7 +96,7 @@ def test_one_draw_a_group(share):
         [
             SharedAugment(share, [dict(COLOUR[0], prob=1.0), *COLOUR[1:]], photometric='device'),
             FormatViews('NCTHW'),
-            PackActionInputs(algorithm_keys=('photometric',)),
+            PackViews(),
         ]
     )
     picture = sample(1, 1, 1)['imgs'][0]
@@ -127,7 +127,7 @@ def test_mixed_precision_leaves_the_colours_alone():
     preprocessor = SSLDataPreprocessor(MEAN, STD)
     outs = []
     for enabled in (False, True):
-        pack = PackActionInputs(algorithm_keys=('photometric',))
+        pack = PackViews()
         packed = pack(dict(imgs=image, photometric=draws))
         data = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
         with torch.autocast('cpu', torch.bfloat16, enabled=enabled):

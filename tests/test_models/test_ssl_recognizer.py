@@ -398,14 +398,20 @@ def test_it_learns():
 RAGGED = (3, 3, 3, 1)
 
 
-def build_ragged(segments_per_view=RAGGED, **kwargs):
+def told(segments, num=2):
+    """Data samples that tell S of each view, as ``PackViews`` writes it."""
+    samples = [ActionDataSample() for _ in range(num)]
+    for sample in samples:
+        sample.set_field(segments, 'num_segments')
+    return samples
+
+
+def build_ragged(**kwargs):
     """VCLR's four heads on views 0 to 2; a contrast of view 3, a clip, with the tuple of view 0."""
     cfg = tiny_model(**kwargs)
     clips = cfg['heads']['video'] | dict(query_views=(3,), key_views=(0,))
     torch.manual_seed(0)
-    return MODELS.build(
-        cfg | dict(heads=cfg['heads'] | dict(clips=clips), segments_per_view=segments_per_view)
-    )
+    return MODELS.build(cfg | dict(heads=cfg['heads'] | dict(clips=clips)))
 
 
 @pytest.mark.parametrize('ndim', [2, 3])
@@ -420,7 +426,7 @@ def test_ragged_views_are_encoded_as_each_by_itself(ndim):
     with torch.no_grad():  # a target that is not the online network
         for parameter in model.backbone.parameters():
             parameter.add_(0.1)
-    model.loss(inputs, [])
+    model.loss(inputs, told(RAGGED))
     # Online views 0 and 3, target views 0 to 2.
     assert seen == dict(online=[2 * (3 + 1)], target=[2 * (3 + 3 + 3)])
     clips = {0: [0, 1, 2], 1: [3, 4, 5], 2: [6, 7, 8], 3: [9]}
@@ -448,34 +454,30 @@ def test_ragged_views_are_encoded_as_each_by_itself(ndim):
 
 def test_ragged_views_make_the_losses_of_views_apart():
     """The same clips, once as three views of three, once on one axis."""
-    apart, ragged = build_tiny(), build_tiny(segments_per_view=(3, 3, 3))
+    apart, together = build_tiny(), build_tiny()
     for step in range(2):
         inputs = images(seed=step)
         torch.manual_seed(step)
-        expected = apart.loss(inputs, [])
+        expected = apart.loss(inputs, told(3, len(inputs)))
         torch.manual_seed(step)
-        got = ragged.loss(inputs.flatten(1, 2)[:, None], [])
+        got = together.loss(inputs.flatten(1, 2)[:, None], told((3, 3, 3), len(inputs)))
         for key, value in expected.items():
             assert torch.equal(got[key], value), key
-    ragged.loss(inputs, [])  # views that are alike may also come apart
 
 
 @pytest.mark.parametrize(
     ('segments', 'views', 'words'),
     [
-        (RAGGED, (1, 12), 'model.segments_per_view is [3, 3, 3, 1], but the pipeline makes [12]'),
-        # As many clips, but of other views.
-        (RAGGED, (5, 2), 'is [3, 3, 3, 1], but the pipeline makes [2, 2, 2, 2, 2] clips a sample'),
         ((3, 3, 4), (1, 10), 'the heads read view 3, but the pipeline makes views 0 to 2; match'),
-        (None, (1, 10), 'the heads read view 3, but the pipeline makes views 0 to 0; match'),
+        (10, (1, 10), 'the heads read view 3, but the pipeline makes views 0 to 0; match'),
     ],
 )
-def test_views_that_do_not_fit_the_setting(segments, views, words):
-    model = build_ragged(segments)
+def test_views_that_the_pipeline_does_not_make(segments, views, words):
+    model = build_ragged()
     with pytest.raises(UserError) as error:
-        model.loss(torch.zeros(2, *views, 3, 16, 16), [])
+        model.loss(torch.zeros(2, *views, 3, 16, 16), told(segments))
     assert words in str(error.value)
-    assert 'segments_per_view' in str(error.value)
+    assert 'PackViews' in str(error.value)
     assert '\n' not in str(error.value)
 
 
@@ -510,12 +512,12 @@ def test_a_tsm_mixes_the_frames_of_a_view_in_their_order():
                     assert (backwards - expected).abs().max() > 0.01  # the order matters
 
 
-@pytest.mark.parametrize('segments_per_view', [None, (3, 3, 3)])
-def test_frames_of_different_views_are_never_mixed(segments_per_view):
-    model = build_tsm(num_segments=9, segments_per_view=segments_per_view)
-    inputs = images() if segments_per_view is None else images().flatten(1, 2)[:, None]
+@pytest.mark.parametrize('segments', [3, (3, 3, 3)])
+def test_frames_of_different_views_are_never_mixed(segments):
+    model = build_tsm(num_segments=9)
+    inputs = images() if segments == 3 else images().flatten(1, 2)[:, None]
     with pytest.raises(UserError) as error:
-        model.loss(inputs, [])
+        model.loss(inputs, told(segments, len(inputs)))
     message = str(error.value)
     assert message.startswith('model.backbone.num_segments is 9, but a view or video has 3 frames;')
     assert '\n' not in message
@@ -586,7 +588,7 @@ def test_a_field_that_no_transform_has_packed():
         build_reading().loss(images(), samples)
     message = str(error.value)
     assert message.startswith("model.heads.seco_order reads 'query_in_second_half', which the data")
-    assert "PackActionInputs(algorithm_keys=('query_in_second_half',))" in message
+    assert "PackViews(algorithm_keys=('query_in_second_half',))" in message
     assert '\n' not in message
 
 

@@ -110,7 +110,7 @@ def test_what_the_device_would_augment_is_shown(videos):
     for photometric in ('worker', 'device'):
         augment = dict(type='SharedAugment', share='frame', transforms=[jitter])
         cfg = config_of(videos, SAMPLERS['CVRL'], augment | dict(photometric=photometric))
-        cfg.train_dataloader.dataset.pipeline[-1].algorithm_keys = ('photometric',)
+        cfg.train_dataloader.dataset.pipeline[-1] = dict(type='PackViews')
         samples.append(read_sample(build_dataset(cfg), 1))
     assert samples[0].facts == samples[1].facts == []
     for one, other in zip(*map(fed_clips, samples), strict=True):

@@ -10,4 +10,4 @@ format_clips = dict(type='FormatViews', input_format='NCTHW')
 # Features and labelled videos: MMAction2's shapes, without views.
 shape_frames = dict(type='FormatShape', input_format='NCHW')
 shape_clips = dict(type='FormatShape', input_format='NCTHW')
-pack = dict(type='PackActionInputs', algorithm_keys=('photometric',))
+pack = dict(type='PackViews')

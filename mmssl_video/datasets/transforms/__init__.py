@@ -6,7 +6,7 @@ from .clip_pair import SampleClipPair, draw_gap
 from .clips import SampleClips
 from .consecutive import SampleConsecutiveClips
 from .differences import ClipDifferences
-from .formatting import FormatViews
+from .formatting import FormatViews, PackViews
 from .frame_tuple import LoadMotion, MotionCrop, SampleFrameTuple
 from .halves import SampleHalves
 from .jointly import SampleJointly
@@ -31,6 +31,7 @@ __all__ = [
     'LoadCheckedFeature',
     'LoadMotion',
     'MotionCrop',
+    'PackViews',
     'Photometric',
     'SampleClipPair',
     'SampleClips',

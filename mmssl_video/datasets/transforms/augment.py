@@ -35,8 +35,7 @@ class SharedAugment(BaseTransform):
     ``num_views``, ``num_segments``, ``clip_len``.
     Modified keys: ``imgs``, ``img_shape``.
     Added key, with ``photometric='device'``: ``photometric``, a list of (name of the transform,
-    float64 [V * S * T, P], its draw for each frame). ``PackActionInputs`` packs it, if it is among
-    its ``algorithm_keys``.
+    float64 [V * S * T, P], its draw for each frame). ``PackViews`` packs it.
 
     Args:
         share (str): The frames that share a draw: one ``'frame'``, the T frames of a ``'clip'``,

@@ -4,11 +4,10 @@ from typing import Literal, get_args
 
 import numpy as np
 from mmaction.registry import TRANSFORMS
-from mmcv.transforms import BaseTransform
 
 from mmssl_video.errors import UserError
 
-from .clip_frames import write_clips
+from .view_sampler import ViewSampler
 
 GapDensity = Literal['decreasing', 'uniform', 'increasing', 'constant', 'exponential']
 
@@ -59,7 +58,7 @@ def draw_gap(
 
 
 @TRANSFORMS.register_module()
-class SampleClipPair(BaseTransform):
+class SampleClipPair(ViewSampler):
     """Draw two clips of a video whose starts lie a random gap apart.
 
     Of the ``M = total_frames - (clip_len - 1) * frame_interval`` frames at which a clip can start,
@@ -93,17 +92,11 @@ class SampleClipPair(BaseTransform):
             raise UserError(
                 f'SampleClipPair.gap is {gap!r}; choose one of {", ".join(get_args(GapDensity))}'
             )
-        if clip_len < 1 or frame_interval < 1:
-            raise UserError(
-                f'SampleClipPair has clip_len={clip_len}, frame_interval={frame_interval}; '
-                'both must be 1 or more'
-            )
+        self.keep(1, clip_len=clip_len, frame_interval=frame_interval)
         if not 0 <= constant <= 1:
             raise UserError(f'SampleClipPair.constant is {constant}; it must be within [0, 1]')
         if rate <= 0:
             raise UserError(f'SampleClipPair.rate is {rate}; it must be above 0')
-        self.clip_len = clip_len
-        self.frame_interval = frame_interval
         self.gap = gap
         self.constant = constant
         self.rate = rate
@@ -121,10 +114,4 @@ class SampleClipPair(BaseTransform):
             gap = min(int(gap), num_starts - 1)
             first = np.random.randint(num_starts - gap)
             starts = np.random.permutation([first, first + gap])
-        return write_clips(results, starts, 1, self.clip_len, self.frame_interval)
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(clip_len={self.clip_len}, '
-            f'frame_interval={self.frame_interval}, gap={self.gap!r})'
-        )
+        return self.write_clips(results, starts)

@@ -2,17 +2,16 @@
 
 import numpy as np
 from mmaction.registry import TRANSFORMS
-from mmcv.transforms import BaseTransform
 
 from mmssl_video.errors import UserError
 
-from .clip_frames import write_clips
+from .view_sampler import ViewSampler
 
 CLOCK_ERROR = 1e-6  # seconds; more than the rounding of times, less than any frame lasts
 
 
 @TRANSFORMS.register_module()
-class SampleClips(BaseTransform):
+class SampleClips(ViewSampler):
     """Draw ρ clips of a video (Feichtenhofer et al., CVPR 2021, Sec. 3).
 
     A clip can start at any of the first ``M = total_frames - (clip_len - 1) * frame_interval``
@@ -54,31 +53,20 @@ class SampleClips(BaseTransform):
         frame_interval: int = 8,
         timespan: float | None = None,
     ) -> None:
-        for name, value in (
-            ('num_views', num_views),
-            ('clip_len', clip_len),
-            ('frame_interval', frame_interval),
-        ):
-            if value < 1:
-                raise UserError(f'SampleClips.{name} is {value}; it must be 1 or more')
+        self.keep(1, num_views=num_views, clip_len=clip_len, frame_interval=frame_interval)
         if timespan is not None and not timespan >= 0:
             raise UserError(f'SampleClips.timespan is {timespan}; it must be 0 seconds or more')
-        self.num_views = num_views
-        self.clip_len = clip_len
-        self.frame_interval = frame_interval
         self.timespan = timespan
 
     def transform(self, results: dict) -> dict:
         """Add the frame indices of all clips to ``results``."""
         total_frames = results['total_frames']
-        num_starts = total_frames - (self.clip_len - 1) * self.frame_interval
-        if num_starts < 1:
-            num_starts = total_frames
+        num_starts = self.num_starts(total_frames)
         first, num_allowed = 0, num_starts
         if self.timespan is not None:
             first, num_allowed = self._draw_window(results, num_starts)
         starts = first + np.random.randint(num_allowed, size=self.num_views)
-        return write_clips(results, starts, 1, self.clip_len, self.frame_interval)
+        return self.write_clips(results, starts)
 
     def _draw_window(self, results: dict, num_starts: int) -> tuple[int, int]:
         """First start, and number of starts within the timespan from it."""
@@ -93,10 +81,4 @@ class SampleClips(BaseTransform):
         raise UserError(
             f'SampleClips(timespan={self.timespan}) needs the times of the frames of each video; '
             'open videos by VideoInit, or (raw frames too) set timespan=None'
-        )
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(num_views={self.num_views}, clip_len={self.clip_len}, '
-            f'frame_interval={self.frame_interval}, timespan={self.timespan})'
         )

@@ -2,15 +2,12 @@
 
 import numpy as np
 from mmaction.registry import TRANSFORMS
-from mmcv.transforms import BaseTransform
 
-from mmssl_video.errors import UserError
-
-from .clip_frames import write_clips
+from .view_sampler import ViewSampler
 
 
 @TRANSFORMS.register_module()
-class SampleConsecutiveClips(BaseTransform):
+class SampleConsecutiveClips(ViewSampler):
     """Draw one view of S clips in order of time, the same number of frames between any two.
 
     The default is VCOP's tuple (Xu et al., CVPR 2019): 3 clips of 16 frames, 8 frames between
@@ -44,27 +41,14 @@ class SampleConsecutiveClips(BaseTransform):
         frame_interval: int = 1,
         clip_gap: int = 8,
     ) -> None:
-        for name, value in (
-            ('num_segments', num_segments),
-            ('clip_len', clip_len),
-            ('frame_interval', frame_interval),
-        ):
-            if value < 1:
-                raise UserError(f'SampleConsecutiveClips.{name} is {value}; it must be 1 or more')
-        if clip_gap < 0:
-            raise UserError(f'SampleConsecutiveClips.clip_gap is {clip_gap}; it must be 0 or more')
-        self.num_segments = num_segments
-        self.clip_len = clip_len
-        self.frame_interval = frame_interval
-        self.clip_gap = clip_gap
+        self.keep(1, num_segments=num_segments, clip_len=clip_len, frame_interval=frame_interval)
+        self.keep(0, clip_gap=clip_gap)
 
     def transform(self, results: dict) -> dict:
         """Add the frame indices of all clips to ``results``."""
         total_frames = results['total_frames']
         last_offset = (self.clip_len - 1) * self.frame_interval
-        num_starts = total_frames - last_offset
-        if num_starts < 1:
-            num_starts = total_frames
+        num_starts = self.num_starts(total_frames)
         segments = np.arange(self.num_segments)
         starts = segments * (last_offset + 1 + self.clip_gap)
         room = num_starts - starts[-1]
@@ -72,10 +56,4 @@ class SampleConsecutiveClips(BaseTransform):
             starts += np.random.randint(room)
         else:
             starts = segments * (num_starts - 1) // (self.num_segments - 1)
-        return write_clips(results, starts, self.num_segments, self.clip_len, self.frame_interval)
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(num_segments={self.num_segments}, clip_len={self.clip_len}, '
-            f'frame_interval={self.frame_interval}, clip_gap={self.clip_gap})'
-        )
+        return self.write_clips(results, starts, self.num_segments)

@@ -1,6 +1,7 @@
 """From a flat list of frames to the view axes that the recognizer reads."""
 
 import numpy as np
+from mmaction.datasets.transforms import PackActionInputs
 from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
@@ -59,3 +60,21 @@ class FormatViews(BaseTransform):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(input_format={self.input_format!r})'
+
+
+@TRANSFORMS.register_module()
+class PackViews(PackActionInputs):
+    """MMAction2's ``PackActionInputs``, with what the recognizer must know of the views.
+
+    Added fields of the data sample: ``num_segments`` (int, or a tuple, S of each view) and, with
+    ``SharedAugment(photometric='device')``, ``photometric``. ``algorithm_keys`` are for labels that
+    a transform writes and a head reads.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Pack ``inputs`` and ``data_samples``."""
+        packed = super().transform(results)
+        for key in ('num_segments', 'photometric'):
+            if key in results:
+                packed['data_samples'].set_field(results[key], key)
+        return packed

@@ -8,7 +8,7 @@ from mmcv.transforms import BaseTransform
 
 from mmssl_video.errors import UserError
 
-from .clip_frames import write_clips
+from .view_sampler import ViewSampler
 
 
 @TRANSFORMS.register_module()
@@ -50,7 +50,7 @@ class LoadMotion(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class SampleFrameTuple(BaseTransform):
+class SampleFrameTuple(ViewSampler):
     """Draw one view of S frames (or clips) in order of time, from a window with motion.
 
     The gap from each frame to the next is uniform over a range of its own. Given the gaps, the
@@ -83,24 +83,18 @@ class SampleFrameTuple(BaseTransform):
     def __init__(
         self, gaps: Sequence[tuple[int, int]], clip_len: int = 1, frame_interval: int = 1
     ) -> None:
-        for name, value in (('clip_len', clip_len), ('frame_interval', frame_interval)):
-            if value < 1:
-                raise UserError(f'SampleFrameTuple.{name} is {value}; it must be 1 or more')
+        self.keep(1, clip_len=clip_len, frame_interval=frame_interval)
         if not gaps or not all(len(gap) == 2 and 1 <= gap[0] <= gap[1] for gap in gaps):
             raise UserError(
                 f'SampleFrameTuple.gaps is {gaps}; give (low, high) with 1 <= low <= high for each '
                 'frame but the last, e.g. ((15, 60), (1, 30))'
             )
         self.gaps = tuple(tuple(gap) for gap in gaps)
-        self.clip_len = clip_len
-        self.frame_interval = frame_interval
 
     def transform(self, results: dict) -> dict:
         """Add the frame indices of the tuple to ``results``."""
         total_frames = results['total_frames']
-        room = total_frames - 1 - (self.clip_len - 1) * self.frame_interval
-        if room < 0:
-            room = total_frames - 1
+        room = self.num_starts(total_frames) - 1
         gaps = np.array([np.random.randint(low, high + 1) for low, high in self.gaps])
         offsets = np.cumsum(gaps)
         if offsets[-1] > room:
@@ -117,13 +111,7 @@ class SampleFrameTuple(BaseTransform):
             total[1:] = results['motion'].mean(axis=(1, 2), dtype=np.float64).cumsum()
             weights = total[total_frames - num_starts :] - total[:num_starts]
         starts = _draw(weights) + np.concatenate([[0], offsets])
-        return write_clips(results, starts, len(starts), self.clip_len, self.frame_interval)
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(gaps={self.gaps}, clip_len={self.clip_len}, '
-            f'frame_interval={self.frame_interval})'
-        )
+        return self.write_clips(results, starts, len(starts))
 
 
 @TRANSFORMS.register_module()

@@ -2,20 +2,17 @@
 
 import numpy as np
 from mmaction.registry import TRANSFORMS
-from mmcv.transforms import BaseTransform
 
-from mmssl_video.errors import UserError
-
-from .clip_frames import write_clips
+from .view_sampler import ViewSampler
 
 
 @TRANSFORMS.register_module()
-class SampleHalves(BaseTransform):
+class SampleHalves(ViewSampler):
     """Draw a query from one half of a video and two keys, in order of time, from the other.
 
     This is the draw of SeCo (Yao et al., AAAI 2021), whose order task is to tell whether the query
     comes before or after the keys. Which half is the query's is a fair coin; the answer goes to the
-    model with ``dict(type='PackActionInputs', algorithm_keys=('query_in_second_half',))``.
+    model with ``dict(type='PackViews', algorithm_keys=('query_in_second_half',))``.
 
     The halves are those of the M frames at which a clip can start: ``0 … M // 2 - 1`` and
     ``M // 2 … M - 1``, with ``M = total_frames - (clip_len - 1) * frame_interval``. For single
@@ -30,7 +27,7 @@ class SampleHalves(BaseTransform):
     Required keys: ``total_frames``, ``start_index``.
     Added keys: as :class:`SampleJointly`, with ``num_segments=(1, 3)``: view 0 shows the query, for
     the online encoder; view 1 shows the query again, to be augmented apart, the earlier and the
-    later key, for the target encoder (``model.segments_per_view=(1, 3)``). And
+    later key, for the target encoder. And
     ``query_in_second_half`` (int, 0 or 1).
 
     Args:
@@ -42,18 +39,11 @@ class SampleHalves(BaseTransform):
     """
 
     def __init__(self, clip_len: int = 1, frame_interval: int = 1) -> None:
-        for name, value in (('clip_len', clip_len), ('frame_interval', frame_interval)):
-            if value < 1:
-                raise UserError(f'SampleHalves.{name} is {value}; it must be 1 or more')
-        self.clip_len = clip_len
-        self.frame_interval = frame_interval
+        self.keep(1, clip_len=clip_len, frame_interval=frame_interval)
 
     def transform(self, results: dict) -> dict:
         """Add the frame indices of all views and the label to ``results``."""
-        total_frames = results['total_frames']
-        num_starts = total_frames - (self.clip_len - 1) * self.frame_interval
-        if num_starts < 1:
-            num_starts = total_frames
+        num_starts = self.num_starts(results['total_frames'])
         cut = num_starts // 2
         # A single start is both halves.
         halves = np.arange(max(cut, 1)), np.arange(cut, num_starts)
@@ -63,9 +53,4 @@ class SampleHalves(BaseTransform):
         keys = np.sort(np.random.choice(others, 2, replace=len(others) < 2))
         starts = np.concatenate([query, query, keys])
         results['query_in_second_half'] = second
-        return write_clips(results, starts, (1, 3), self.clip_len, self.frame_interval)
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(clip_len={self.clip_len}, frame_interval={self.frame_interval})'
-        )
+        return self.write_clips(results, starts, (1, 3))

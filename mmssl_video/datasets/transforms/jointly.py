@@ -19,8 +19,7 @@ class SampleJointly(BaseTransform):
 
     VCLR's segment tuples (3 views of 3 segments) beside CVRL's clip pair (2 views of 1) make 5
     views with ``num_segments=(3, 3, 3, 1, 1)``. :class:`FormatViews` emits such views as one axis
-    of 11 clips; the recognizer needs the same tuple to cut it up again:
-    ``model.segments_per_view=(3, 3, 3, 1, 1)``.
+    of 11 clips, and the recognizer cuts it up again by the tuple, which :class:`PackViews` packs.
 
     The samplers draw one after the other, each by itself: views of different samplers are
     independent, given the video. Keys of their own, such as a label, stay; of two samplers that

@@ -10,16 +10,16 @@ from mmcv.transforms import BaseTransform
 
 from mmssl_video.errors import UserError
 
-from .clip_frames import write_clips
+from .view_sampler import ViewSampler
 
 
 @TRANSFORMS.register_module()
-class SampleOddOneOut(BaseTransform):
+class SampleOddOneOut(ViewSampler):
     """Draw S clips of a video and put the frames of one of them into a wrong order.
 
     This is the question of odd-one-out networks (Fernando et al., CVPR 2017): which of the S clips
     is the odd one? The answer goes to the model with
-    ``dict(type='PackActionInputs', algorithm_keys=('odd_one',))``.
+    ``dict(type='PackViews', algorithm_keys=('odd_one',))``.
 
     The clips start independently and uniformly at a frame from which a clip ends inside the video;
     they may overlap, and their order tells nothing about time. Which clip is odd is uniform. Its
@@ -43,26 +43,15 @@ class SampleOddOneOut(BaseTransform):
     """
 
     def __init__(self, num_segments: int = 6, clip_len: int = 6, frame_interval: int = 1) -> None:
-        # Two frames have no order but the right one and its reversal.
-        for name, value, least in (
-            ('num_segments', num_segments, 2),
-            ('clip_len', clip_len, 3),
-            ('frame_interval', frame_interval, 1),
-        ):
-            if value < least:
-                raise UserError(f'SampleOddOneOut.{name} is {value}; it must be {least} or more')
-        self.num_segments = num_segments
-        self.clip_len = clip_len
-        self.frame_interval = frame_interval
+        self.keep(2, num_segments=num_segments)
+        self.keep(3, clip_len=clip_len)  # two frames have the right order and its reversal alone
+        self.keep(1, frame_interval=frame_interval)
 
     def transform(self, results: dict) -> dict:
         """Add the frame indices of all clips and the label to ``results``."""
-        total_frames = results['total_frames']
-        num_starts = total_frames - (self.clip_len - 1) * self.frame_interval
-        if num_starts < 1:
-            num_starts = total_frames
+        num_starts = self.num_starts(results['total_frames'])
         starts = np.random.randint(num_starts, size=self.num_segments)
-        write_clips(results, starts, self.num_segments, self.clip_len, self.frame_interval)
+        self.write_clips(results, starts, self.num_segments)
         odd = np.random.randint(self.num_segments)
         order = np.arange(self.clip_len)
         while np.abs(np.diff(order)).max() == 1:  # only of the right order and its reversal
@@ -71,12 +60,6 @@ class SampleOddOneOut(BaseTransform):
         clips[odd] = clips[odd, order]
         results['odd_one'] = odd
         return results
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(num_segments={self.num_segments}, clip_len={self.clip_len}, '
-            f'frame_interval={self.frame_interval})'
-        )
 
 
 @TRANSFORMS.register_module()

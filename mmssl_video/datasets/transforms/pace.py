@@ -4,21 +4,20 @@ from collections.abc import Sequence
 
 import numpy as np
 from mmaction.registry import TRANSFORMS
-from mmcv.transforms import BaseTransform
 
 from mmssl_video.errors import UserError
 
-from .clip_frames import write_clips
+from .view_sampler import ViewSampler
 
 
 @TRANSFORMS.register_module()
-class SamplePace(BaseTransform):
+class SamplePace(ViewSampler):
     """Draw a clip at a random pace, or one clip at every pace.
 
     A pace is the number of frames from one frame of the clip to the next.
 
     With ``every=False``, the pace is uniform over ``paces``; its number goes to the model with
-    ``dict(type='PackActionInputs', algorithm_keys=('pace',))``. The start is uniform over all
+    ``dict(type='PackViews', algorithm_keys=('pace',))``. The start is uniform over all
     frames of the video, as in the public code of PacePred (Wang et al., ECCV 2020), and the indices
     wrap around the end; that code goes on with the first frame. So a fast clip shows the jump from
     the end to the beginning more often than a slow one, which is a cue beside motion where videos
@@ -47,14 +46,12 @@ class SamplePace(BaseTransform):
     def __init__(
         self, clip_len: int = 16, paces: Sequence[int] = (1, 2, 3, 4), every: bool = False
     ) -> None:
-        if clip_len < 1:
-            raise UserError(f'SamplePace.clip_len is {clip_len}; it must be 1 or more')
+        self.keep(1, clip_len=clip_len)
         if len(paces) < 2 or len(set(paces)) < len(paces) or min(paces) < 1:
             raise UserError(
                 f'SamplePace.paces is {tuple(paces)}; give two or more different numbers, '
                 'each 1 or more, e.g. (1, 2)'
             )
-        self.clip_len = clip_len
         self.paces = tuple(paces)
         self.every = every
 
@@ -68,10 +65,4 @@ class SamplePace(BaseTransform):
             start = np.random.randint(results['total_frames'])
             results['pace'] = np.random.randint(len(self.paces))
             starts, interval = np.array([start]), self.paces[results['pace']]
-        return write_clips(results, starts, 1, self.clip_len, interval)
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(clip_len={self.clip_len}, paces={self.paces}, '
-            f'every={self.every})'
-        )
+        return self.write_clips(results, starts, frame_interval=interval)

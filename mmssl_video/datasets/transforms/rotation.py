@@ -13,7 +13,7 @@ class ClipRotation(BaseTransform):
 
     The task of 3D-RotNet (Jing et al., 2018) is to tell the angle, which is uniform and
     counter-clockwise as the image is seen. It goes to the model with
-    ``dict(type='PackActionInputs', algorithm_keys=('rotation',))``.
+    ``dict(type='PackViews', algorithm_keys=('rotation',))``.
 
     Put it behind a crop to a square, as frames of another shape would give the angle away. Flip
     frames before, not after: mirrored left to right, a turn by 90 degrees is one by 270.

@@ -4,15 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from mmaction.registry import TRANSFORMS
-from mmcv.transforms import BaseTransform
 
 from mmssl_video.errors import UserError
 
-from .clip_frames import write_clips
+from .view_sampler import ViewSampler
 
 
 @TRANSFORMS.register_module()
-class SampleSegmentTuples(BaseTransform):
+class SampleSegmentTuples(ViewSampler):
     """Draw tuples of clips that cover a video segment by segment.
 
     The video is cut into ``num_segments`` equal segments. A *tuple* holds one clip from every
@@ -50,21 +49,12 @@ class SampleSegmentTuples(BaseTransform):
         frame_interval: int = 1,
         views: Sequence[int] = (0, 1, 0),
     ) -> None:
-        for name, value in (
-            ('num_segments', num_segments),
-            ('clip_len', clip_len),
-            ('frame_interval', frame_interval),
-        ):
-            if value < 1:
-                raise UserError(f'SampleSegmentTuples.{name} is {value}; it must be 1 or more')
+        self.keep(1, num_segments=num_segments, clip_len=clip_len, frame_interval=frame_interval)
         if not views or sorted(set(views)) != list(range(max(views) + 1)):
             raise UserError(
                 f'SampleSegmentTuples.views is {tuple(views)}; number the tuples 0, 1, … '
                 'without a gap, e.g. (0, 1, 0)'
             )
-        self.num_segments = num_segments
-        self.clip_len = clip_len
-        self.frame_interval = frame_interval
         self.views = tuple(views)
 
     def _candidate_starts(self, segment: int, total_frames: int, num_draws: int) -> np.ndarray:
@@ -90,12 +80,4 @@ class SampleSegmentTuples(BaseTransform):
             starts[:, segment] = np.random.choice(
                 candidates, num_tuples, replace=len(candidates) < num_tuples
             )
-        return write_clips(
-            results, starts[list(self.views)], self.num_segments, self.clip_len, self.frame_interval
-        )
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(num_segments={self.num_segments}, clip_len={self.clip_len}, '
-            f'frame_interval={self.frame_interval}, views={self.views})'
-        )
+        return self.write_clips(results, starts[list(self.views)], self.num_segments)

@@ -5,7 +5,6 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from mmaction.registry import MODELS
 from mmengine.model import BaseModule
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from mmssl_video.errors import UserError
 
 from ..momentum import MomentumCopy, forward_shuffled
+from ..precision import at_least_float32
 
 Views = dict[int, Tensor]
 """View index to features [N, S, D] of its S segments, or to their maps [N, S, D, T, H, W]."""
@@ -42,7 +42,7 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
     Attributes:
         reads (tuple[str, ...]): Fields of the data samples that :meth:`loss` takes by name, each
             int64 [N]: ``gt_label`` (for the log only; -1 where unknown, ``None`` where no sample
-            has one), or what a transform has written and ``PackActionInputs(algorithm_keys=...)``
+            has one), or what a transform has written and ``PackViews(algorithm_keys=...)``
             has packed.
         num_classes_of (dict[str, int]): Of fields that are labels to be told, C: the recognizer
             refuses what is not from 0 to C - 1.
@@ -164,8 +164,7 @@ def normalize(embeddings: Tensor) -> Tensor:
     The gradient grows with 1 / length. A row shorter than 1e-6, such as the zeros that dead units
     give, has no direction: it becomes zeros and gets no gradient.
     """
-    if embeddings.dtype in (torch.float16, torch.bfloat16):
-        embeddings = embeddings.float()
+    embeddings = at_least_float32(embeddings)
     lengths = embeddings.detach().norm(dim=-1, keepdim=True)
     return F.normalize(embeddings.masked_fill(lengths < 1e-6, 0), dim=-1)
 

@@ -8,6 +8,7 @@ from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
 from ..encoding import pool
+from ..precision import at_least_float32
 
 
 @MODELS.register_module()
@@ -58,7 +59,7 @@ class LinearProbeHead(BaseHead):
             Scores [N, num_classes] before the softmax, in float32 at least.
         """
         with torch.autocast(feats.device.type, enabled=False):
-            feats = feats.to(torch.promote_types(feats.dtype, torch.float32))
+            feats = at_least_float32(feats)
             features = pool(feats, leading=1).unflatten(0, (-1, num_segs)).mean(dim=1)
             if self.l2_normalize:
                 features = F.normalize(features, dim=-1)

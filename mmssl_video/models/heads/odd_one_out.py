@@ -11,6 +11,7 @@ from mmssl_video.errors import UserError
 
 from ..gather import draw_for_samples
 from ..permutations import reorder
+from ..precision import at_least_float32
 from .base import SSLHead, Views, check_segments, percent_correct
 
 
@@ -19,7 +20,7 @@ class OddOneOutHead(SSLHead):
     """Tell which of the clips of a video has its frames in a wrong order.
 
     ``SampleOddOneOut`` permutes the frames of one clip; the label is ``odd_one``, its place, which
-    the sampler writes and ``PackActionInputs(algorithm_keys=('odd_one',))`` packs. The clips'
+    the sampler writes and ``PackViews(algorithm_keys=('odd_one',))`` packs. The clips'
     features are fused, then classified by two layers.
 
     The clips come from anywhere in the video, in no order, so the head may show their features in
@@ -118,7 +119,7 @@ class OddOneOutHead(SSLHead):
         shown, labels = self.show(clips, odd_one)
         logits = self.classifier(self.fuse(shown))
         return {
-            'loss': F.cross_entropy(logits.float(), labels) * self.loss_weight,
+            'loss': F.cross_entropy(at_least_float32(logits), labels) * self.loss_weight,
             'acc': percent_correct(logits.argmax(dim=1) == labels),
         }
 

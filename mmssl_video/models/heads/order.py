@@ -12,6 +12,7 @@ from mmssl_video.errors import UserError
 
 from ..gather import draw_for_samples
 from ..permutations import reorder, shuffles
+from ..precision import at_least_float32
 from .base import SSLHead, Views, check_segments, percent_correct
 
 
@@ -87,7 +88,7 @@ class OrderHead(SSLHead):
         # 0 neither, 1 the query, 2 the key, 3 both.
         labels = query_shuffled.long() + 2 * key_shuffled.long()
         return {
-            'loss': F.cross_entropy(logits.float(), labels) * self.loss_weight,
+            'loss': F.cross_entropy(at_least_float32(logits), labels) * self.loss_weight,
             'acc': percent_correct(logits.argmax(dim=1) == labels),
         }
 

@@ -11,6 +11,7 @@ from mmssl_video.errors import UserError
 
 from ..gather import draw_for_samples
 from ..permutations import order_classes, pairwise, reorder
+from ..precision import at_least_float32
 from .base import SSLHead, Views, check_segments, percent_correct
 
 
@@ -113,7 +114,7 @@ class PermutationHead(SSLHead):
         hidden = self.pair_layer(pairs.flatten(0, 1)).unflatten(0, pairs.shape[:2])
         logits = self.classifier(self.dropout(hidden.flatten(1)))
         return {
-            'loss': F.cross_entropy(logits.float(), labels) * self.loss_weight,
+            'loss': F.cross_entropy(at_least_float32(logits), labels) * self.loss_weight,
             'acc': percent_correct(logits.argmax(dim=1) == labels),
         }
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmssl_video.errors import UserError
 
+from ..precision import at_least_float32
 from .base import SSLHead, Views, percent_correct
 
 
@@ -19,7 +20,7 @@ class SeCoOrderHead(SSLHead):
     ``SampleHalves`` draws a query frame from one half of the video and two frames from the other
     half. A linear layer reads the query's embedding and, without gradient, those of the other two,
     next to each other. The label is ``query_in_second_half``, which the sampler writes and
-    ``PackActionInputs(algorithm_keys=('query_in_second_half',))`` packs.
+    ``PackViews(algorithm_keys=('query_in_second_half',))`` packs.
 
     Args:
         projector (dict): Config of the projection.
@@ -48,9 +49,9 @@ class SeCoOrderHead(SSLHead):
             )
         query = self.embed_online(queries[:, 0])
         others = self.embed_target(triples[:, 1:])
-        logits = self.classifier(torch.cat([query, others.flatten(1)], dim=1))
+        logits = at_least_float32(self.classifier(torch.cat([query, others.flatten(1)], dim=1)))
         return {
-            'loss': F.cross_entropy(logits.float(), query_in_second_half) * self.loss_weight,
+            'loss': F.cross_entropy(logits, query_in_second_half) * self.loss_weight,
             'acc': percent_correct(logits.argmax(dim=1) == query_in_second_half),
         }
 

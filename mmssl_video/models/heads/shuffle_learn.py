@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mmssl_video.errors import UserError
 
 from ..gather import draw_for_samples
+from ..precision import at_least_float32
 from .base import SSLHead, Views, check_segments, percent_correct
 
 
@@ -103,7 +104,7 @@ class ShuffleLearnHead(SSLHead):
         shown = self.make_tuples(self.frame_layer(segments)).flatten(2)
         logits = self.classifier(self.dropout(self.tuple_layer(shown)))
         labels = self.labels.expand(len(logits), -1)
-        losses = F.cross_entropy(logits.float().transpose(1, 2), labels, reduction='none')
+        losses = F.cross_entropy(at_least_float32(logits).transpose(1, 2), labels, reduction='none')
         in_order, before, after = losses.mean(dim=0)
         share = self.negative_share
         loss = (1 - share) * in_order + share / 2 * (before + after)

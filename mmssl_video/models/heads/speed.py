@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmssl_video.errors import UserError
 
+from ..precision import at_least_float32
 from .base import SSLHead, Views, percent_correct
 
 
@@ -46,11 +47,11 @@ class SpeedHead(SSLHead):
     def loss(self, online: Views, target: Views) -> dict[str, Tensor]:
         """Binary cross-entropy over the clips of both; ``acc``: share of clips told right."""
         pooled = [online[view].amax(dim=(-2, -1)).mean(dim=-1) for view in self.online_views]
-        logits = torch.stack([self.classifier(features) for features in pooled])
-        sped_up = torch.zeros_like(logits, dtype=torch.float32)
+        logits = at_least_float32(torch.stack([self.classifier(clips) for clips in pooled]))
+        sped_up = torch.zeros_like(logits)
         sped_up[1] = 1
         return {
-            'loss': F.binary_cross_entropy_with_logits(logits.float(), sped_up) * self.loss_weight,
+            'loss': F.binary_cross_entropy_with_logits(logits, sped_up) * self.loss_weight,
             'acc': percent_correct((logits > 0) == (sped_up > 0)),
         }
 

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from mmaction.registry import MODELS
 from torch import Tensor, nn
 
+from ..precision import at_least_float32
 from .base import SSLHead, Views, consensus, percent_correct
 
 
@@ -16,7 +17,7 @@ class TransformationHead(SSLHead):
     - PacePred (Wang et al., 2020): ``label='pace'`` of ``SamplePace``, 4 paces.
     - 3D-RotNet (Jing et al., 2018): ``label='rotation'`` of ``ClipRotation``, 4 angles.
 
-    ``PackActionInputs(algorithm_keys=(label,))`` packs it. The feature of a view, the mean over its
+    ``PackViews(algorithm_keys=(label,))`` packs it. The feature of a view, the mean over its
     segments, is classified by a linear layer.
 
     Args:
@@ -49,7 +50,7 @@ class TransformationHead(SSLHead):
         (clips,), (labels,) = online.values(), fields.values()
         logits = self.classifier(self.dropout(consensus(clips)))
         return {
-            'loss': F.cross_entropy(logits.float(), labels) * self.loss_weight,
+            'loss': F.cross_entropy(at_least_float32(logits), labels) * self.loss_weight,
             'acc': percent_correct(logits.argmax(dim=1) == labels),
         }
 

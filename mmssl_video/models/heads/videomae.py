@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmssl_video.errors import UserError
 
 from ..backbones.masked_vit import XAVIER
+from ..precision import at_least_float32
 from .base import SSLHead, VisibleTokens
 
 COLOURS = ('red', 'green', 'blue')
@@ -144,7 +145,7 @@ class VideoMAEHead(SSLHead):
         errors, shares = [], []
         for passes in online.values():
             clips = passes[0].clips.flatten(0, 1)
-            whole = clips.float() if clips.dtype in (torch.float16, torch.bfloat16) else clips
+            whole = at_least_float32(clips)
             patches = normalize_patches(self.cut(whole))
             for tokens, visible, _ in passes:
                 tokens, visible = tokens.flatten(0, 1), visible.flatten(0, 1)

@@ -1,7 +1,8 @@
 """Regression of the target's embedding (BYOL: Grill et al., 2020, Eq. 2)."""
 
-import torch
 from torch import Tensor
+
+from ..precision import at_least_float32
 
 
 def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
@@ -20,6 +21,5 @@ def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
         >>> byol_loss(torch.eye(3), torch.eye(3).roll(1, dims=0))
         tensor(2.)
     """
-    if prediction.dtype in (torch.float16, torch.bfloat16):
-        prediction = prediction.float()
+    prediction = at_least_float32(prediction)
     return 2 - 2 * (prediction * target).sum(dim=-1).mean()

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..precision import at_least_float32
+
 
 def map_vectors(maps: Tensor) -> Tensor:
     """The vectors of maps [N, P, D, H, W], in order sample, step, place: [NPHW, D]."""
@@ -37,8 +39,7 @@ def dense_contrast(
         tensor(4.5643)
     """
     with torch.autocast(predicted.device.type, enabled=False):
-        if predicted.dtype in (torch.float16, torch.bfloat16):
-            predicted = predicted.float()
+        predicted = at_least_float32(predicted)
         anchors, candidates = map_vectors(predicted), map_vectors(targets.to(predicted.dtype))
         products = anchors @ candidates.T
     places = torch.arange(len(candidates), device=products.device)

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..precision import at_least_float32
+
 
 def contrast(
     query: Tensor, positive: Tensor, negatives: Tensor, temperature: float
@@ -23,8 +25,7 @@ def contrast(
         [N, P] and [N, K].
     """
     with torch.autocast(query.device.type, enabled=False):
-        if query.dtype in (torch.float16, torch.bfloat16):
-            query = query.float()
+        query = at_least_float32(query)
         positive, negatives = positive.to(query.dtype), negatives.to(query.dtype)
         if positive.ndim == 2:
             positive = positive[:, None]

@@ -1,8 +1,9 @@
 """Balanced codes and their swapped prediction (SwAV: Caron et al., 2020, Sec. 3.1)."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ..precision import at_least_float32
 
 
 def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
@@ -29,7 +30,7 @@ def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
         tensor([[0.6225, 0.3775],
                 [0.3775, 0.6225]])
     """
-    log_codes = _at_least_float32(scores) / epsilon
+    log_codes = at_least_float32(scores) / epsilon
     for _ in range(iterations):
         log_codes = log_codes.log_softmax(dim=-2).log_softmax(dim=-1)
     return log_codes.exp()
@@ -50,8 +51,4 @@ def swapped_prediction(scores: Tensor, codes: Tensor, temperature: float) -> Ten
     Returns:
         Mean over samples, a scalar.
     """
-    return F.cross_entropy(_at_least_float32(scores) / temperature, _at_least_float32(codes))
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    return F.cross_entropy(at_least_float32(scores) / temperature, at_least_float32(codes))

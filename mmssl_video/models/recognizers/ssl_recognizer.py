@@ -46,8 +46,8 @@ class SSLRecognizer(BaseRecognizer):
     ``num_segments=S``, so that it mixes those of one view.
 
     Views may also differ in their number of segments, as those of ``SampleJointly`` do: VCLR's
-    tuples of three beside CVRL's single clips, say. ``segments_per_view`` then says how the clips
-    of a sample are shared out.
+    tuples of three beside CVRL's single clips, say. The field ``num_segments`` of the data samples,
+    which ``PackViews`` writes, then says how the clips of a sample are shared out.
 
     Args:
         backbone (dict): Any 2D or 3D backbone of MMAction2.
@@ -57,8 +57,6 @@ class SSLRecognizer(BaseRecognizer):
         shuffle_bn (bool): Whether target backbone and target projectors shuffle their batches
             across processes, those that have batch normalisation over one process's batch; those
             without, and all beside ``sync_bn``, do not.
-        segments_per_view (Sequence[int], optional): S of each view, where views differ; the
-            ``num_segments`` of ``SampleJointly``.
         data_preprocessor (dict): Config of :class:`SSLDataPreprocessor`, or of MMAction2's
             ``ActionDataPreprocessor``.
 
@@ -80,7 +78,6 @@ class SSLRecognizer(BaseRecognizer):
         heads: dict[str, dict | None],
         momentum: float = 0.999,
         shuffle_bn: bool = True,
-        segments_per_view: Sequence[int] | None = None,
         data_preprocessor: dict | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor=data_preprocessor)
@@ -98,7 +95,6 @@ class SSLRecognizer(BaseRecognizer):
         self.shuffle_bn = shuffle_bn
         for head in self.heads.values():
             head.shuffle_bn = shuffle_bn
-        self.segments_per_view = segments_per_view
         self.pairs: dict[str, tuple[Tensor, Tensor]] = {}
         self.online_views = self._views('online_views')
         self.target_views = self._views('target_views')
@@ -143,7 +139,7 @@ class SSLRecognizer(BaseRecognizer):
         Returns:
             ``loss_<head>`` for each head, and what else it logs as ``<head>_<name>``.
         """
-        views = self._split_views(inputs)
+        views = self._split_views(inputs, data_samples)
         whole = sorted(
             {view for head in self.heads.values() if not head.masks for view in head.online_views}
         )
@@ -188,22 +184,18 @@ class SSLRecognizer(BaseRecognizer):
             log = OrderedDict(zip(log, means.unbind(), strict=True))
         return total, log
 
-    def _split_views(self, inputs: Tensor) -> tuple[Tensor, ...]:
+    def _split_views(self, inputs: Tensor, data_samples: list) -> tuple[Tensor, ...]:
         """Cut a batch [N, V, S, ...] into its views, each [N, S of the view, ...]."""
         made = [inputs.shape[2]] * inputs.shape[1]
-        segments = list(self.segments_per_view or made)
         # Views that differ in their segments come as one.
-        if sum(segments) != sum(made) or (len(made) > 1 and segments != made):
-            raise UserError(
-                f'model.segments_per_view is {segments}, but the pipeline makes {made} clips a '
-                'sample; set it to the num_segments of its samplers'
-            )
+        told = data_samples[0].get('num_segments') if data_samples else None
+        segments = list(told) if isinstance(told, tuple) else made
         last = max(self.online_views + self.target_views)
         if last >= len(segments):
             raise UserError(
                 f'the heads read view {last}, but the pipeline makes views 0 to '
-                f"{len(segments) - 1}; match the view sampler and the heads' views, and set "
-                'model.segments_per_view where views differ in their segments'
+                f"{len(segments) - 1}; match the view sampler and the heads' views, and end the "
+                'pipeline with PackViews where views differ in their segments'
             )
         return inputs.flatten(1, 2).split(segments, dim=1)
 
@@ -309,7 +301,7 @@ def _read_fields(
         if any(value is None for value in values):
             raise UserError(
                 f'model.heads.{name} reads {field!r}, which the data samples lack; use the sampler '
-                f'that writes it and PackActionInputs(algorithm_keys=({field!r},))'
+                f'that writes it and PackViews(algorithm_keys=({field!r},))'
             )
         collected = torch.cat([torch.as_tensor(value).reshape(1) for value in values])
         # Transforms write numbers, which are looked at here: on the device, one would wait for it.

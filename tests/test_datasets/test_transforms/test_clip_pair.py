@@ -179,8 +179,8 @@ def test_start_index_of_raw_frames(total_frames):
     'kwargs, message',
     [
         (dict(gap='linear'), r"gap is 'linear'; choose one of decreasing, uniform, "),
-        (dict(clip_len=0), 'clip_len=0.*1 or more'),
-        (dict(frame_interval=0), 'frame_interval=0.*1 or more'),
+        (dict(clip_len=0), 'clip_len is 0; it must be 1 or more'),
+        (dict(frame_interval=0), 'frame_interval is 0; it must be 1 or more'),
         (dict(constant=1.5), r'constant is 1.5; .*\[0, 1\]'),
         (dict(constant=-0.1), r'constant is -0.1; .*\[0, 1\]'),
         (dict(rate=0), 'rate is 0; .*above 0'),
