@@ -8,7 +8,6 @@ They are those of tools/train.py, tools/extract_features.py and tools/retrieval.
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,38 +15,17 @@ import numpy as np
 from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from .config_check import apply_options
+from .config_check import apply_options, load_config
 from .engine.training import set_resume, train
-from .errors import UserError
 from .evaluation import FeatureSet
 from .evaluation.encoder import build_encoder, encode_clips
 from .evaluation.extract import extract_features
 from .evaluation.loader import dataset_options, feature_pipeline
 
 PathLike = str | os.PathLike
-
-
-def load_config(config: PathLike | Config) -> Config:
-    """Load a config.
-
-    Args:
-        config: A file; one of this package, ``'mmssl_video::cvrl/NAME.py'``, wherever that is
-            installed; or a config, which is copied.
-
-    Raises:
-        UserError: If there is no such file.
-    """
-    if isinstance(config, Config):
-        return deepcopy(config)
-    if '::' in str(config):
-        return get_config(str(config))
-    if not os.path.isfile(config):
-        raise UserError(f'{config}: no such config file')
-    return Config.fromfile(config)
 
 
 def pretrain(
@@ -63,7 +41,7 @@ def pretrain(
     A run that was stopped goes on where it was; one that has ended is not run again.
 
     Args:
-        config: As of :func:`load_config`.
+        config: As of :func:`~mmssl_video.config_check.load_config`.
         videos: The folder.
         work_dir: Folder of logs and checkpoints.
         ann_file: A list of videos, relative to the folder; without one, all videos in it count.
@@ -99,7 +77,8 @@ class Encoder:
     """A frozen backbone, and what shows videos to it.
 
     Args:
-        config: Of pretraining or of a recognizer of MMAction2, as of :func:`load_config`.
+        config: Of pretraining or of a recognizer of MMAction2, as of
+            :func:`~mmssl_video.config_check.load_config`.
         checkpoint: Of the config's network; ``None`` for random weights.
         num_frames: Frames (2D) or clips (3D) of a video, evenly spaced; by default the config's.
         options: Of :func:`~mmssl_video.evaluation.encoder.build_encoder`: ``seed``, ``branch``,

@@ -1,15 +1,22 @@
-"""Settings of a config that nothing reads, found before anything is built."""
+"""Configs: loaded, changed by options, and checked before anything is built.
+
+The check finds settings that nothing reads.
+"""
 
 import ast
 import difflib
 import inspect
+import os
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from argparse import ArgumentParser
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import mmaction.registry
 import torch.utils.data
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
+from mmengine.hub import get_config
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 
@@ -40,6 +47,37 @@ LOADER = {'dataset', 'sampler', 'batch_sampler', 'collate_fn', 'num_batch_per_ep
 OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'timeout', 'multiprocessing_context')
 # Built by mmcv or inside one class, by names or with keys that no registry knows.
 LEFT_ALONE = ('_cfg', 'consensus', '_pathway')
+
+
+def load_config(config: str | os.PathLike | Config) -> Config:
+    """Load a config.
+
+    Args:
+        config: A file; one of this package, ``'mmssl_video::cvrl/NAME.py'``, wherever that is
+            installed; or a config, which is copied.
+
+    Raises:
+        UserError: If there is no such file.
+    """
+    if isinstance(config, Config):
+        return deepcopy(config)
+    if '::' in str(config):
+        return get_config(str(config))
+    if not os.path.isfile(config):
+        raise UserError(f'{config}: no such config file')
+    return Config.fromfile(config)
+
+
+def read_options(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """Read the ``KEY=VALUE`` of ``--cfg-options`` as MMEngine's own tools do.
+
+    Returns:
+        dict: Values by their paths: numbers, booleans, lists and tuples; what is none of these is
+        a string.
+    """
+    parser = ArgumentParser()
+    parser.add_argument('options', nargs='*', action=DictAction)
+    return parser.parse_args(list(pairs or [])).options or {}
 
 
 def check_options(cfg: Config, options: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Shared fixtures: small videos whose frames tell their own number, and the log."""
 
 import logging
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from mmengine.logging import MMLogger
 import mmssl_video  # noqa: F401  registers everything and mends the upstream faults
 from mmssl_video.video import encode_video
 
-REAL_DATA = Path(__file__).resolve().parents[2] / 'shared' / 'data'
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.append(str(REPOSITORY / 'tools'))  # the tools import modules that lie beside them
+REAL_DATA = REPOSITORY.parent / 'shared' / 'data'
 
 
 def _numbered_frames(num_frames, first=0, size=(64, 48)):

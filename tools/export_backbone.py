@@ -3,11 +3,16 @@
     python tools/export_backbone.py work_dirs/vclr/epoch_400.pth vclr_r50.pth
     python tools/export_backbone.py work_dirs/vclr/epoch_400.pth resnet50.pth --format torchvision
 
-A checkpoint of pretraining holds heads, queues, a target network and the optimiser's state too. The
-format mmaction (default) has MMAction2's names after 'backbone.'; torchvision has torchvision's
-(conv1.weight, layer1.0.downsample.0.weight), for 2D ResNets only. The tensors of a TSM get the
-names of a plain ResNet. extract_features.py and grad_cam.py take the file with any config of the
-network, TSM too. How training loads it:
+A checkpoint of pretraining holds heads, queues, a target network and the optimiser's state too.
+--format chooses the names of the tensors:
+
+mmaction (default)        MMAction2's after 'backbone.', for every backbone
+torchvision, mocov2       2D ResNets; torchvision's are conv1.weight, layer1.0.downsample.0.weight
+slowfast                  3D ResNets (ResNet3dSlowOnly, ResNet3dSlowFast)
+videomae, huggingface     vision transformers, which keep the classifier of a fine-tuned recognizer
+
+The tensors of a TSM get the names of a plain ResNet. extract_features.py and grad_cam.py take the
+format mmaction with any config of the network, TSM too. How training loads the file:
 
 load_from=OUT                    mmaction, every backbone. For a TSM the config needs the
                                  BackboneLoadHook, which knows the names of the shift; all of
@@ -20,63 +25,72 @@ backbone.pretrained=OUT          torchvision: a ResNet or TSM takes it as it is,
                                  SlowOnly inflates it. The format mmaction does not work here: a
                                  ResNet raises KeyError, the others would stay random, which the
                                  BackboneLoadHook makes an error.
+
+The other way, from other projects' weights to ours, is convert_weights.py.
 """
 
 import argparse
 import sys
 
-import torch
-
-from mmssl_video.checkpoints.conversion import to_layout
-from mmssl_video.checkpoints.fitting import BRANCHES, select_backbone
-from mmssl_video.checkpoints.loading import load_checkpoint_file
-from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.files import atomic_path
+from command_line import Parser, short_warnings, tool
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument(
         'checkpoint', help='checkpoint of pretraining or of an MMAction2 recognizer'
     )
     parser.add_argument('out', help='file to write')
     parser.add_argument(
         '--branch',
-        choices=BRANCHES,
+        choices=('online', 'target'),
         default='online',
         help='the network that is trained (default), or its momentum copy',
     )
     parser.add_argument(
         '--format',
-        choices=('mmaction', 'torchvision'),
+        choices=('mmaction', 'torchvision', 'mocov2', 'slowfast', 'videomae', 'huggingface'),
         default='mmaction',
         help='whose names the tensors get (default mmaction)',
     )
-    parser.add_argument(
-        '--trust',
-        action='store_true',
-        help='load a file that holds more than tensors; it can then run any code it likes',
-    )
+    parser.add_conversion()
     return parser.parse_args()
 
 
-@one_line_errors
-def main() -> None:
-    args = parse_args()
+@tool(parse_args)
+def main(args: argparse.Namespace) -> None:
+    import torch
+
+    from mmssl_video.checkpoints.conversion import to_layout
+    from mmssl_video.checkpoints.fitting import select_backbone, tensors_of
+    from mmssl_video.checkpoints.loading import load_checkpoint_file
+    from mmssl_video.errors import UserError
+    from mmssl_video.files import atomic_path
+
+    short_warnings()
     checkpoint = load_checkpoint_file(args.checkpoint, trusted=args.trust)
     try:
         backbone = select_backbone(checkpoint, args.branch)
-        if args.format == 'torchvision':
-            exported = to_layout(backbone, 'torchvision')
-        else:
+        if args.format == 'mmaction':
             meta = checkpoint.get('meta', {})
             exported = {
                 'state_dict': {f'backbone.{key}': value for key, value in backbone.items()},
                 'meta': {'source': args.checkpoint, 'branch': args.branch}
                 | {key: meta[key] for key in ('experiment_name', 'epoch', 'iter') if key in meta},
             }
+        else:
+            classifier = {
+                key.removeprefix('cls_head.fc_cls.'): value
+                for key, value in tensors_of(checkpoint).items()
+                if key.startswith('cls_head.fc_cls.')
+            }
+            exported = to_layout(
+                backbone,
+                args.format,
+                allow_missing=args.allow_missing,
+                allow_unknown=args.allow_unknown,
+                classifier=classifier,
+            )
     except UserError as error:
         raise UserError(f'{args.checkpoint}: {error}') from None
     with atomic_path(args.out) as temporary:

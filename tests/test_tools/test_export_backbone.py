@@ -148,9 +148,9 @@ def test_tsm(tmp_path, monkeypatch):
 
 
 def test_convert_back_and_forth(resnet, tmp_path, monkeypatch, capsys):
-    """convert_weights.py --to mocov2, and its default for the result."""
+    """export_backbone.py --format mocov2, and convert_weights.py of the result."""
     moco, ours = tmp_path / 'moco.pth', tmp_path / 'ours.pth'
-    assert call(monkeypatch, 'convert_weights', resnet, moco, '--to', 'mocov2') == 0
+    assert call(monkeypatch, 'export_backbone', resnet, moco, '--format', 'mocov2') == 0
     assert call(monkeypatch, 'convert_weights', moco, ours) == 0
     assert '120 tensors for the backbone and no head' in capsys.readouterr().out
     assert call(monkeypatch, 'export_backbone', resnet, tmp_path / 'online.pth') == 0
@@ -178,7 +178,7 @@ def test_slowfast_comes_with_a_note_on_its_pixels(tmp_path, monkeypatch, capsys)
     model = build_tiny(heads=('video',), backbone=SLOW, format_shape='NCTHW')
     ours, theirs, back = (tmp_path / name for name in ('a.pth', 'b.pyth', 'c.pth'))
     torch.save({'state_dict': model.state_dict()}, ours)
-    assert call(monkeypatch, 'convert_weights', ours, theirs, '--to', 'slowfast') == 0
+    assert call(monkeypatch, 'export_backbone', ours, theirs, '--format', 'slowfast') == 0
     assert 'note' not in capsys.readouterr().out
     assert call(monkeypatch, 'convert_weights', theirs, back) == 0
     assert_same(

@@ -387,8 +387,8 @@ def test_convert_a_fine_tuned_vision_transformer(tmp_path, monkeypatch, capsys):
     ours |= {'cls_head.fc_cls.weight': torch.randn(4, 12), 'cls_head.fc_cls.bias': torch.randn(4)}
     torch.save(dict(state_dict=ours), tmp_path / 'ours.pth')
     theirs, back = tmp_path / 'pytorch_model.bin', tmp_path / 'back.pth'
-    args = (tmp_path / 'ours.pth', theirs, '--to', 'huggingface')
-    assert call('convert_weights', *args, monkeypatch=monkeypatch) == 0
+    args = (tmp_path / 'ours.pth', theirs, '--format', 'huggingface')
+    assert call('export_backbone', *args, monkeypatch=monkeypatch) == 0
     assert 'classifier.weight' in torch.load(theirs, weights_only=True)
     assert call('convert_weights', theirs, back, monkeypatch=monkeypatch) == 0
     assert f"{back}: 19 tensors for the backbone and ['cls_head']" in capsys.readouterr().out

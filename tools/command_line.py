@@ -1,0 +1,166 @@
+"""What the command lines of the tools share.
+
+Importing torch, MMAction2 and mmssl_video takes seconds. So a tool reads its arguments first, and
+imports them inside its `main`: `--help` and wrong arguments are answered at once. This module
+follows the same rule.
+
+    def parse_args() -> argparse.Namespace:
+        parser = Parser(__doc__)
+        parser.add_config('config of pretraining')
+        return parser.parse_args()
+
+
+    @tool(parse_args)
+    def main(args: argparse.Namespace) -> None:
+        from mmssl_video.engine.training import train
+
+        train(load_config(args))
+"""
+
+import argparse
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of arguments, with those that several tools have.
+
+    Args:
+        description: Shown by ``--help`` with its line breaks, as is the epilog.
+        epilog: Shown at the end.
+    """
+
+    def __init__(self, description: str, epilog: str | None = None) -> None:
+        super().__init__(
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def add_config(self, description: str, example: str = 'train_dataloader.batch_size=16') -> None:
+        """Add CONFIG and ``--cfg-options``, for :func:`load_config`."""
+        self.add_argument('config', help=description)
+        self.add_argument(
+            '--cfg-options',
+            nargs='+',
+            type=_key_value,
+            metavar='KEY=VALUE',
+            help=f'override settings of the config, e.g. {example}; lists as key="[a,b]", nested '
+            'ones as key="[(a,b),(c,d)]"',
+        )
+
+    def add_checkpoint(self) -> None:
+        """Add CHECKPOINT, for :func:`find_checkpoint`."""
+        self.add_argument('checkpoint', help="checkpoint file, or 'none' for random weights")
+
+    def add_launcher(self) -> None:
+        """Add ``--launcher`` and ``--local_rank``, which the launching scripts set."""
+        self.add_argument(
+            '--launcher',
+            choices=['none', 'pytorch', 'slurm', 'mpi'],
+            default='none',
+            help='who started the processes; set by dist_*.sh and slurm_*.sh (default none)',
+        )
+        # torch.distributed.launch gives it; torchrun does not.
+        self.add_argument(
+            '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS
+        )
+
+    def add_trust(self) -> None:
+        """Add ``--trust``."""
+        self.add_argument(
+            '--trust',
+            action='store_true',
+            help='load a checkpoint that holds more than tensors; it can then run any code it '
+            'likes',
+        )
+
+    def add_conversion(self) -> None:
+        """Add ``--allow-missing``, ``--allow-unknown`` and ``--trust``, for files of weights."""
+        self.add_argument(
+            '--allow-missing',
+            action='store_true',
+            help='convert what is there of an incomplete file',
+        )
+        self.add_argument(
+            '--allow-unknown',
+            action='store_true',
+            help='leave out, and list, keys that are unknown',
+        )
+        self.add_trust()
+
+    def parse_args(self, *args, **kwargs) -> argparse.Namespace:
+        """Read the arguments; the local rank becomes that of the environment, if it has none."""
+        arguments = super().parse_args(*args, **kwargs)
+        if 'local_rank' in arguments:
+            os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))
+        return arguments
+
+
+def _key_value(text: str) -> str:
+    if '=' not in text:
+        raise argparse.ArgumentTypeError(f'{text!r} is not of the form KEY=VALUE')
+    return text
+
+
+def tool(
+    parse_args: Callable[[], argparse.Namespace],
+) -> Callable[[Callable[[argparse.Namespace], None]], Callable[[], None]]:
+    """Make a tool's ``main`` read its arguments, and end with one line for an error of the user.
+
+    Args:
+        parse_args: Reads the command line; called before anything is imported.
+    """
+
+    def decorate(main: Callable[[argparse.Namespace], None]) -> Callable[[], None]:
+        @functools.wraps(main)
+        def run() -> None:
+            args = parse_args()
+            from mmssl_video.engine.processes import shared_errors
+            from mmssl_video.errors import one_line_errors
+
+            one_line_errors(shared_errors()(main))(args)
+
+        return run
+
+    return decorate
+
+
+def load_config(args: argparse.Namespace) -> 'Config':
+    """The config with ``--cfg-options`` merged into it.
+
+    Raises:
+        UserError: If there is no such file, or an option reaches nothing.
+    """
+    from mmssl_video import config_check
+
+    cfg = config_check.load_config(args.config)
+    config_check.apply_options(cfg, config_check.read_options(args.cfg_options))
+    return cfg
+
+
+def short_warnings() -> None:
+    """Print a warning as one line from here on, without its place in the code."""
+    warnings.showwarning = lambda message, *_: print(f'warning: {message}', file=sys.stderr)
+
+
+def find_checkpoint(args: argparse.Namespace) -> str | None:
+    """The checkpoint; ``None`` stands for random weights.
+
+    Raises:
+        UserError: If there is no such file.
+    """
+    from mmssl_video.errors import UserError
+
+    if args.checkpoint == 'none':
+        return None
+    if not os.path.isfile(args.checkpoint):
+        raise UserError(f'{args.checkpoint}: no such checkpoint')
+    return args.checkpoint
