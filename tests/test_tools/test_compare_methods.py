@@ -6,39 +6,38 @@ import statistics
 from pathlib import Path
 
 import pytest
-from tiny_vclr import load_tool
+from comparison import page, runner, settings
 
-compare = load_tool('compare_methods')
 CVRL = 'Augmentation of CVRL'
 DEMO = 'vclr/vclr_r18_demo.py'
 
 
 def test_every_small_recipe_has_a_row():
-    rows = compare.settings_by_slug().values()
-    recipes = (compare.ROOT / 'configs').glob('*/*_generated-rgb.py')
-    expected = {path.relative_to(compare.ROOT / 'configs').as_posix() for path in recipes}
+    rows = settings.settings_by_slug().values()
+    recipes = (runner.ROOT / 'configs').glob('*/*_generated-rgb.py')
+    expected = {path.relative_to(runner.ROOT / 'configs').as_posix() for path in recipes}
     assert {row.config for row in rows} == expected
-    recipes = (compare.ROOT / 'configs').glob('*/*_folder-rgb*.py')
-    expected = {path.relative_to(compare.ROOT / 'configs').as_posix() for path in recipes}
-    assert {row.config for row in compare.on_folder('dance')} == {*expected, DEMO}
+    recipes = (runner.ROOT / 'configs').glob('*/*_folder-rgb*.py')
+    expected = {path.relative_to(runner.ROOT / 'configs').as_posix() for path in recipes}
+    assert {row.config for row in settings.on_folder('dance')} == {*expected, DEMO}
 
 
 def test_rows_of_one_slug_are_one_run():
     by_slug = {}
-    for title, rows in compare.tables(['/data/dance']).items():
+    for title, rows in settings.tables(['/data/dance']).items():
         for row in rows:
-            assert (row.videos == 'objects') == (title == compare.OBJECTS)
+            assert (row.videos == 'objects') == (title == settings.OBJECTS)
             assert row.real == (title in ('dance', 'Losses of VCLR, dance', CVRL + ', dance'))
             same = by_slug.setdefault(row.slug, row)
             assert (same.config, same.options) == (row.config, row.options)
             assert (same.videos, same.finetune) == (row.videos, row.finetune)
-    losses = [row.slug for row in compare.losses('fixed')]
+    losses = [row.slug for row in settings.losses('fixed')]
     assert len(set(losses)) == 8
 
 
 def test_loss_ablation_keeps_the_named_heads(tmp_path):
-    for row in compare.losses('fixed'):
-        heads = compare.load_config(row, 0, tmp_path, amp=False).model.heads
+    for row in settings.losses('fixed'):
+        heads = runner.load_config(row, 0, tmp_path, amp=False).model.heads
         kept = {name for name, head in heads.items() if head is not None}
         assert kept == set(row.title.split(' + '))
 
@@ -49,21 +48,21 @@ def arguments(tmp_path, **changes):
 
 
 def write_result(row, seed, out, svm_top1, amp=False, **changes):
-    path = compare.result_path(row, seed, out)
+    path = runner.result_path(row, seed, out)
     path.parent.mkdir(parents=True, exist_ok=True)
-    config = compare.fingerprint(compare.load_config(row, seed, out, amp))
+    config = runner.fingerprint(runner.load_config(row, seed, out, amp))
     result = {'R@1': svm_top1 / 2, 'svm_top1': svm_top1, 'seconds': 90, 'config': config}
     path.write_text(json.dumps(result | changes))
 
 
 def test_tables(tmp_path):
-    _, ta, sa, both, _ = compare.augmentations('fixed')
+    _, ta, sa, both, _ = settings.augmentations('fixed')
     for seed, value in enumerate((40.0, 50.0)):
         write_result(ta, seed, tmp_path, value)
     write_result(sa, 0, tmp_path, 30.0)
     write_result(sa, 1, tmp_path, 36.0)
     write_result(both, 0, tmp_path, 60.0, config=0)  # of another config: not counted
-    compare.write_tables(arguments(tmp_path))
+    page.write_tables(arguments(tmp_path))
     text = (tmp_path / 'results.md').read_text()
     deviation = statistics.stdev((40.0, 50.0))
     assert (
@@ -71,21 +70,21 @@ def test_tables(tmp_path):
     )
     assert '](../configs/cvrl/cvrl-ta_slowonly-r18_1x16-4x2x2-16e_generated-rgb.py)' in text
     assert '| 33.0 ± 4.2 (30.0, 36.0) | not run | not run | 1.5 | 40.4 |' in text
-    scenes = text[: text.index(f'## {compare.OBJECTS}')]
-    rows = [row for rows in compare.tables().values() for row in rows if row.videos != 'objects']
-    cells = sum(len(compare.metrics_of(row)) for row in rows)
+    scenes = text[: text.index(f'## {settings.OBJECTS}')]
+    rows = [row for rows in settings.tables().values() for row in rows if row.videos != 'objects']
+    cells = sum(len(page.metrics_of(row)) for row in rows)
     assert scenes.count(' not run |') == cells - 4  # R@1 and SVM of two rows
     assert text.count(': not run.') == 3
     assert 'TA (24.8) < SA (40.4). Pairs of this order' in text
     # Gains of -10 and -14.
     assert '- **not reproduced**: TA → SA -12.0 ± 2.0\n' in text
     for link in [part.split(')')[0] for part in text.split('](../')[1:]]:
-        assert (compare.ROOT / link).is_file()
+        assert (runner.ROOT / link).is_file()
 
 
 def test_table_of_moving_objects(tmp_path):
     """A method's own task with its chance; both sets of classes; a baseline has no task."""
-    random, _, mean_frame, _, *rows = compare.OBJECT_ROWS
+    random, _, mean_frame, _, *rows = settings.OBJECT_ROWS
     (vcop,) = (row for row in rows if row.title == 'VCOP')
     found = {
         'motion_R@1': 10,
@@ -96,7 +95,7 @@ def test_table_of_moving_objects(tmp_path):
     write_result(random, 0, tmp_path, 0, **found)
     for seed in (0, 1):
         write_result(vcop, seed, tmp_path, 0, **found, task=50.0 + seed, task_chance=100 / 6)
-    compare.write_tables(arguments(tmp_path))
+    page.write_tables(arguments(tmp_path))
     text = (tmp_path / 'results.md').read_text()
     assert '\n| random weights, clips |  | 10.0 (10.0) | 20.0 (20.0) | 30.0 (30.0) | 40.0' in text
     assert '_generated-rgb.py) | 50.5 ± 0.7 (50.0, 51.0); 16.7 | 10.0 ± 0.0 (10.0, 10.0) | ' in text
@@ -111,7 +110,7 @@ def test_table_of_moving_objects(tmp_path):
 
 def test_order_of_pairs():
     """On the seeds that both rows have; a difference within its standard error is undecided."""
-    _, ta, sa, both, full = rows = compare.augmentations('fixed')
+    _, ta, sa, both, full = rows = settings.augmentations('fixed')
     rows = rows[1:]
     results = {
         ta.slug: {0: 10, 1: 20},
@@ -123,7 +122,7 @@ def test_order_of_pairs():
         slug: {seed: {'svm_top1': value} for seed, value in values.items()}
         for slug, values in results.items()
     }
-    said = compare.order([(row, row.paper) for row in rows], results)
+    said = page.order([(row, row.paper) for row in rows], results)
     assert said.startswith('TA (24.8) < SA (40.4) < TA + SA (49.2) < TA + SA + TC (58.8). ')
     assert said.splitlines()[2:] == [
         '- reproduced: TA → SA +4.5 ± 0.5; TA → TA + SA +6.0 ± 4.0',
@@ -134,24 +133,24 @@ def test_order_of_pairs():
 
 
 def test_a_result_counts_for_its_config_alone(tmp_path):
-    (row,) = (row for row in compare.METHODS if row.title == 'SimCLR')
+    (row,) = (row for row in settings.METHODS if row.title == 'SimCLR')
     write_result(row, 0, tmp_path, 50.0)
-    assert compare.read_result(row, 0, tmp_path, amp=False)['svm_top1'] == 50.0
-    assert compare.read_result(row, 0, tmp_path, amp=True) is None
-    assert compare.read_result(row, 1, tmp_path, amp=False) is None
+    assert runner.read_result(row, 0, tmp_path, amp=False)['svm_top1'] == 50.0
+    assert runner.read_result(row, 0, tmp_path, amp=True) is None
+    assert runner.read_result(row, 1, tmp_path, amp=False) is None
 
 
 @pytest.mark.slow
 def test_one_run(tmp_path, monkeypatch):
     """A baseline, and a method for an epoch; the second time with the same figures."""
-    monkeypatch.setattr(compare, 'SIZES', (3, 2, 1))
-    (row,) = (row for row in compare.METHODS if row.title == 'SimCLR')
-    compare.generate_videos([row], [0], tmp_path)
+    monkeypatch.setattr(settings, 'SIZES', (3, 2, 1))
+    (row,) = (row for row in settings.METHODS if row.title == 'SimCLR')
+    runner.generate_videos([row], [0], tmp_path)
     lists = [(tmp_path / f'scenes-seed0/{name}.txt').read_text() for name in ('pretrain', 'query')]
     assert [text.count('\n') for text in lists] == [36, 12]
 
     config = tmp_path / 'short.py'
-    whole = compare.ROOT / 'configs' / compare.small('simclr', 'simclr')
+    whole = runner.ROOT / 'configs' / settings.small('simclr', 'simclr')
     config.write_text(
         f"_base_ = r'{whole}'\n"
         'train_cfg = dict(max_epochs=1)\n'
@@ -160,12 +159,12 @@ def test_one_run(tmp_path, monkeypatch):
     )
     results = []
     for row in (
-        compare.Setting('random', str(config), baseline='random'),
-        compare.Setting('SimCLR', str(config)),
-        compare.Setting('SimCLR', str(config)),
+        settings.Setting('random', str(config), baseline='random'),
+        settings.Setting('SimCLR', str(config)),
+        settings.Setting('SimCLR', str(config)),
     ):
-        compare.run_one(row, 0, tmp_path, amp=True)
-        result = compare.read_result(row, 0, tmp_path, amp=True)
+        runner.run_one(row, 0, tmp_path, amp=True)
+        result = runner.read_result(row, 0, tmp_path, amp=True)
         results.append({key: result[key] for key in ('R@1', 'R@5', 'svm_top1')})
     random, trained, again = results
     assert trained == again != random
@@ -175,23 +174,23 @@ def test_one_run(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_one_run_on_moving_objects(tmp_path, monkeypatch):
     """Shuffle & Learn for an epoch: motion is indexed, all three columns are judged."""
-    monkeypatch.setattr(compare, 'SIZES', (1, 2, 1))
-    monkeypatch.setattr(compare, 'OBJECT_SIZES', (4, 2, 2))
-    (row,) = (row for row in compare.OBJECT_ROWS if row.title == 'Shuffle & Learn')
-    compare.generate_videos([row], [0], tmp_path)
+    monkeypatch.setattr(settings, 'SIZES', (1, 2, 1))
+    monkeypatch.setattr(settings, 'OBJECT_SIZES', (4, 2, 2))
+    (row,) = (row for row in settings.OBJECT_ROWS if row.title == 'Shuffle & Learn')
+    runner.generate_videos([row], [0], tmp_path)
     root = tmp_path / 'objects-seed0'
-    lists = [(root / f'{name}.txt').read_text().splitlines() for name in compare.SPLITS]
+    lists = [(root / f'{name}.txt').read_text().splitlines() for name in runner.SPLITS]
     assert [len(lines) for lines in lists] == [32, 16, 16]
     assert len(list((root / 'query.motion').rglob('*.npy'))) == 16
     config = tmp_path / 'short.py'
     config.write_text(
-        f"_base_ = r'{compare.ROOT / 'configs' / row.config}'\n"
+        f"_base_ = r'{runner.ROOT / 'configs' / row.config}'\n"
         'train_cfg = dict(max_epochs=1)\n'
         'param_scheduler = [dict(type="ConstantLR", factor=1.0)]\n'
     )
-    row = compare.Setting('short', str(config), videos='objects', task='order')
-    compare.run_one(row, 0, tmp_path, amp=False)
-    result = compare.read_result(row, 0, tmp_path, amp=False)
+    row = settings.Setting('short', str(config), videos='objects', task='order')
+    runner.run_one(row, 0, tmp_path, amp=False)
+    result = runner.read_result(row, 0, tmp_path, amp=False)
     assert 20 < result['task'] < 80 and result['task_chance'] == 50
     # Of 16 queries, and of 12.
     for kind, queries in (('motion', 16), ('appearance', 12)):

@@ -1,0 +1,223 @@
+"""What is compared: the rows of each table, and the videos that they need."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmssl_video.datasets import fixed_scenes, moving_objects
+
+SIZES = (50, 15, 10)  # videos of a class in each split
+OBJECT_SIZES = (60, 24, 12)
+
+
+@dataclass
+class Setting:
+    """One row of a table.
+
+    Attributes:
+        title: First column of the row.
+        config: Below ``configs/``.
+        options: What is changed in the config.
+        paper: The paper's figure that the order is compared by, if there is one.
+        baseline: ``'random'`` or a key of `TRIVIAL`; these are not trained.
+        videos: A key of `generated_sets`, or a folder of real videos.
+        task: The head whose accuracy on held-out videos is told.
+        finetune: Whether the network is fine-tuned too, with all labels and with few.
+    """
+
+    title: str
+    config: str
+    options: dict = field(default_factory=dict)
+    paper: float | None = None
+    baseline: str | None = None
+    videos: str = 'scenes'
+    task: str | None = None
+    finetune: bool = False
+
+    @property
+    def slug(self) -> str:
+        """Name of the folder of the runs."""
+        off = '-'.join(key.rsplit('.', 1)[1] for key in self.options)
+        name = f'{self.baseline or Path(self.config).stem}{"-without-" + off if off else ""}'
+        if self.baseline == 'random':
+            name += f'-{Path(self.config).stem.split("_generated")[0]}'  # its clips are a recipe's
+        return f'{Path(self.videos).name}/{name}'
+
+    @property
+    def real(self) -> bool:
+        """Whether the videos are in a folder, not generated."""
+        return self.videos not in generated_sets()
+
+
+def small(method: str, name: str, views: str = '4x2x2', backbone: str = 'slowonly-r18') -> str:
+    """Path of a small recipe."""
+    return f'{method}/{name}_{backbone}_1x16-{views}-16e_generated-rgb.py'
+
+
+def on_objects(title: str, method: str, name: str, views: str, task: str) -> Setting:
+    """A row of a small recipe of order or prediction."""
+    backbone = 'slowonly-r18' if views.startswith('1x') else 'r3d-r18'  # of frames or clips
+    return Setting(title, small(method, name, views, backbone), videos='objects', task=task)
+
+
+def vclr_losses(*names: str) -> dict:
+    """VCLR with these objectives alone."""
+    heads = ('inter', 'intra', 'video', 'order')
+    return {f'model.heads.{head}': None for head in heads if head not in names}
+
+
+VCLR = small('vclr', 'vclr', '4x2x3')
+CVRL = small('cvrl', 'cvrl')
+SHUFFLE_LEARN = small('shuffle_learn', 'shuffle-learn', '1x1x5')
+VCOP = small('vcop', 'vcop', '4x2x3', 'r3d-r18')
+OBJECTS = 'Order family and prediction, on moving objects'
+BASELINES = [
+    Setting('random weights', CVRL, baseline='random'),
+    Setting('mean frame', CVRL, baseline='mean_frame'),
+    Setting('frame difference', CVRL, baseline='frame_difference'),
+]
+METHODS = [
+    *BASELINES,
+    Setting('MoCo v2, one clip twice', small('mocov2', 'mocov2', '4x2x1')),
+    Setting('MoCo v2, two clips', small('mocov2', 'mocov2')),
+    Setting('VINCE', small('vince', 'vince', '4x2x4')),
+    Setting('SeCo', small('seco', 'seco', '4x2x3')),
+    Setting('VCLR', VCLR),
+    Setting('SimCLR', small('simclr', 'simclr')),
+    Setting('CVRL', CVRL),
+    Setting('VCLR + CVRL', small('vclr', 'vclr-cvrl', '4x2x8')),
+    Setting('ρ-MoCo, ρ = 3', small('rho_moco', 'rho-moco', '4x2x3')),
+    Setting('ρ-BYOL, ρ = 2', small('rho_byol', 'rho-byol')),
+    Setting('ρ-SimCLR, ρ = 3', small('rho_simclr', 'rho-simclr', '4x2x3')),
+    Setting('ρ-SwAV, ρ = 2', small('rho_swav', 'rho-swav')),
+    Setting('NNCLR', small('nnclr', 'nnclr')),
+    Setting('IIVCL', small('iivcl', 'iivcl')),
+    Setting('VideoMAE, 100 epochs', 'videomae/videomae_vit-t_1x16-8x2x1-100e_generated-rgb.py'),
+]
+OBJECT_ROWS = [
+    Setting('random weights, clips', VCOP, baseline='random', videos='objects'),
+    Setting('random weights, frames', SHUFFLE_LEARN, baseline='random', videos='objects'),
+    Setting('mean frame', VCOP, baseline='mean_frame', videos='objects'),
+    Setting('frame difference', VCOP, baseline='frame_difference', videos='objects'),
+    on_objects('Shuffle & Learn', 'shuffle_learn', 'shuffle-learn', '1x1x5', 'order'),
+    on_objects('OPN', 'opn', 'opn', '1x1x4', 'order'),
+    on_objects('O3N', 'o3n', 'o3n', '4x2x6', 'odd_one'),
+    on_objects('VCOP', 'vcop', 'vcop', '4x2x3', 'order'),
+    on_objects('PacePred', 'pace', 'pace', '4x1x1', 'pace'),
+    on_objects('SpeedNet', 'speednet', 'speednet', '4x1x2', 'speed'),
+    on_objects('3D-RotNet', 'rotnet3d', 'rotnet3d', '4x2x1', 'rotation'),
+    on_objects('DPC', 'dpc', 'dpc', '4x1x6', 'dpc'),
+    on_objects('MemDPC', 'memdpc', 'memdpc', '4x1x6', 'memdpc'),
+    on_objects('VCLR on DPC', 'vclr', 'vclr-dpc', '4x1x12', 'dpc'),
+]
+
+
+def augmentations(videos: str) -> list[Setting]:
+    """CVRL, Table 4: temporal and spatial augmentation, and temporal consistency."""
+    return [
+        Setting('random weights', CVRL, baseline='random', videos=videos),
+        Setting('TA', small('cvrl', 'cvrl-ta'), paper=24.8, videos=videos),
+        Setting('SA', small('cvrl', 'cvrl-sa', '4x2x1'), paper=40.4, videos=videos),
+        Setting('TA + SA', small('cvrl', 'cvrl-ta-sa'), paper=49.2, videos=videos),
+        Setting('TA + SA + TC', CVRL, paper=58.8, videos=videos),
+    ]
+
+
+def losses(videos: str) -> list[Setting]:
+    """VCLR, Table 6: its objectives."""
+    figures = {
+        'intra': None,
+        'order': 51.8,
+        'inter': 59.0,
+        'inter + intra': 60.7,
+        'inter + intra + order': 61.2,
+        'video': 62.1,
+        'inter + intra + video': 63.5,
+        'inter + intra + video + order': 64.1,
+    }
+    return [
+        Setting(title, VCLR, vclr_losses(*title.split(' + ')), paper, videos=videos)
+        for title, paper in figures.items()
+    ]
+
+
+def on_folder(folder: str) -> list[Setting]:
+    """A recipe for each idea, on real videos."""
+    clips = 'cvrl/cvrl_r3d-r18_1x32-12x2x2-40e_folder-rgb.py'
+    differences = 'cvrl/cvrl_r3d-r18_1x32-12x2x2-40e_folder-rgbdiff.py'
+    vclr = 'vclr/vclr_r18_demo.py'
+    recipes = {
+        'VCLR, frames (video-level)': vclr,
+        'CVRL, clips': clips,
+        'NNCLR, differences (neighbours)': 'nnclr/nnclr_r3d-r18_1x32-12x2x2-40e_folder-rgbdiff.py',
+        'VCOP, differences (order)': 'vcop/vcop_r3d-r18_1x32-4x2x3-40e_folder-rgbdiff.py',
+        'PacePred, differences (pace)': 'pace/pace_r3d-r18_1x32-8x1x1-40e_folder-rgbdiff.py',
+        'VCLR, differences (contrast and order)': (
+            'vclr/vclr_r3d-r18_1x32-4x2x3-40e_folder-rgbdiff.py'
+        ),
+        'CVRL, differences': differences,
+        'VideoMAE, 100 epochs': 'videomae/videomae_vit-t_1x16-8x2x1-100e_folder-rgb.py',
+    }
+    rows = [
+        Setting('mean frame', clips, baseline='mean_frame', videos=folder),
+        Setting('frame difference', clips, baseline='frame_difference', videos=folder),
+    ]
+    for name, config in (('frames', vclr), ('clips', clips), ('differences', differences)):
+        rows.append(
+            Setting(
+                f'random weights, {name}',
+                config,
+                baseline='random',
+                videos=folder,
+                finetune=config == differences,
+            )
+        )
+    return rows + [
+        Setting(title, config, videos=folder, finetune=config == differences)
+        for title, config in recipes.items()
+    ]
+
+
+# Figures that share a protocol; Kinetics-400, linear.
+ORDERS = {
+    'Frame-level methods, ResNet-50 (figures of VCLR)': {'VINCE': 49.1, 'SeCo': 61.9, 'VCLR': 64.1},
+    'ρ family, SlowOnly-50, ρ = 2 (ours: 3 for MoCo and SimCLR)': {
+        'ρ-SimCLR, ρ = 3': 61.5,
+        'ρ-SwAV, ρ = 2': 62.6,
+        'ρ-MoCo, ρ = 3': 66.6,
+        'ρ-BYOL, ρ = 2': 67.4,
+    },
+}
+
+
+def tables(folders: Sequence[str] = ()) -> dict[str, list[Setting]]:
+    """The rows of each table by its title, those of folders of real videos first."""
+    real = {Path(folder).name: on_folder(folder) for folder in folders}
+    ablations = {}
+    for videos in ('fixed', *folders):
+        name = 'fixed scenes' if videos == 'fixed' else Path(videos).name
+        ablations[f'Augmentation of CVRL, {name}'] = augmentations(videos)
+        ablations[f'Losses of VCLR, {name}'] = losses(videos)
+    return {**real, 'Methods': METHODS, **ablations, OBJECTS: OBJECT_ROWS}
+
+
+def settings_by_slug(folders: Sequence[str] = ()) -> dict[str, Setting]:
+    """All rows once: tables share some."""
+    return {row.slug: row for rows in tables(folders).values() for row in rows}
+
+
+def generated_sets() -> dict[str, dict]:
+    """What is written: arguments of `write_splits`."""
+    return {
+        'scenes': dict(sizes=SIZES),
+        'fixed': dict(
+            sizes=SIZES,
+            classes=fixed_scenes.CLASSES,
+            render=fixed_scenes.render_fixed_scene,
+        ),
+        'objects': dict(
+            sizes=OBJECT_SIZES,
+            classes=moving_objects.CLASSES,
+            render=moving_objects.render_object,
+        ),
+    }
