@@ -1,21 +1,3 @@
 #!/usr/bin/env bash
-# Trains in several processes, one per GPU, or on a CPU where there is none.
-set -euo pipefail
-
-if (($# < 2)); then
-    echo "usage: bash $0 CONFIG GPUS [arguments of train.py]
-  on several machines, on each: NNODES=2 NODE_RANK=0 MASTER_ADDR=host PORT=29500 bash $0 ..." >&2
-    exit 2
-fi
-config=$1 gpus=$2
-shift 2
-
-tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-python=$(bash "$tools/setup_env.sh" --which)
-export PYTHONPATH=$tools/..${PYTHONPATH:+:$PYTHONPATH}
-# Decoding runs in the data loader's workers; more threads per process fight over the cores.
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-exec "$python" "$tools/launch.py" \
-    --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" --nproc_per_node="$gpus" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" \
-    "$tools/train.py" "$config" --launcher pytorch "$@"
+# Usage: bash tools/dist_train.sh CONFIG GPUS [arguments of train.py]
+exec bash "$(dirname "${BASH_SOURCE[0]}")/dist.sh" pytorch train "$@"

@@ -1,7 +1,7 @@
 """torch.distributed.run (torchrun), ended by the status of the process that failed first.
 
 Its own way is a traceback of the launcher, over the line that tells what is wrong. Takes the same
-arguments; dist_train.sh and dist_test.sh call it. On SIGTERM, processes have a minute to save.
+arguments; dist.sh calls it. On SIGTERM, processes have a minute to save.
 """
 
 import logging
