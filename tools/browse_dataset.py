@@ -9,40 +9,21 @@ of 3D configs at once. Configs of MMAction2's recognizers can be browsed too.
 """
 
 import argparse
-import os.path as osp
 import re
 import sys
 from pathlib import Path
 
-import numpy as np
-from mmengine.config import Config, DictAction
-from mmengine.registry import init_default_scope
-from rich.console import Console
-from rich.progress import track
-
-from mmssl_video.config_check import apply_options
-from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.visualization.browse import (
-    PICTURES,
-    STAGES,
-    VIDEOS,
-    build_dataset,
-    read_sample,
-    save_picture,
-    save_video,
-)
-from mmssl_video.visualization.figures import read_class_names
+from command_line import Parser, load_config, tool
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config of pretraining or of a recognizer')
+    parser = Parser(__doc__)
+    parser.add_config('config of pretraining or of a recognizer')
     parser.add_argument(
         '--out',
         required=True,
-        help=f'folder for a file per video, or one file for all ({", ".join(PICTURES + VIDEOS)})',
+        help='folder for a file per video, or one file for all: .png, .jpg, .jpeg, .webp, .bmp, '
+        '.gif, .mp4, .mkv or .mov',
     )
     parser.add_argument(
         '--num', type=int, default=8, help='videos, evenly spaced in the list (default 8)'
@@ -59,8 +40,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--stages',
         nargs='+',
-        choices=STAGES,
-        default=STAGES,
+        choices=('original', 'transformed'),
+        default=('original', 'transformed'),
         help='the decoded frames, what comes out of the pipeline, or both (default)',
     )
     parser.add_argument(
@@ -69,21 +50,27 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='seed of the draws (default 0)')
     parser.add_argument('--epoch', type=int, default=0, help='epoch of the draws (default 0)')
     parser.add_argument('--class-names', metavar='FILE', help='name of each class, one a line')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config',
-    )
     return parser.parse_args()
 
 
-@one_line_errors
-def main() -> None:
-    args = parse_args()
-    if not osp.isfile(args.config):
-        raise UserError(f'{args.config}: no such config file')
+@tool(parse_args)
+def main(args: argparse.Namespace) -> None:
+    import numpy as np
+    from mmengine.registry import init_default_scope
+    from rich.console import Console
+    from rich.progress import track
+
+    from mmssl_video.errors import UserError
+    from mmssl_video.visualization.browse import (
+        PICTURES,
+        VIDEOS,
+        build_dataset,
+        read_sample,
+        save_picture,
+        save_video,
+    )
+    from mmssl_video.visualization.figures import read_class_names
+
     if args.num < 1:
         raise UserError(f'--num is {args.num}; show 1 video or more')
     suffix = Path(args.out).suffix.lower()
@@ -91,8 +78,7 @@ def main() -> None:
     suffixes = VIDEOS if moving else PICTURES
     if suffix in PICTURES + VIDEOS and suffix not in suffixes:
         raise UserError(f'{args.out}: --format {args.format} needs one of {", ".join(suffixes)}')
-    cfg = Config.fromfile(args.config)
-    apply_options(cfg, args.cfg_options)
+    cfg = load_config(args)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     class_names = read_class_names(args.class_names) if args.class_names else None
     dataset = build_dataset(cfg, args.split)

@@ -17,16 +17,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmssl_video.datasets.check import check_videos, summarize
-from mmssl_video.datasets.collection import Collection
-from mmssl_video.errors import one_line_errors
-from mmssl_video.video import available_cores
+from command_line import Parser, tool
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument(
         'source',
         metavar='SRC',
@@ -56,18 +51,22 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--jobs',
         type=int,
-        default=available_cores(),
         metavar='N',
         help='processes (default one for each core)',
     )
     return parser.parse_args()
 
 
-@one_line_errors
-def main() -> None:
-    args = parse_args()
+@tool(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmssl_video.datasets.check import check_videos, summarize
+    from mmssl_video.datasets.collection import Collection
+    from mmssl_video.video import available_cores
+
     videos = Collection(args.source, args.ann_file)
     folder = args.out or Path(f'{videos.beside}.check')
+    if args.jobs is None:
+        args.jobs = available_cores()
     records = check_videos(videos, folder, args.quick, args.index, args.timeout, args.jobs)
     print(*summarize(records), sep='\n')
     num_bad = sum('reason' in record for record in records)

@@ -24,28 +24,17 @@ processes, each with its share of the videos:
 """
 
 import argparse
-import os
 import os.path as osp
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
-from mmengine.dist import is_main_process
-from mmengine.registry import init_default_scope
-
-from mmssl_video.config_check import apply_options
-from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.evaluation.bmn_features import UNREADABLE, extract_bmn_features
-from mmssl_video.evaluation.encoder import build_encoder
-from mmssl_video.passes import start_processes
+from command_line import Parser, find_checkpoint, load_config, tool
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config of the backbone, of pretraining or fine-tuning')
-    parser.add_argument('checkpoint', help="checkpoint file, or 'none' for random weights")
+    parser = Parser(__doc__)
+    parser.add_config('config of the backbone, of pretraining or fine-tuning')
+    parser.add_checkpoint()
     parser.add_argument('out_dir', help='folder to make, or to go on with')
     parser.add_argument(
         '--ann-file',
@@ -93,40 +82,21 @@ def parse_args() -> argparse.Namespace:
         'stopping',
     )
     parser.add_argument('--seed', type=int, default=0, help='seed of random weights (default 0)')
-    parser.add_argument(
-        '--trust',
-        action='store_true',
-        help='load a checkpoint that holds more than tensors; it can then run any code it likes',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='how several processes were started (default none)',
-    )
-    # torch.distributed.launch gives it; torchrun does not.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    parser.add_trust()
+    parser.add_launcher()
+    return parser.parse_args()
 
 
-@one_line_errors
-def main() -> None:
-    args = parse_args()
-    checkpoint = None if args.checkpoint == 'none' else args.checkpoint
-    for path, kind in ((args.config, 'config file'), (checkpoint, 'checkpoint')):
-        if path is not None and not osp.isfile(path):
-            raise UserError(f'{path}: no such {kind}')
-    cfg = Config.fromfile(args.config)
-    apply_options(cfg, args.cfg_options)
+@tool(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmengine.dist import is_main_process
+    from mmengine.registry import init_default_scope
+
+    from mmssl_video.evaluation.bmn_features import UNREADABLE, extract_bmn_features
+    from mmssl_video.evaluation.encoder import build_encoder
+    from mmssl_video.passes import start_processes
+
+    cfg, checkpoint = load_config(args), find_checkpoint(args)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     start_processes(args.launcher)
     model = build_encoder(cfg, checkpoint, args.seed, trusted=args.trust)

@@ -22,31 +22,18 @@ stopped at a video that cannot be read. Several processes, one per GPU:
 """
 
 import argparse
-import os
 import os.path as osp
 import sys
 
-from mmengine.config import Config, DictAction
-from mmengine.registry import init_default_scope
-
-from mmssl_video.checkpoints.fitting import BRANCHES
-from mmssl_video.config_check import apply_options
-from mmssl_video.engine.processes import shared_errors
-from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.evaluation.encoder import build_encoder
-from mmssl_video.evaluation.extract import write_features
-from mmssl_video.evaluation.loader import VideoLoader, dataset_options, feature_pipeline
-from mmssl_video.evaluation.store import extraction_settings, remove_leftover
-from mmssl_video.passes import start_processes
+from command_line import Parser, find_checkpoint, load_config, tool
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config of the backbone, of pretraining or fine-tuning')
-    parser.add_argument('checkpoint', help="checkpoint file, or 'none' for random weights")
-    parser.add_argument('out', help='feature file to write, .npz, or folder')
+    parser = Parser(__doc__)
+    parser.add_config('config of the backbone, of pretraining or fine-tuning')
+    parser.add_checkpoint()
+    # Without a / at the end: there is OUT.partial beside it.
+    parser.add_argument('out', type=osp.normpath, help='feature file to write, .npz, or folder')
     parser.add_argument(
         '--ann-file',
         default='',
@@ -73,7 +60,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--branch',
-        choices=BRANCHES,
+        choices=('online', 'target'),
         default='online',
         help='backbone of a pretraining checkpoint: trained (default online) or its momentum copy',
     )
@@ -96,37 +83,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--overwrite', action='store_true', help='replace OUT if it is there, once all is done'
     )
-    parser.add_argument(
-        '--trust',
-        action='store_true',
-        help='load a checkpoint that holds more than tensors; it can then run any code it likes',
-    )
+    parser.add_trust()
     parser.add_argument('--seed', type=int, default=0, help='seed of random weights (default 0)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='who started the processes (set by dist_extract_features.sh)',
-    )
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args()
-    args.out = osp.normpath(args.out)  # no / at the end: there is OUT.partial beside it
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    parser.add_launcher()
+    return parser.parse_args()
 
 
 def check_args(args: argparse.Namespace) -> None:
     """Find what is wrong before anything is built."""
-    for path, kind in ((args.config, 'config file'), (args.checkpoint, 'checkpoint')):
-        if not osp.isfile(path) and (kind, path) != ('checkpoint', 'none'):
-            raise UserError(f'{path}: no such {kind}')
+    from mmssl_video.errors import UserError
+    from mmssl_video.evaluation.store import remove_leftover
+
     for name, least in (('num_frames', 1), ('batch_size', 1), ('workers', 0)):
         value = getattr(args, name)
         if value is not None and value < least:
@@ -145,14 +112,19 @@ def check_args(args: argparse.Namespace) -> None:
         )
 
 
-@one_line_errors
-@shared_errors()
-def main() -> None:
-    args = parse_args()
+@tool(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmengine.registry import init_default_scope
+
+    from mmssl_video.errors import UserError
+    from mmssl_video.evaluation.encoder import build_encoder
+    from mmssl_video.evaluation.extract import write_features
+    from mmssl_video.evaluation.loader import VideoLoader, dataset_options, feature_pipeline
+    from mmssl_video.evaluation.store import extraction_settings
+    from mmssl_video.passes import start_processes
+
     check_args(args)
-    checkpoint = None if args.checkpoint == 'none' else args.checkpoint
-    cfg = Config.fromfile(args.config)
-    apply_options(cfg, args.cfg_options)
+    cfg, checkpoint = load_config(args), find_checkpoint(args)
     if args.per_clip and cfg.get('feature_head') and not args.layer:
         raise UserError(
             f'--per-clip: feature_head {cfg.feature_head!r} of {args.config} makes one feature of '

@@ -12,20 +12,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.evaluation import FeatureSet
-from mmssl_video.visualization.feature_map import (
-    METHODS,
-    feature_map,
-    save_feature_maps,
-)
-from mmssl_video.visualization.figures import picture_format, read_class_names
+from command_line import Parser, tool
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument('features', nargs='+', metavar='FEATURES', help='.npz file or folder')
     parser.add_argument('--out', required=True, help='picture to write: .png, .pdf or .svg')
     parser.add_argument(
@@ -40,15 +31,22 @@ def parse_args() -> argparse.Namespace:
         help='of more, so many are drawn, evenly over the classes (default 2000)',
     )
     parser.add_argument(
-        '--method', choices=METHODS, default='tsne', help='t-SNE (default) or two PCA components'
+        '--method',
+        choices=('tsne', 'pca'),
+        default='tsne',
+        help='t-SNE (default) or two PCA components',
     )
     parser.add_argument('--seed', type=int, default=0, help='of the draw and t-SNE (default 0)')
     return parser.parse_args()
 
 
-@one_line_errors
-def main() -> None:
-    args = parse_args()
+@tool(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmssl_video.errors import UserError
+    from mmssl_video.evaluation import FeatureSet
+    from mmssl_video.visualization.feature_map import feature_map, save_feature_maps
+    from mmssl_video.visualization.figures import picture_format, read_class_names
+
     picture_format(args.out)  # raises before the long work
     titles = args.titles or _titles([Path(path) for path in args.features])
     if len(titles) != len(args.features):

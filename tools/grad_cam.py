@@ -13,21 +13,7 @@ import os.path as osp
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
-from mmengine.registry import init_default_scope
-from rich.console import Console
-from rich.progress import track
-
-from mmssl_video.config_check import apply_options
-from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.evaluation.loader import feature_pipeline
-from mmssl_video.visualization.figures import picture_format, read_class_names
-from mmssl_video.visualization.grad_cam import (
-    TARGETS,
-    build_model,
-    grad_cam_sheet,
-    look_at_video,
-)
+from command_line import Parser, find_checkpoint, load_config, tool
 
 TITLES = {
     'norm': 'norm of the feature',
@@ -37,11 +23,9 @@ TITLES = {
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config of the backbone, of pretraining or fine-tuning')
-    parser.add_argument('checkpoint', help="checkpoint file, or 'none' for random weights")
+    parser = Parser(__doc__)
+    parser.add_config('config of the backbone, of pretraining or fine-tuning')
+    parser.add_checkpoint()
     parser.add_argument('videos', nargs='+', metavar='VIDEO', help='video files')
     parser.add_argument(
         '--out',
@@ -50,7 +34,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--target',
-        choices=TARGETS,
+        choices=TITLES,
         help='norm of the feature; its cosine similarity with that of the view half the video '
         'away; score of a class. Default class where the config has a cls_head, else norm',
     )
@@ -76,28 +60,24 @@ def parse_args() -> argparse.Namespace:
         "config's own for a class",
     )
     parser.add_argument('--seed', type=int, default=0, help='seed of random weights (default 0)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config',
-    )
     return parser.parse_args()
 
 
-@one_line_errors
-def main() -> None:
-    args = parse_args()
+@tool(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmengine.registry import init_default_scope
+    from rich.console import Console
+    from rich.progress import track
+
+    from mmssl_video.errors import UserError
+    from mmssl_video.evaluation.loader import feature_pipeline
+    from mmssl_video.visualization.figures import picture_format, read_class_names
+    from mmssl_video.visualization.grad_cam import build_model, grad_cam_sheet, look_at_video
+
     one_picture = osp.splitext(args.out)[1] != ''
     if one_picture:
         picture_format(args.out)  # raises before the long work
-    checkpoint = None if args.checkpoint == 'none' else args.checkpoint
-    for path, kind in ((args.config, 'config file'), (checkpoint, 'checkpoint')):
-        if path is not None and not osp.isfile(path):
-            raise UserError(f'{path}: no such {kind}')
-    cfg = Config.fromfile(args.config)
-    apply_options(cfg, args.cfg_options)
+    cfg, checkpoint = load_config(args), find_checkpoint(args)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     target = args.target or ('class' if 'cls_head' in cfg.model else 'norm')
     for option, value, needed in (

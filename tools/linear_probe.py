@@ -2,11 +2,7 @@
 
 import argparse
 
-from mmssl_video.errors import one_line_errors
-from mmssl_video.evaluation import linear_probe
-from mmssl_video.evaluation.classification import summary
-from mmssl_video.evaluation.features import load_pair
-from mmssl_video.files import write_json
+from command_line import Parser, tool
 
 DESCRIPTION = """\
 Train a multinomial logistic regression (L-BFGS) on the L2-normalised features of one set of videos
@@ -28,11 +24,7 @@ examples:
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=DESCRIPTION,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(DESCRIPTION, EXAMPLE)
     parser.add_argument('train', metavar='TRAIN', help='features to train on')
     parser.add_argument('test', metavar='TEST', help='features to classify')
     parser.add_argument(
@@ -55,10 +47,14 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@one_line_errors
-def main() -> None:
+@tool(parse_args)
+def main(args: argparse.Namespace) -> None:
     """Load both sets, evaluate, write and print."""
-    args = parse_args()
+    from mmssl_video.evaluation import linear_probe
+    from mmssl_video.evaluation.classification import summary
+    from mmssl_video.evaluation.features import load_pair
+    from mmssl_video.files import write_json
+
     train, test = load_pair(args.train, args.test, args.allow_different)
     result = linear_probe(train, test, args.cost, l2_normalize=not args.raw)
     write_json(args.out, result | {'arguments': vars(args)})

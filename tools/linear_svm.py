@@ -2,11 +2,7 @@
 
 import argparse
 
-from mmssl_video.errors import one_line_errors
-from mmssl_video.evaluation import linear_svm
-from mmssl_video.evaluation.classification import summary
-from mmssl_video.evaluation.features import load_pair
-from mmssl_video.files import write_json
+from command_line import Parser, tool
 
 DESCRIPTION = """\
 Train a linear SVM on the features of one set of videos and measure its accuracy on another: the
@@ -23,11 +19,7 @@ example:
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=DESCRIPTION,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(DESCRIPTION, EXAMPLE)
     parser.add_argument('train', metavar='TRAIN', help='features to train on')
     parser.add_argument('test', metavar='TEST', help='features to classify')
     parser.add_argument(
@@ -46,10 +38,14 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@one_line_errors
-def main() -> None:
+@tool(parse_args)
+def main(args: argparse.Namespace) -> None:
     """Load both sets, evaluate, write and print."""
-    args = parse_args()
+    from mmssl_video.evaluation import linear_svm
+    from mmssl_video.evaluation.classification import summary
+    from mmssl_video.evaluation.features import load_pair
+    from mmssl_video.files import write_json
+
     train, test = load_pair(args.train, args.test, args.allow_different)
     result = linear_svm(train, test, args.cost, l2_normalize=args.l2_normalize, bias=args.bias)
     write_json(args.out, result | {'arguments': vars(args)})

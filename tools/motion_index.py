@@ -14,23 +14,18 @@ import argparse
 import os
 import sys
 
-from mmssl_video.datasets import UnlabeledVideoDataset
-from mmssl_video.datasets.motion import MEASURES, UNREADABLE, index_motion
-from mmssl_video.errors import one_line_errors
-from mmssl_video.video import available_cores
+from command_line import Parser, tool
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument(
         'video_dir', help='folder of videos, searched recursively, or that the list is relative to'
     )
     parser.add_argument('--ann-file', default='', help='MMAction2 list of the videos')
     parser.add_argument(
         '--measure',
-        choices=MEASURES,
+        choices=('difference', 'farneback', 'dis'),
         default='difference',
         help='absolute difference of the frames in grey levels (default), or mean magnitude of '
         "Farneback's or DIS optical flow in pixels of the small picture, which does not grow with "
@@ -48,7 +43,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--jobs',
         type=int,
-        default=available_cores(),
         help='processes (default one for each core)',
     )
     parser.add_argument(
@@ -74,9 +68,12 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@one_line_errors
-def main() -> None:
-    args = parse_args()
+@tool(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmssl_video.datasets import UnlabeledVideoDataset
+    from mmssl_video.datasets.motion import UNREADABLE, index_motion
+    from mmssl_video.video import available_cores
+
     videos = UnlabeledVideoDataset(
         [],
         args.ann_file,
@@ -86,6 +83,8 @@ def main() -> None:
         local_root=args.local_root,
         bad_videos='skip',
     )
+    if args.jobs is None:
+        args.jobs = available_cores()
     unreadable = index_motion(videos, args.measure, args.size, args.grid, args.jobs)
     num_videos = len(videos) + len(videos.left_out) - len(unreadable)
     print(f'{videos.motion_folder}: the motion of {num_videos} videos')

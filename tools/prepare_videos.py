@@ -21,18 +21,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmssl_video.datasets.collection import Collection
-from mmssl_video.datasets.prepare import Preparation, prepare_videos
-from mmssl_video.errors import one_line_errors
-from mmssl_video.passes import TIMEOUT
-from mmssl_video.video import available_cores
-from mmssl_video.video.storage import STORAGES
+from command_line import Parser, tool
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument(
         'source',
         metavar='SRC',
@@ -42,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--ann-file', default='', help='MMAction2 list of the videos')
     parser.add_argument(
         '--storage',
-        choices=STORAGES,
+        choices=('mjpeg', 'h264'),
         default='mjpeg',
         help='Motion-JPEG in Matroska (.mkv, default), which is read fastest, or H.264 with a key '
         'frame every 8 frames (.mp4), which is a fifth as large',
@@ -55,35 +48,38 @@ def parse_args() -> argparse.Namespace:
         help='pixels of the shorter side, an even number (default 256); smaller videos keep their '
         'size, less an odd row or column',
     )
-    defaults = ', '.join(f'{kind.quality} of {name}' for name, kind in STORAGES.items())
     parser.add_argument(
         '--quality',
         type=int,
         metavar='N',
         help='the lower, the better and larger: from 2 of mjpeg (-q of FFmpeg), from 1 of h264 '
-        f'(CRF); default {defaults}',
+        '(CRF); default 3 of mjpeg, 20 of h264',
     )
     parser.add_argument(
         '--timeout',
         type=float,
-        default=TIMEOUT,
+        default=600,
         metavar='SECONDS',
-        help=f'that opening a video may take, and then reading 8 frames (default {TIMEOUT:g}); one '
-        'that takes longer is listed as unreadable',
+        help='that opening a video may take, and then reading 8 frames (default 600); one that '
+        'takes longer is listed as unreadable',
     )
     parser.add_argument(
         '--jobs',
         type=int,
-        default=available_cores(),
         metavar='N',
         help='processes (default one for each core)',
     )
     return parser.parse_args()
 
 
-@one_line_errors
-def main() -> None:
-    args = parse_args()
+@tool(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmssl_video.datasets.collection import Collection
+    from mmssl_video.datasets.prepare import Preparation, prepare_videos
+    from mmssl_video.video import available_cores
+
+    if args.jobs is None:
+        args.jobs = available_cores()
     preparation = Preparation(args.out, args.storage, args.short_side, args.quality, args.timeout)
     videos = Collection(args.source, args.ann_file)
     unreadable = prepare_videos(videos, preparation, args.jobs)

@@ -3,22 +3,14 @@
 import argparse
 from dataclasses import asdict
 from functools import partial
+from typing import TYPE_CHECKING
 
-import numpy as np
+from command_line import Parser, tool
 
-from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.evaluation import (
-    FeatureSet,
-    InvertedFile,
-    RetrievalResult,
-    nearest_neighbours,
-    neighbours_found,
-    retrieval,
-)
-from mmssl_video.evaluation.features import load_pair, shared_note
-from mmssl_video.files import write_json
-from mmssl_video.visualization import retrieval_sheets, save_sheet
-from mmssl_video.visualization.figures import class_name, picture_format, read_class_names
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mmssl_video.evaluation import FeatureSet, RetrievalResult
 
 DESCRIPTION = """\
 Search the gallery with every query video by cosine similarity. R@K is the percentage of queries
@@ -46,11 +38,7 @@ examples:
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=DESCRIPTION,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(DESCRIPTION, EXAMPLE)
     parser.add_argument('gallery', metavar='GALLERY', help='features to search in')
     parser.add_argument('query', metavar='QUERY', help='features to search with')
     parser.add_argument(
@@ -142,21 +130,30 @@ def parse_args() -> argparse.Namespace:
         'found (default 100, 0 for none)',
     )
     args = parser.parse_args()
-    if args.visualize:
-        picture_format(args.visualize)  # raises before the search
     for option in ('num_sheets', 'num_neighbours'):
         if getattr(args, option) < 1:
-            raise UserError(f'--{option.replace("_", "-")} {getattr(args, option)}: use 1 or more')
+            parser.error(f'--{option.replace("_", "-")} {getattr(args, option)}: use 1 or more')
     for option in ('nlist', 'code_size', 'nprobe', 'candidates'):
         if args.index == 'exact' and getattr(args, option) is not None:
-            raise UserError(f'--{option.replace("_", "-")} is for --index ivf; add that')
+            parser.error(f'--{option.replace("_", "-")} is for --index ivf; add that')
     return args
 
 
-@one_line_errors
-def main() -> None:
+@tool(parse_args)
+def main(args: argparse.Namespace) -> None:
     """Load both sets, search, measure, write, draw and print."""
-    args = parse_args()
+    from mmssl_video.evaluation import (
+        InvertedFile,
+        nearest_neighbours,
+        neighbours_found,
+        retrieval,
+    )
+    from mmssl_video.evaluation.features import load_pair, shared_note
+    from mmssl_video.files import write_json
+    from mmssl_video.visualization.figures import picture_format, read_class_names
+
+    if args.visualize:
+        picture_format(args.visualize)  # raises before the search
     gallery, query = load_pair(args.gallery, args.query, args.allow_different)
     gallery.require_videos()
     query.require_videos()
@@ -241,7 +238,9 @@ def print_index(facts: dict) -> None:
         print(f'  true nearest neighbours found: {shares}')
 
 
-def print_recall(result: RetrievalResult, class_names: list[str] | None, per_class: bool) -> None:
+def print_recall(result: 'RetrievalResult', class_names: list[str] | None, per_class: bool) -> None:
+    from mmssl_video.visualization.figures import class_name
+
     print(f'  {"":<8}{"found":>8}{"chance":>10}')
     for key, percent in result.recall.items():
         print(f'  {key:<8}{percent:6.2f} %{result.chance[key]:8.2f} %')
@@ -258,12 +257,14 @@ def print_recall(result: RetrievalResult, class_names: list[str] | None, per_cla
 
 def draw(
     args: argparse.Namespace,
-    gallery: FeatureSet,
-    query: FeatureSet,
-    indices: np.ndarray,
-    similarities: np.ndarray,
+    gallery: 'FeatureSet',
+    query: 'FeatureSet',
+    indices: 'np.ndarray',
+    similarities: 'np.ndarray',
     class_names: list[str] | None,
 ) -> None:
+    from mmssl_video.visualization import retrieval_sheets, save_sheet
+
     sheets = retrieval_sheets(
         gallery,
         query,

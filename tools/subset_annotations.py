@@ -17,18 +17,11 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from mmssl_video.datasets.sources import read_lines
-from mmssl_video.datasets.subset import draw_subset, find_unreadable, read_labels
-from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.files import atomic_path
+from command_line import Parser, tool
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument('list', help='annotation list with labels')
     parser.add_argument('out', help='list to write')
     size = parser.add_mutually_exclusive_group(required=True)
@@ -43,9 +36,15 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@one_line_errors
-def main() -> None:
-    args = parse_args()
+@tool(parse_args)
+def main(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    from mmssl_video.datasets.sources import read_lines
+    from mmssl_video.datasets.subset import draw_subset, find_unreadable, read_labels
+    from mmssl_video.errors import UserError
+    from mmssl_video.files import atomic_path
+
     source, out = Path(args.list), Path(args.out)
     if not source.is_file():
         raise UserError(f'{source}: no such list; check the path')

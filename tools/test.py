@@ -10,65 +10,42 @@ and then tools/linear_svm.py or tools/retrieval.py.
 """
 
 import argparse
-import os
 import os.path as osp
 import sys
+from typing import TYPE_CHECKING
 
-from mmaction.registry import RUNNERS
-from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
+from command_line import Parser, load_config, tool
 
-from mmssl_video.checkpoints.work_dir import default_work_dir
-from mmssl_video.compat import prepare_launch
-from mmssl_video.config_check import apply_options
-from mmssl_video.datasets.labelled_lists import check_labelled_lists
-from mmssl_video.engine.processes import shared_errors
-from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.passes import from_main_process
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config file')
+    parser = Parser(__doc__)
+    parser.add_config('config file', 'test_dataloader.batch_size=4')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument(
         '--work-dir', help='folder of the metrics; default as that of tools/train.py'
     )
     parser.add_argument('--dump', metavar='PKL', help='write the predictions to a pickle file')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config, e.g. test_dataloader.batch_size=4',
-    )
     parser.add_argument('--show-dir', help='folder for pictures of the predictions')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument('--interval', type=int, default=1, help='show every interval-th sample')
     parser.add_argument(
         '--wait-time', type=float, default=2, help='seconds for which a window stays'
     )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='who started the processes (set by dist_test.sh and slurm_test.sh)',
-    )
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    parser.add_launcher()
+    return parser.parse_args()
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def test_config(args: argparse.Namespace) -> 'Config':
     """The config with the command line merged into it."""
-    for path, kind in ((args.config, 'config file'), (args.checkpoint, 'checkpoint')):
-        if not osp.isfile(path):
-            raise UserError(f'{path}: no such {kind}')
-    cfg = Config.fromfile(args.config)
-    apply_options(cfg, args.cfg_options)
+    from mmssl_video.checkpoints.work_dir import default_work_dir
+    from mmssl_video.errors import UserError
+
+    cfg = load_config(args)
+    if not osp.isfile(args.checkpoint):
+        raise UserError(f'{args.checkpoint}: no such checkpoint')
     if cfg.get('test_dataloader') is None:
         raise UserError(
             f'{args.config} has no test_dataloader: a pretraining config is evaluated with '
@@ -95,10 +72,16 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-@one_line_errors
-@shared_errors()
-def main() -> None:
-    cfg = load_config(parse_args())
+@tool(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmaction.registry import RUNNERS
+    from mmengine.runner import Runner
+
+    from mmssl_video.compat import prepare_launch
+    from mmssl_video.datasets.labelled_lists import check_labelled_lists
+    from mmssl_video.passes import from_main_process
+
+    cfg = test_config(args)
     prepare_launch(cfg, cfg.launcher)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     from_main_process(lambda: check_labelled_lists(cfg, 'test'))

@@ -8,24 +8,19 @@ process per GPU, or as many on a CPU.
 """
 
 import argparse
-import os
 import os.path as osp
 import sys
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config, DictAction
+from command_line import Parser, tool
 
-from mmssl_video.checkpoints.work_dir import default_work_dir
-from mmssl_video.config_check import apply_options
-from mmssl_video.engine.processes import shared_errors
-from mmssl_video.engine.training import set_resume, train
-from mmssl_video.errors import UserError, one_line_errors
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config file')
+    parser = Parser(__doc__)
+    parser.add_config('config file', 'model.heads.order=None train_dataloader.batch_size=16')
     parser.add_argument(
         '--work-dir',
         help='folder of logs and checkpoints; default work_dirs/<config name>, with _split<SPLIT> '
@@ -57,31 +52,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--deterministic', action='store_true', help='make cuDNN choose deterministic kernels'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config, e.g. model.heads.order=None '
-        'train_dataloader.batch_size=16; lists as key="[a,b]", nested ones as key="[(a,b),(c,d)]"',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='who started the processes (set by dist_train.sh and slurm_train.sh)',
-    )
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    parser.add_launcher()
+    return parser.parse_args()
 
 
-def load_config(args: argparse.Namespace) -> Config:
-    """The config with the command line merged into it."""
-    if not osp.isfile(args.config):
-        raise UserError(f'{args.config}: no such config file; see configs/ for what there is')
-    cfg = Config.fromfile(args.config)
+def load_config(args: argparse.Namespace) -> 'Config':
+    """The config with the command line merged into it, ``--cfg-options`` last."""
+    from mmssl_video import config_check
+    from mmssl_video.checkpoints.work_dir import default_work_dir
+    from mmssl_video.engine.training import set_resume
+    from mmssl_video.errors import UserError
+
+    cfg = config_check.load_config(args.config)
     cfg.launcher = args.launcher
     # MMAction2's order: command line, then config, then the name of the config and split.
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(cfg)
@@ -109,7 +91,7 @@ def load_config(args: argparse.Namespace) -> Config:
     randomness['diff_rank_seed'] = args.diff_rank_seed or randomness.get('diff_rank_seed', False)
     randomness['deterministic'] = args.deterministic or randomness.get('deterministic', False)
     cfg.randomness = randomness
-    apply_options(cfg, args.cfg_options)
+    config_check.apply_options(cfg, config_check.read_options(args.cfg_options))
     if args.resume is not None:
         if args.resume != 'auto' and not osp.isfile(args.resume):
             raise UserError(f'--resume {args.resume}: no such checkpoint')
@@ -117,10 +99,11 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-@one_line_errors
-@shared_errors()
-def main() -> None:
-    train(load_config(parse_args()))
+@tool(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmssl_video.engine.training import train
+
+    train(load_config(args))
 
 
 if __name__ == '__main__':

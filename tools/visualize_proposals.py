@@ -14,23 +14,11 @@ import os.path as osp
 import sys
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
-from mmssl_video.errors import UserError, one_line_errors
-from mmssl_video.visualization.figures import picture_format
-from mmssl_video.visualization.proposals import (
-    film_strip,
-    locate_videos,
-    read_proposals,
-    save_proposals,
-)
+from command_line import Parser, tool
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument('results', metavar='RESULTS', help='results.json of ANetMetric')
     parser.add_argument('annotations', metavar='ANN', help='the ann_file of that test, .json')
     parser.add_argument('out', metavar='OUT', help='picture to write, or folder for one a video')
@@ -55,9 +43,20 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@one_line_errors
-def main() -> None:
-    args = parse_args()
+@tool(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.progress import track
+
+    from mmssl_video.errors import UserError
+    from mmssl_video.visualization.figures import picture_format
+    from mmssl_video.visualization.proposals import (
+        film_strip,
+        locate_videos,
+        read_proposals,
+        save_proposals,
+    )
+
     one_picture = osp.splitext(args.out)[1] != ''
     if one_picture:
         picture_format(args.out)  # raises before the long work

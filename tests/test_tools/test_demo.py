@@ -9,14 +9,12 @@ import subprocess
 import sys
 import time
 
+import demo_stages as demo
 import pytest
 from mmengine.config import Config
 from tiny_vclr import load_tool
 
 from mmssl_video.errors import UserError
-
-demo = load_tool('demo')
-
 
 SMALL = 'configs/{0}_slowonly-r18_1x16-4x2x{1}-16e_generated-rgb.py'
 CONTRAST = demo.ROOT / SMALL.format('simclr/simclr', 2)
@@ -218,7 +216,7 @@ def test_a_folder_by_a_recipe_of_clips(real_data, tmp_path, monkeypatch):
     monkeypatch.setattr(
         'sys.argv', ['demo.py', str(videos), '--config', str(config), '--out', str(out)]
     )
-    demo.main()
+    load_tool('demo').main()
     metrics = json.loads((out / 'metrics.json').read_text())
     assert set(metrics['pretrained']) == {'R@1', 'R@5', 'svm_top1', 'probe_top1', 'finetune_top1'}
     page = (out / 'report.html').read_text()
@@ -246,7 +244,7 @@ from pathlib import Path
 from test_tools.test_demo import STAGES, make_small
 from tiny_vclr import load_tool
 
-demo = load_tool('demo')
+import demo_stages as demo
 make_small(demo, Path(sys.argv[1]))
 for name in STAGES:
     def stage(*args, run=getattr(demo, name), name=name, **kwargs):
@@ -256,7 +254,7 @@ for name in STAGES:
         return result
     setattr(demo, name, stage)
 sys.argv = ['demo.py', '--seed', '5', '--out', sys.argv[2]]
-demo.main()
+load_tool('demo').main()
 """
 
 
@@ -272,13 +270,15 @@ def run_demo(configs, out, kill_in=None, after=0.0):
         Length of each stage in seconds.
     """
     configs.mkdir(exist_ok=True)
+    folders = (demo.ROOT, demo.ROOT / 'tests', demo.ROOT / 'tools')
+    path = os.pathsep.join(map(str, folders))
     process = subprocess.Popen(
         [sys.executable, '-W', 'ignore', '-c', DRIVER, configs, out],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
-        env={**os.environ, 'PYTHONPATH': f'{demo.ROOT}{os.pathsep}{demo.ROOT / "tests"}'},
+        env=os.environ | {'PYTHONPATH': path},
     )
     begun, lengths = {}, {}
     for line in process.stdout:

@@ -1,26 +1,21 @@
 """tools/retrieval.py beyond R@K: classes, pictures, the approximate index; its benchmark."""
 
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageColor
+from tiny_vclr import load_tool
 
 from mmssl_video.evaluation import FeatureSet
 from mmssl_video.visualization.sheets import RIGHT, WRONG
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def run(folder, monkeypatch, capsys):
     """Run tools/retrieval.py here, for its imports take longer than the rest: status and output."""
-    spec = importlib.util.spec_from_file_location('retrieval_tool', ROOT / 'tools/retrieval.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_tool('retrieval')
     monkeypatch.chdir(folder)
 
     def call(*arguments):

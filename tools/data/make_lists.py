@@ -13,17 +13,28 @@ docs/data.md shows where each data set comes from and how its folder looks.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
-from mmssl_video.datasets.lists import MAKERS, Place, check_found, write_lists
-from mmssl_video.errors import UserError, one_line_errors
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # for command_line
+
+from command_line import Parser, tool  # noqa: E402
+
+DATASETS = (
+    'ucf101',
+    'hmdb51',
+    'jhmdb',
+    'sthv2',
+    'kinetics400',
+    'kinetics600',
+    'activitynet',
+    'hacs',
+)
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('dataset', choices=MAKERS, metavar='DATASET', help=', '.join(MAKERS))
+    parser = Parser(__doc__)
+    parser.add_argument('dataset', choices=DATASETS, metavar='DATASET', help=', '.join(DATASETS))
     parser.add_argument('root', type=Path, metavar='ROOT', help='folder of the data set')
     parser.add_argument('--videos', type=Path, help='folder of the videos, if it has another name')
     parser.add_argument('--annotations', type=Path, help='folder of the annotation')
@@ -31,9 +42,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@one_line_errors
-def main() -> None:
-    args = parse_args()
+@tool(parse_args)
+def main(args: argparse.Namespace) -> None:
+    from mmssl_video.datasets.lists import Place, check_found, write_lists
+    from mmssl_video.errors import UserError
+
     if not args.root.is_dir():
         raise UserError(f'{args.root}: no such folder; docs/data.md shows what belongs there')
     out = args.out or args.root

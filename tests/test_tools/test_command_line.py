@@ -1,0 +1,137 @@
+"""What all tools share: help without heavy imports, arguments, configs."""
+
+import os
+import runpy
+import sys
+
+import pytest
+from command_line import Parser, find_checkpoint, load_config
+from tiny_vclr import REPOSITORY, load_tool
+
+from mmssl_video.checkpoints.conversion import LAYOUTS
+from mmssl_video.checkpoints.fitting import BRANCHES
+from mmssl_video.datasets.lists import MAKERS
+from mmssl_video.datasets.motion import MEASURES
+from mmssl_video.errors import UserError
+from mmssl_video.passes import TIMEOUT
+from mmssl_video.video.storage import STORAGES
+from mmssl_video.visualization.browse import PICTURES, STAGES, VIDEOS
+from mmssl_video.visualization.feature_map import METHODS
+from mmssl_video.visualization.grad_cam import TARGETS
+
+HEAVY = ('torch', 'numpy', 'mmengine', 'mmcv', 'mmaction', 'rich', 'mmssl_video')
+# launch.py has the arguments of torchrun, which its own parser knows; benchmarks are apart.
+TOOLS = sorted(
+    path.relative_to(REPOSITORY / 'tools').as_posix()
+    for path in [*REPOSITORY.glob('tools/*.py'), REPOSITORY / 'tools/data/make_lists.py']
+    if '__main__' in path.read_text() and not path.name.startswith(('launch', 'benchmark_'))
+)
+
+
+def call_light(tool, *arguments, monkeypatch):
+    """Run a tool where importing torch, or what imports it, is an error; its exit status."""
+    for name in HEAVY:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(sys, 'argv', [tool, *arguments])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(REPOSITORY / 'tools' / tool), run_name='__main__')
+    return stop.value.code
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_help_and_wrong_arguments_need_no_imports(tool, monkeypatch, capsys):
+    assert call_light(tool, '--help', monkeypatch=monkeypatch) == 0
+    assert capsys.readouterr().out.startswith('usage: ')
+    assert call_light(tool, '--no-such-option', monkeypatch=monkeypatch) == 2
+    assert 'error: ' in capsys.readouterr().err
+
+
+def test_an_option_without_a_value_is_refused_at_once(monkeypatch, capsys):
+    arguments = ('c.py', '--cfg-options', 'a.b=1', 'work_dir')
+    assert call_light('train.py', *arguments, monkeypatch=monkeypatch) == 2
+    assert "--cfg-options: 'work_dir' is not of the form KEY=VALUE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('tool', 'option', 'choices'),
+    [
+        ('browse_dataset', '--stages', STAGES),
+        ('data/make_lists', 'DATASET', MAKERS),
+        ('export_backbone', '--branch', BRANCHES),
+        ('export_backbone', '--format', ('mmaction', *LAYOUTS)),
+        ('extract_features', '--branch', BRANCHES),
+        ('feature_map', '--method', METHODS),
+        ('grad_cam', '--target', TARGETS),
+        ('motion_index', '--measure', MEASURES),
+        ('prepare_videos', '--storage', STORAGES),
+    ],
+)
+def test_choices_are_those_of_the_package(tool, option, choices, monkeypatch):
+    """The tools name them themselves, since they must not import the package for them."""
+    found = {}
+
+    def read(parser):
+        for action in parser._actions:
+            for name in action.option_strings or [action.metavar]:
+                found[name] = action.choices
+
+    monkeypatch.setattr(Parser, 'parse_args', read)
+    load_tool(tool).parse_args()
+    assert list(found[option]) == list(choices)
+
+
+def test_numbers_in_the_help_are_those_of_the_package(monkeypatch, capsys):
+    call_light('prepare_videos.py', '--help', monkeypatch=monkeypatch)
+    text = ' '.join(capsys.readouterr().out.split())
+    defaults = ', '.join(f'{kind.quality} of {name}' for name, kind in STORAGES.items())
+    assert f'default {defaults}' in text and f'(default {TIMEOUT:g})' in text
+    call_light('browse_dataset.py', '--help', monkeypatch=monkeypatch)
+    text = capsys.readouterr().out
+    assert all(suffix in text for suffix in PICTURES + VIDEOS)
+
+
+@pytest.fixture
+def parser():
+    parser = Parser('A tool.')
+    parser.add_config('config')
+    parser.add_checkpoint()
+    parser.add_launcher()
+    return parser
+
+
+def test_config_with_options(parser, tmp_path, monkeypatch):
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    path = tmp_path / 'c.py'
+    path.write_text(
+        'model = dict(heads=dict(a=dict(n=1), b=dict(n=2)))\n'
+        'train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=True)\n'
+    )
+    options = ('model.heads.a=None', 'model.heads.b.n=[(1,2),(3,4)]', 'work_dir=x=y')
+    args = parser.parse_args([str(path), 'none', '--cfg-options', *options])
+    cfg = load_config(args)
+    assert cfg.model.heads == {'a': None, 'b': {'n': [(1, 2), (3, 4)]}}
+    assert cfg.work_dir == 'x=y'
+    assert cfg.train_dataloader == {'batch_size': 4, 'num_workers': 0}
+    assert load_config(parser.parse_args([str(path), 'none'])).model.heads.a.n == 1
+    with pytest.raises(UserError, match=r'absent\.py: no such config file'):
+        load_config(parser.parse_args(['absent.py', 'none']))
+
+
+def test_checkpoint(parser, tmp_path, monkeypatch):
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    (tmp_path / 'w.pth').touch()
+    assert find_checkpoint(parser.parse_args(['c.py', 'none'])) is None
+    path = str(tmp_path / 'w.pth')
+    assert find_checkpoint(parser.parse_args(['c.py', path])) == path
+    with pytest.raises(UserError, match=r'absent\.pth: no such checkpoint'):
+        find_checkpoint(parser.parse_args(['c.py', 'absent.pth']))
+
+
+def test_local_rank(parser, monkeypatch):
+    """Of torch.distributed.launch; torchrun has set it in the environment."""
+    monkeypatch.setenv('LOCAL_RANK', '5')
+    parser.parse_args(['c.py', 'none', '--local_rank', '3'])
+    assert os.environ['LOCAL_RANK'] == '5'
+    monkeypatch.delenv('LOCAL_RANK')
+    parser.parse_args(['c.py', 'none', '--local-rank', '3'])
+    assert os.environ['LOCAL_RANK'] == '3'

@@ -1,0 +1,590 @@
+"""The stages of tools/demo.py: videos, pretraining, evaluation, pictures, report."""
+
+import argparse
+import contextlib
+import glob
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+import zlib
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+from mmaction.evaluation import average_recall_at_avg_proposals
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from rich.console import Console
+from rich.progress import Progress
+from torch import nn
+
+from mmssl_video.config_check import load_config
+from mmssl_video.datasets.collection import write_list
+from mmssl_video.datasets.folder_split import FolderSplit, split_folder
+from mmssl_video.datasets.subset import draw_subset
+from mmssl_video.engine.hooks import read_messages
+from mmssl_video.errors import UserError
+from mmssl_video.evaluation import FeatureSet, linear_probe
+from mmssl_video.evaluation.bmn_features import extract_bmn_features
+from mmssl_video.evaluation.encoder import build_encoder
+from mmssl_video.evaluation.finetuning import finetune_config
+from mmssl_video.evaluation.frozen import FrozenResult, evaluate_frozen
+from mmssl_video.evaluation.linear_probe import NUM_FOLDS
+from mmssl_video.evaluation.loader import feature_pipeline
+from mmssl_video.evaluation.trivial import frame_difference, mean_frame
+from mmssl_video.files import write_json
+from mmssl_video.generated.scenes import CLASSES, write_splits
+from mmssl_video.generated.untrimmed import write_untrimmed
+from mmssl_video.visualization.feature_map import feature_map, save_feature_maps
+from mmssl_video.visualization.grad_cam import grad_cam_sheet, look_at_video
+from mmssl_video.visualization.proposals import (
+    film_strip,
+    locate_videos,
+    read_proposals,
+    save_proposals,
+)
+from mmssl_video.visualization.report import (
+    FEATURES,
+    METRICS,
+    Curve,
+    Picture,
+    read_scalars,
+    write_report,
+)
+from mmssl_video.visualization.sheets import retrieval_sheets
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = Path('configs/vclr/vclr_r18_demo.py')
+FOLDER_CONFIG = Path('configs/cvrl/cvrl_r3d-r18_1x32-12x2x2-40e_folder-rgbdiff.py')
+LARGE = Path('configs/vclr/vclr_r50_8x64-3seg-400e_kinetics400-rgb.py')
+FINETUNE = Path('configs/downstream/finetune/tsn_r18_1x8-1x1x3-20e_generated-rgb.py')
+BMN = Path('configs/downstream/localization/bmn_tsn-r18_1x4-512x100-20e_generated-feature.py')
+NUM_PRETRAIN, NUM_GALLERY, NUM_QUERY = 50, 15, 10  # generated videos per class
+PROBE_COSTS = (1, 10, 100, 1000)  # one is chosen by cross-validation
+NUM_LABELS = 5  # videos per class to fine-tune with
+NUM_UNTRIMMED = dict(train=40, val=20)
+BASELINES = {
+    'random': 'The same network with random weights',
+    'mean_frame': 'The mean frame, with no learning,',
+    'frame_difference': 'The frame difference, with no learning,',
+}
+FAR_ABOVE = 25  # points of R@1 above chance, more than colours tell in most sets
+GUIDE = 'docs/choosing.md'
+console = Console(stderr=True)
+
+
+def tell(text: str) -> None:
+    """Print a sentence as it is; names of files may look like markup."""
+    console.print(text, markup=False, highlight=False)
+
+
+def shown(path: Path) -> str:
+    """A path as one types it in the project's folder."""
+    path = path.resolve()
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+class Videos:
+    """Where the videos are, and which of them are for what; lists are written to ``folder``."""
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        self.root = root.resolve()
+        self.pretrain_list, self.gallery_list, self.query_list = (
+            folder.resolve() / f'{name}.txt' for name in ('pretrain', 'gallery', 'query')
+        )
+        self.class_names: list[str] = []
+        self.notes: list[str] = []
+
+    def write_lists(self, pretrain: list, gallery: list, query: list) -> None:
+        """Write the three lists, the first one without labels."""
+        self.pretrain_list.parent.mkdir(parents=True, exist_ok=True)
+        self.pretrain_list.write_text(''.join(f'{name}\n' for name, _ in pretrain))
+        write_list(self.gallery_list, gallery)
+        write_list(self.query_list, query)
+        self.num_pretrain = len(pretrain)
+
+
+def generate_videos(out: Path, seed: int) -> Videos:
+    """Write the generated set, or what an interrupted run has left of it to be written."""
+    root = out / f'videos-seed{seed}'
+    total = (NUM_PRETRAIN + NUM_GALLERY + NUM_QUERY) * len(CLASSES)
+    with Progress(console=console) as progress:
+        task = progress.add_task('Writing videos', total=total)
+        splits = write_splits(
+            root,
+            seed,
+            (NUM_PRETRAIN, NUM_GALLERY, NUM_QUERY),
+            classes=CLASSES,
+            progress=lambda: progress.advance(task),
+        )
+    videos = Videos(root, root)
+    videos.write_lists(*splits)
+    videos.class_names = list(CLASSES)
+    return videos
+
+
+def load_recipe(path: Path) -> Config:
+    """Load a config of pretraining, and see that it has what the stages need."""
+    cfg = load_config(path)
+    if 'heads' not in cfg.get('model', {}):
+        raise UserError(f'{path}: model.heads is missing; give a config of pretraining')
+    feature_pipeline(cfg)
+    return cfg
+
+
+def is_own(cfg: Config) -> bool:
+    """Whether the recipe is the demo's own."""
+    return Path(cfg.filename).resolve() == (ROOT / CONFIG).resolve()
+
+
+def sees_clips(cfg: Config) -> bool:
+    """Whether the backbone is one of clips (3D), not of frames."""
+    return cfg.model.data_preprocessor.format_shape == 'NCTHW'
+
+
+def find_videos(video_dir: Path, out: Path, seed: int, cfg: Config) -> tuple[Videos, Path]:
+    """List a user's videos and fit the recipe to them; where the run is, whether it has begun."""
+    split = split_folder(video_dir, seed)
+    for note in split.notes:
+        tell(note)
+    fit_recipe(cfg, len(split.train))
+    work_dir = choose_run(split, video_dir.resolve(), out, seed, cfg)
+    videos = Videos(video_dir, work_dir)
+    videos.write_lists(split.train, split.train if split.query else [], split.query)
+    videos.class_names, videos.notes = split.class_names, split.notes
+    return videos, work_dir
+
+
+def choose_run(split: FolderSplit, video_dir: Path, out: Path, seed: int, cfg: Config) -> Path:
+    """The work directory for these videos; tells if an earlier run of the folder had others."""
+    folder = f'{run_name(cfg)}-{video_dir.name}-{checksum(str(video_dir))}'
+    settings = checksum(repr((split.train, split.query, cfg.to_dict())))
+    work_dir = out / f'{folder}-{settings}-seed{seed}'
+    earlier = sorted(out.glob(f'{glob.escape(folder)}-*-seed{seed}'), key=os.path.getmtime)
+    if earlier and work_dir not in earlier:
+        tell(
+            f'Videos of {video_dir} have been added, removed or renamed, or its lists or the '
+            f'recipe changed, since the run in {shown(earlier[-1])}: this one starts anew.'
+        )
+    return work_dir
+
+
+def run_name(cfg: Config) -> str:
+    """What the work directories of a recipe's runs begin with."""
+    return 'pretrain' if is_own(cfg) else Path(cfg.filename).stem
+
+
+def checksum(text: str) -> str:
+    """A short name for what a run depends on."""
+    return f'{zlib.crc32(text.encode(errors="surrogateescape")):08x}'
+
+
+def pretrain(videos: Videos, work_dir: Path, seed: int, cfg: Config) -> Path:
+    """Train through tools/train.py, resuming what an interrupted run has left."""
+    dataset = cfg.train_dataloader.dataset
+    dataset.ann_file = str(videos.pretrain_list)
+    dataset.data_prefix = dict(video=str(videos.root))
+    if not any(hook['type'] == 'ProgressBarHook' for hook in cfg.custom_hooks):
+        cfg.custom_hooks.append(dict(type='ProgressBarHook'))
+    name = Path(cfg.filename).name
+    train(cfg, name, work_dir, seed, f'Pretraining on {videos.num_pretrain} videos')
+    return work_dir / f'epoch_{cfg.train_cfg.max_epochs}.pth'
+
+
+def fit_recipe(cfg: Config, num_videos: int) -> None:
+    """Make the recipe one for another number of videos.
+
+    A batch is small enough to differ from the next, and the queues hold as many batches as before.
+    By the demo's own recipe, as many videos are seen in all as of the generated set.
+    """
+    if is_own(cfg):
+        num_generated = NUM_PRETRAIN * len(CLASSES)
+        set_epochs(cfg, max(3, round(cfg.train_cfg.max_epochs * num_generated / num_videos)))
+    cfg.default_hooks.checkpoint.interval = max(1, cfg.train_cfg.max_epochs // 20)
+    loader = cfg.train_dataloader
+    batch = max(2, min(loader.batch_size, num_videos // 4))
+    for head in cfg.model.heads.values():
+        if 'queue_size' in head:
+            head.queue_size = head.queue_size * batch // loader.batch_size
+    loader.batch_size = batch
+    loader.dataset.bad_videos = 'skip'
+
+
+def set_epochs(cfg: Config, epochs: int) -> None:
+    """Change the length of a run, and in proportion what its schedules count in epochs."""
+
+    def scaled(count: int) -> int:
+        return max(1, round(count * epochs / cfg.train_cfg.max_epochs)) if count else 0
+
+    for schedule in cfg.param_scheduler:
+        if schedule.get('by_epoch', True):
+            for key in {'begin', 'end', 'warmup', 'T_max', 'step_size'} & schedule.keys():
+                schedule[key] = scaled(schedule[key])
+            if 'milestones' in schedule:
+                schedule.milestones = [scaled(count) for count in schedule.milestones]
+    cfg.train_cfg.max_epochs = epochs
+
+
+def train(cfg: Config, name: str, work_dir: Path, seed: int, what: str) -> None:
+    """Run tools/train.py to the last epoch, unless an earlier run has got there."""
+    if (work_dir / f'epoch_{cfg.train_cfg.max_epochs}.pth').exists():
+        return
+    # A config file, since --cfg-options cannot take a path with a space or a comma.
+    config = work_dir / 'settings' / name
+    config.parent.mkdir(parents=True, exist_ok=True)
+    cfg.dump(config)
+    command = [sys.executable, str(ROOT / 'tools/train.py'), str(config.resolve()), '--resume']
+    command += ['--work-dir', str(work_dir.resolve()), '--seed', str(seed)]
+    log_file = work_dir / 'train.log'
+    console.print(f'{what}; log: {shown(log_file)}')
+    with log_file.open('a') as log:
+        try:
+            status = subprocess.run(command, stdout=log, cwd=ROOT).returncode
+        except KeyboardInterrupt:
+            console.print('Interrupted: the same command goes on from the last checkpoint.')
+            raise
+    if status:
+        raise UserError(f'training ended with status {status}; see {shown(log_file)}')
+
+
+def evaluate(videos: Videos, encoders: dict, cfg: Config) -> tuple[dict, dict[str, FrozenResult]]:
+    """Compare the features, trivial ones among them: percentages, and what they are of."""
+    pipeline = feature_pipeline(cfg)
+    judged = {name: (encoder, pipeline) for name, encoder in encoders.items()}
+    for name, encoder in (('mean_frame', mean_frame()), ('frame_difference', frame_difference())):
+        judged[name] = encoder, encoder.pipeline
+    results = {
+        name: evaluate_frozen(
+            encoder,
+            pipeline,
+            videos.gallery_list,
+            videos.query_list,
+            videos.root,
+            description=name,
+            skip_bad=True,
+        )
+        for name, (encoder, pipeline) in judged.items()
+    }
+    metrics = {}
+    for name, result in results.items():
+        largest_class = np.bincount(result.gallery.labels).max()
+        costs = PROBE_COSTS if largest_class >= NUM_FOLDS else PROBE_COSTS[0]
+        if name not in encoders:  # of these it is the best one, which takes long to find
+            costs = PROBE_COSTS[-1]
+        probe = linear_probe(result.gallery, result.query, costs)
+        metrics[name] = result.metrics | {'probe_top1': probe['top1']}
+        metrics['chance'] = result.chance | {'probe_top1': probe['chance']}
+    return metrics, results
+
+
+def compare(metrics: dict[str, dict[str, float]]) -> list[str]:
+    """Say what does no worse than pretraining, and if pictures alone find their like."""
+    sentences = []
+    learned = metrics['pretrained']
+    for name, words in BASELINES.items():
+        as_good = [
+            f'{METRICS[key][0]} {metrics[name][key]:.1f} (pretrained {learned[key]:.1f})'
+            for key in ('R@1', 'svm_top1', 'probe_top1')
+            if metrics[name][key] >= learned[key]
+        ]
+        if as_good:
+            sentences.append(f'{words} finds as much or more: {", ".join(as_good)}; see {GUIDE}.')
+    found, chance = metrics['mean_frame']['R@1'], metrics['chance']['R@1']
+    if found > chance + FAR_ABOVE:
+        sentences.append(
+            f'The mean frame alone has a retrieval R@1 of {found:.1f} (chance {chance:.1f}): '
+            'either grounds and colours tell the classes, or clips of one source are on both '
+            'sides, and R@1 says little of what was learned.'
+        )
+    return sentences
+
+
+def finetune(
+    videos: Videos,
+    readable: FrozenResult,
+    checkpoint: Path,
+    work_dir: Path,
+    seed: int,
+    base: Config,
+) -> dict[str, float]:
+    """Train the whole network with a few labels; top-1 on the queries by what it starts from."""
+    gallery, query = (
+        # A name of the user's may hold spaces, but hardly a tab.
+        [f'{name}\t{label}' for name, label in zip(each.names, each.labels, strict=True)]
+        for each in (readable.gallery, readable.query)
+    )
+    num_labels = min(NUM_LABELS, *np.unique(readable.gallery.labels, return_counts=True)[1])
+    few = [gallery[row] for row in draw_subset(gallery, per_class=num_labels, seed=seed)]
+    folder = work_dir.resolve() / 'finetune'
+    folder.mkdir(exist_ok=True)
+    for name, lines in (('train', few), ('all', gallery), ('test', query)):
+        (folder / f'{name}.txt').write_text(''.join(f'{line}\n' for line in lines))
+    top1 = {}
+    for name, start in (('pretrained', str(checkpoint.resolve())), ('random', None)):
+        cfg = deepcopy(base)
+        cfg.val_dataloader = cfg.test_dataloader
+        for part in ('train', 'test', 'val'):
+            data = cfg[f'{part}_dataloader'].dataset
+            data.ann_file = str(folder / ('train.txt' if part == 'train' else 'test.txt'))
+            data.data_prefix.video = str(videos.root)
+            data.delimiter = '\t'
+        cfg.model.cls_head.num_classes = len(videos.class_names)
+        # Of many classes, no more videos are seen in all than of the generated ones.
+        epochs = cfg.train_cfg.max_epochs
+        set_epochs(cfg, min(epochs, max(1, epochs * NUM_LABELS * len(CLASSES) // len(few))))
+        cfg.train_cfg.val_interval = cfg.train_cfg.max_epochs
+        cfg.load_from = start
+        cfg.custom_hooks.append(dict(type='ProgressBarHook', description='Fine-tuning'))
+        what = f'Fine-tuning from {name} weights with {num_labels} labels a class'
+        train(cfg, 'finetune.py', folder / name, seed, what)
+        top1[name] = round(100 * float(read_scalars(folder / name)['acc/top1'][1][-1]), 2)
+    return top1
+
+
+def localize(out: Path, encoders: dict, work_dir: Path, seed: int) -> tuple[dict, Picture]:
+    """Train BMN on features of untrimmed videos; AUC by features and at chance, and a picture."""
+    root = out / f'untrimmed-seed{seed}'
+    with Progress(console=console) as progress:
+        task = progress.add_task('Writing untrimmed videos', total=sum(NUM_UNTRIMMED.values()))
+        annotations = write_untrimmed(
+            root, NUM_UNTRIMMED, seed, progress=lambda: progress.advance(task)
+        )
+    auc = {'chance': chance_auc(annotations[1], seed)}
+    for name in ('pretrained', 'random'):
+        cfg = Config.fromfile(ROOT / BMN)
+        features = work_dir.resolve() / f'bmn-features-{name}'
+        extract_bmn_features(
+            Config.fromfile(ROOT / CONFIG),
+            encoders[name],
+            [str(path) for path in annotations],
+            str(root / 'videos'),
+            str(features),
+            interval=cfg.model.feature_extraction_interval,
+        )
+        for part in ('train', 'val', 'test'):
+            data = cfg[f'{part}_dataloader'].dataset
+            data.ann_file = str(features / annotations[part != 'train'].name)
+            data.data_prefix.video = str(features / 'csv')
+        cfg.custom_hooks.append(dict(type='ProgressBarHook', description='BMN'))
+        run = work_dir / f'bmn-{name}'
+        train(cfg, BMN.name, run, seed, f'BMN on features of {name} weights')
+        auc[name] = round(float(read_scalars(run)['auc'][1][-1]), 2)
+    found = read_proposals(work_dir / 'bmn-pretrained/results.json', annotations[1], num_videos=3)
+    paths = locate_videos(root / 'videos', [video.name for video in found])
+    for video, path in zip(found, paths, strict=True):
+        video.frames = film_strip(path)
+    save_proposals(work_dir / 'proposals.png', found)
+    text = 'Untrimmed test videos, the intervals that hold an action, and what BMN proposes.'
+    return auc, Picture('Actions in long videos', text, work_dir / 'proposals.png')
+
+
+def chance_auc(annotation: Path, seed: int) -> float:
+    """AUC of 100 random intervals a video, in percent."""
+    rng = np.random.default_rng(seed)
+    truth, proposals = {}, {}
+    for name, video in json.loads(annotation.read_text()).items():
+        truth[name] = np.array([each['segment'] for each in video['annotations']])
+        intervals = np.sort(rng.uniform(0, video['duration_second'], (100, 2)))
+        proposals[name] = np.column_stack([intervals, rng.random(100)])
+    *_, auc = average_recall_at_avg_proposals(truth, proposals, 100 * len(truth))
+    return round(float(auc), 2)
+
+
+def draw(
+    videos: Videos,
+    encoder: nn.Module,
+    results: dict[str, FrozenResult],
+    work_dir: Path,
+    cfg: Config,
+) -> list[Picture]:
+    """Where the network looks, and how its features lie."""
+    if results:
+        names = results['pretrained'].query.names
+    else:
+        names = videos.pretrain_list.read_text().splitlines()
+    pipeline = feature_pipeline(cfg, num_frames=8)
+    rows, pictures = [], []
+    for number in np.linspace(0, len(names) - 1, 4).round().astype(int):
+        # Without labels, it may be one that pretraining could not read either.
+        with contextlib.suppress(UserError):
+            rows.append(look_at_video(encoder, pipeline, videos.root / names[number], 'similarity'))
+    if rows:
+        path = work_dir / 'grad_cam.png'
+        grad_cam_sheet(path, rows, 'Grad-CAM of the pretrained backbone')
+        text = 'Grad-CAM: the places that make a frame similar to the frame half the video away.'
+        pictures.append(Picture('What it looks at', text, path))
+    if results:
+        maps = {}
+        for name in ('pretrained', 'random'):
+            sets = results[name].gallery, results[name].query
+            columns = (
+                np.concatenate([getattr(each, key) for each in sets])
+                for key in ('features', 'labels', 'names')
+            )
+            maps[FEATURES[name]] = feature_map(FeatureSet(*columns), seed=0)
+        path = work_dir / 'feature_map.png'
+        save_feature_maps(path, list(maps.values()), list(maps), videos.class_names)
+        pictures.append(
+            Picture(
+                'Map of the features',
+                'Each point is a video (t-SNE) in the colour of its class, which pretraining does '
+                'not see.',
+                path,
+            )
+        )
+    return pictures
+
+
+def loss_curves(work_dir: Path, heads: nn.ModuleDict, batch_size: int) -> dict[str, Curve]:
+    """The logged loss of each objective, with its level at chance."""
+    scalars = read_scalars(work_dir)
+    return {
+        name: Curve(
+            *scalars[f'loss_{name}'],
+            head.chance_level(batch_size) * head.loss_weight,
+            head.describe(),
+        )
+        for name, head in heads.items()
+    }
+
+
+def next_commands(videos: Videos, checkpoint: Path, cfg: Config) -> list[tuple[str, str]]:
+    """What to do with the checkpoint, as commands that can be pasted."""
+    config, root = shown(Path(cfg.filename)), shown(videos.root)
+    by_recipe = '' if is_own(cfg) else f' --config {config}'
+    finetuning = shown(checkpoint.parent / 'finetune')
+    commands = []
+    if Path(sys.prefix) == ROOT / '.venv':
+        commands.append(('Use the environment of this run', 'source .venv/bin/activate'))
+    commands += [
+        ('Pretrain on your own videos', f'bash tools/demo.sh VIDEO_DIR{by_recipe}'),
+        (
+            'Pretrain with settings of your own, on 1 GPU or CPU, or on 8 GPUs',
+            f'python tools/train.py {config} --cfg-options '
+            'train_dataloader.dataset.data_prefix.video=VIDEO_DIR\n'
+            f'bash tools/dist_train.sh {LARGE if is_own(cfg) else config} 8',
+        ),
+    ]
+    lists = {'gallery': videos.gallery_list, 'query': videos.query_list}
+    for split, ann_file in lists.items() if videos.class_names else ():
+        commands.append(
+            (
+                f'Features of the {split} videos',
+                f'python tools/extract_features.py {config} {shown(checkpoint)} {split}.npz '
+                f'--ann-file {shown(ann_file)} --data-root {root}',
+            )
+        )
+    if videos.class_names:
+        commands += [
+            ('Linear SVM', 'python tools/linear_svm.py gallery.npz query.npz --out svm.json'),
+            (
+                'Retrieval',
+                'python tools/retrieval.py gallery.npz query.npz --out retrieval.json \\\n'
+                f'    --visualize retrieval.png --gallery-root {root} --query-root {root}',
+            ),
+            (
+                'Fine-tune with all labels of the gallery',
+                f'python tools/train.py {finetuning}/pretrained/settings/finetune.py \\\n'
+                f'    --cfg-options train_dataloader.dataset.ann_file={finetuning}/all.txt',
+            ),
+        ]
+    commands += [
+        (
+            'See what the network looks at, and what it was fed',
+            f'python tools/grad_cam.py {config} {shown(checkpoint)} VIDEO --out grad_cam.png\n'
+            f'python tools/browse_dataset.py {config} --out views.png '
+            f'--cfg-options train_dataloader.dataset.data_prefix.video={root}',
+        ),
+        (
+            'The backbone alone',
+            f'python tools/export_backbone.py {shown(checkpoint)} backbone.pth',
+        ),
+    ]
+    return commands
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run what is missing of all stages, and write the report.
+
+    Args:
+        args: Of tools/demo.py.
+    """
+    if importlib.util.find_spec('captum') is None:
+        raise UserError("Grad-CAM needs captum: pip install 'mmssl_video[look]'")
+    init_default_scope('mmaction')
+    default = ROOT / (FOLDER_CONFIG if args.video_dir else CONFIG)
+    out, cfg = Path(args.out), load_recipe(Path(args.config or default))
+    if args.video_dir:
+        videos, work_dir = find_videos(Path(args.video_dir), out, args.seed, cfg)
+    else:
+        settings = '' if is_own(cfg) else f'-{checksum(repr(cfg.to_dict()))}'
+        work_dir = out / f'{run_name(cfg)}{settings}-seed{args.seed}'
+        videos = generate_videos(out, args.seed)
+    checkpoint = pretrain(videos, work_dir, args.seed, cfg)
+    encoders = {
+        'pretrained': build_encoder(cfg, str(checkpoint)),
+        'random': build_encoder(cfg, None, args.seed),
+    }
+    told = read_messages(work_dir)
+    metrics, results, sheets, warnings = {}, {}, [], told.warnings
+    if videos.class_names:
+        metrics, results = evaluate(videos, encoders, cfg)
+        warnings += compare(metrics)
+        best = results['pretrained']
+        sheets = retrieval_sheets(
+            best.gallery,
+            best.query,
+            best.found.indices,
+            best.found.similarities,
+            gallery_root=videos.root,
+            query_root=videos.root,
+            class_names=videos.class_names,
+        )
+        base = Config.fromfile(ROOT / FINETUNE)
+        if not is_own(cfg):
+            base = finetune_config(base, cfg, encoders['pretrained'])
+        for name, top1 in finetune(videos, best, checkpoint, work_dir, args.seed, base).items():
+            metrics[name]['finetune_top1'] = top1
+        metrics['chance']['finetune_top1'] = metrics['chance']['probe_top1']
+    pictures = draw(videos, encoders['pretrained'], results, work_dir, cfg)
+    if is_own(cfg) and not args.video_dir:
+        auc, picture = localize(out, encoders, work_dir, args.seed)
+        for name, area in auc.items():
+            metrics[name]['proposal_auc'] = area
+        pictures.append(picture)
+    metrics |= {'seed': args.seed, 'seconds': round(time.time() - args.started)}
+    write_json(out / 'metrics.json', metrics)
+    name = 'VCLR' if is_own(cfg) else Path(cfg.filename).stem
+    loader = cfg.train_dataloader
+    write_report(
+        out / 'report.html',
+        title=f'{name} demo',
+        summary=' '.join(
+            [
+                f'{name} pretrained without labels on {videos.num_pretrain} videos'
+                + (' of your own.' if args.video_dir else ', generated for this run.'),
+                *videos.notes,
+            ]
+        ),
+        warnings=warnings,
+        metrics=metrics if videos.class_names else None,
+        curves=loss_curves(work_dir, encoders['pretrained'].heads, loader.batch_size),
+        notes=told.notes,
+        sheets=sheets,
+        pictures=pictures,
+        commands=next_commands(videos, checkpoint, cfg),
+        facts={
+            'Videos': shown(videos.root),
+            'Config': shown(Path(cfg.filename)),
+            'Checkpoint': shown(checkpoint),
+            'Seed': args.seed,
+            'Seconds': metrics['seconds'],
+        },
+    )
+    print(json.dumps(metrics, indent=2))
+    for warning in warnings:
+        tell(warning)
+    print(f'report: {shown(out / "report.html")}')
