@@ -28,6 +28,7 @@ from torch import nn
 from mmssl_video.errors import UserError
 from mmssl_video.models.heads.base import normalize
 from mmssl_video.models.heads.inter_frame import draw_query_segment
+from mmssl_video.models.losses import contrast
 
 
 @pytest.mark.parametrize('query_segment', [0, 1, 2, 'random'])
@@ -322,7 +323,13 @@ def test_intra_frame_needs_another_frame():
 
 @pytest.mark.parametrize(
     ('query_views', 'key_views'),
-    [((0, 1, 2), (0, 1, 2)), ((0, 1, 2, 3), (0, 1, 2, 3)), ((0,), (2, 0, 1)), ((2, 1), (1,))],
+    [
+        ((0, 1, 2), (0, 1, 2)),
+        ((0, 1, 2, 3), (0, 1, 2, 3)),
+        ((0,), (2, 0, 1)),
+        ((2, 1), (1,)),
+        ((0, 1), (1, 2)),  # two partners and one
+    ],
 )
 def test_momentum_contrast_of_all_pairs_of_views(query_views, key_views):
     """ρ-MoCo: every query view with every key view but itself, and every key view enqueued."""
@@ -358,6 +365,19 @@ def test_momentum_contrast_of_all_pairs_of_views(query_views, key_views):
                 pushed.append(project(head.target_projector.module, mean_feature))
     expected = torch.tensor(latest(pushed, size), dtype=torch.float64)
     torch.testing.assert_close(head.queue.filled(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_momentum_contrast_compares_a_query_with_the_queue_once(monkeypatch):
+    compared = []
+
+    def count(query, *args):
+        compared.append(len(query))
+        return contrast(query, *args)
+
+    monkeypatch.setattr('mmssl_video.models.heads.moco.contrast', count)
+    head = build_head('video', query_views=range(4), key_views=range(4), queue_size=4 * N)
+    head.loss(*batch(head)[:2])
+    assert compared == [N] * 4
 
 
 def test_a_view_is_named_once():

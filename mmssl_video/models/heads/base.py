@@ -206,3 +206,10 @@ def pairs_of_views(
 def percent_correct(correct: Tensor) -> Tensor:
     """Share of true entries in percent."""
     return correct.float().mean() * 100
+
+
+def percent_nearest(with_positive: Tensor, with_negatives: Tensor) -> Tensor:
+    """Share of positives [N, P] above every negative [N, K] of their query, in percent."""
+    if not with_negatives.shape[1]:
+        return percent_correct(torch.ones_like(with_positive))
+    return percent_correct(with_positive > with_negatives.detach().amax(dim=1, keepdim=True))

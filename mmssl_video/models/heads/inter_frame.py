@@ -11,7 +11,7 @@ from mmssl_video.errors import UserError
 from ..gather import draw_for_samples
 from ..losses import contrast, info_nce_from_similarities
 from ..memory import EmbeddingQueue
-from .base import SSLHead, Views, percent_correct
+from .base import SSLHead, Views, percent_nearest
 
 
 def draw_query_segment(query_segment: int | str, anchors: Tensor, keys: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class InterFrameHead(SSLHead):
         self.queue.enqueue(keys[samples, segment])
         return {
             'loss': info_nce_from_similarities(*similarities) * self.loss_weight,
-            'acc': percent_correct((with_own_frame[:, None] > similarities[1]).all(dim=1)),
+            'acc': percent_nearest(with_own_frame[:, None], similarities[1]),
             'pair': (query, keys[samples, segment]),
         }
 

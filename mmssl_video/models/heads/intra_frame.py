@@ -9,7 +9,7 @@ from torch import Tensor
 from mmssl_video.errors import UserError
 
 from ..losses import contrast, info_nce_from_similarities
-from .base import SSLHead, Views, check_segments, percent_correct
+from .base import SSLHead, Views, check_segments, percent_nearest
 from .inter_frame import draw_query_segment
 
 
@@ -74,7 +74,7 @@ class IntraFrameHead(SSLHead):
             loss = info_nce_from_similarities(with_own, with_others)
         return {
             'loss': loss * self.loss_weight,
-            'acc': percent_correct((with_own > with_others).all(dim=1)),
+            'acc': percent_nearest(with_own, with_others),
             'pair': (query, keys[samples, segment]),
         }
 

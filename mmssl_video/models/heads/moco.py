@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..losses import contrast, info_nce_from_similarities
 from ..memory import EmbeddingQueue
-from .base import SSLHead, Views, consensus, pairs_of_views, percent_correct
+from .base import SSLHead, Views, consensus, pairs_of_views, percent_nearest
 
 
 @MODELS.register_module()
@@ -54,14 +54,25 @@ class MoCoHead(SSLHead):
         """InfoNCE of all pairs of views; ``acc``: queries nearest to their positive."""
         queries = {view: self.embed_online(consensus(clips)) for view, clips in online.items()}
         keys = {view: self.embed_target(consensus(clips)) for view, clips in target.items()}
-        query = torch.cat([queries[i] for i, _ in self.view_pairs])
-        key = torch.cat([keys[j] for _, j in self.view_pairs])
-        similarities = contrast(query, key, self.queue.filled(), self.temperature)
+        negatives = self.queue.filled()
+        losses, accuracies = [], []
+        for view, query in queries.items():
+            # The negatives are the same whichever key view the query is paired with.
+            partners = [j for i, j in self.view_pairs if i == view]
+            if partners:
+                positives = torch.stack([keys[j] for j in partners], dim=1)
+                similarities = contrast(query, positives, negatives, self.temperature)
+                losses.append(len(partners) * info_nce_from_similarities(*similarities))
+                accuracies.append(len(partners) * percent_nearest(*similarities))
         self.queue.enqueue(torch.stack(list(keys.values()), dim=1))
+        num_pairs = len(self.view_pairs)
         return {
-            'loss': info_nce_from_similarities(*similarities) * self.loss_weight,
-            'acc': percent_correct((similarities[0] > similarities[1]).all(dim=1)),
-            'pair': (query, key),
+            'loss': torch.stack(losses).sum() / num_pairs * self.loss_weight,
+            'acc': torch.stack(accuracies).sum() / num_pairs,
+            'pair': (
+                torch.cat([queries[i] for i, _ in self.view_pairs]),
+                torch.cat([keys[j] for _, j in self.view_pairs]),
+            ),
         }
 
     def chance_level(self, batch_size: int, num_filled: int | None = None) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..losses import contrast, info_nce_from_similarities
 from ..memory import SupportQueue
-from .base import SSLHead, Views, consensus, percent_correct
+from .base import SSLHead, Views, consensus, percent_nearest
 
 
 @MODELS.register_module()
@@ -60,7 +60,7 @@ class NeighbourHead(SSLHead):
         self.queue.enqueue(key, gt_label)
         return {
             'loss': info_nce_from_similarities(with_neighbour, with_others) * self.loss_weight,
-            'acc': percent_correct((with_neighbour > with_others).all(dim=1)),
+            'acc': percent_nearest(with_neighbour, with_others),
             **purity,
             'pair': (query, neighbour),
         }

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..gather import gather_with_gradient, own_rows
 from ..losses import info_nce_from_similarities, nt_xent_similarities
-from .base import SSLHead, Views, consensus, pairs_of_views, percent_correct
+from .base import SSLHead, Views, consensus, pairs_of_views, percent_nearest
 
 
 @MODELS.register_module()
@@ -57,7 +57,7 @@ class SimCLRHead(SSLHead):
         with_partner, with_others = map(torch.cat, zip(*similarities, strict=True))
         return {
             'loss': info_nce_from_similarities(with_partner, with_others) * self.loss_weight,
-            'acc': percent_correct((with_partner > with_others).all(dim=1)),
+            'acc': percent_nearest(with_partner, with_others),
             'pair': (
                 torch.cat([by_view[i][own] for i, _ in self.view_pairs]),
                 torch.cat([by_view[j][own] for _, j in self.view_pairs]),

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..gather import gather, own_rows
 from ..losses import contrast, info_nce_from_similarities
 from ..memory import EmbeddingQueue
-from .base import SSLHead, Views, check_segments, percent_correct
+from .base import SSLHead, Views, check_segments, percent_nearest
 
 
 @MODELS.register_module()
@@ -68,10 +68,9 @@ class VINCEHead(SSLHead):
         )
 
         self.queue.enqueue(keys)
-        hardest = with_negatives.max(dim=1, keepdim=True).values
         return {
             'loss': info_nce_from_similarities(with_positives, with_negatives) * self.loss_weight,
-            'acc': percent_correct(with_positives > hardest),
+            'acc': percent_nearest(with_positives, with_negatives),
             'pair': (query, keys.roll(1, dims=1).flatten(0, 1)),
         }
 
