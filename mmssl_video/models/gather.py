@@ -19,6 +19,7 @@ def gather(tensor: Tensor) -> Tensor:
 
     In the order in which one process has them: MMEngine's sampler deals the videos out in turn.
     """
+    tensor = tensor.detach()
     if get_world_size() == 1:
         return tensor
     return torch.stack(all_gather(tensor.contiguous()), dim=1).flatten(0, 1)

@@ -7,13 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from head_helpers import HEADS
+from head_helpers import HEADS, PROJECTOR, apply, batch
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.hooks import SyncBuffersHook
 from processes import WORLD, run_in_processes, train
 from tiny_vclr import SEGMENTS, tiny_model
 
+from mmssl_video.models import gather as gather_module
+from mmssl_video.models.gather import gather
 from mmssl_video.models.memory import SupportQueue
 
 BATCH = 6  # of all processes
@@ -55,7 +57,8 @@ def enqueue_columns(rank):
     """A queue is given embeddings that do not lie row by row in memory."""
     queue = SupportQueue(5, 2)
     columns = torch.tensor([[1.0, 2.0], [3.0, 4.0]]) + 10 * rank
-    slots = queue.enqueue(columns.T, torch.tensor([1, 2]) + 10 * rank)
+    labels = torch.tensor([1, 2]) + 10 * rank
+    slots = queue.enqueue(gather(columns.T), gather(labels))
     return dict(slots=slots, entries=queue.filled(), labels=queue.labels)
 
 
@@ -142,6 +145,34 @@ def test_support_set_is_in_the_order_of_one_process(ranks):
         expected = [[1, 3], [11, 13], [2, 4], [12, 14]]
         assert rank['columns']['entries'].tolist() == expected
         assert rank['columns']['labels'].tolist() == [1, 11, 2, 12, -1]
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'num_gathered'),
+    [
+        (HEADS['inter'], 1),
+        (CONFIGS['moco'], 1),
+        (CONFIGS['vince'], 1),
+        (CONFIGS['neighbour'], 2),  # keys and labels
+        (CONFIGS['nnclr'], 3),  # predictions, keys and labels
+        (dict(type='SwAVHead', projector=PROJECTOR, queue_size=10, freeze_epochs=0), 1),
+    ],
+)
+def test_all_rows_are_gathered_at_once(monkeypatch, cfg, num_gathered):
+    """In a step of the first of two processes; the other one's rows are the same."""
+    gathered = []
+
+    def all_gather(rows):
+        gathered.append(rows)
+        return [rows, rows]
+
+    monkeypatch.setattr(gather_module, 'all_gather', all_gather)
+    for module in ('gather', 'heads.nnclr', 'heads.swav'):
+        monkeypatch.setattr(f'mmssl_video.models.{module}.get_world_size', lambda: WORLD)
+    head = MODELS.build(cfg).double()
+    head.epoch = 0  # SwAV's
+    apply(head, *batch(head))
+    assert len(gathered) == num_gathered
 
 
 def test_sync_buffers_hook_leaves_the_support_set_alone(ranks):

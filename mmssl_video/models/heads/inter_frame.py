@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mmssl_video.errors import UserError
 
-from ..gather import draw_for_samples
+from ..gather import draw_for_samples, gather
 from ..losses import contrast, info_nce_from_similarities
 from ..memory import EmbeddingQueue
 from .base import SSLHead, Views, percent_nearest
@@ -81,7 +81,7 @@ class InterFrameHead(SSLHead):
         keys = self.embed_target(keys)
         similarities = contrast(query, keys, self.queue.filled(), self.temperature)
         with_own_frame = similarities[0][samples, segment]
-        self.queue.enqueue(keys[samples, segment])
+        self.queue.enqueue(gather(keys[samples, segment]))
         return {
             'loss': info_nce_from_similarities(*similarities) * self.loss_weight,
             'acc': percent_nearest(with_own_frame[:, None], similarities[1]),

@@ -7,6 +7,7 @@ import torch
 from mmaction.registry import MODELS
 from torch import Tensor
 
+from ..gather import gather
 from ..losses import contrast, info_nce_from_similarities
 from ..memory import EmbeddingQueue
 from .base import SSLHead, Views, consensus, pairs_of_views, percent_nearest
@@ -64,7 +65,7 @@ class MoCoHead(SSLHead):
                 similarities = contrast(query, positives, negatives, self.temperature)
                 losses.append(len(partners) * info_nce_from_similarities(*similarities))
                 accuracies.append(len(partners) * percent_nearest(*similarities))
-        self.queue.enqueue(torch.stack(list(keys.values()), dim=1))
+        self.queue.enqueue(gather(torch.stack(list(keys.values()), dim=1)))
         num_pairs = len(self.view_pairs)
         return {
             'loss': torch.stack(losses).sum() / num_pairs * self.loss_weight,

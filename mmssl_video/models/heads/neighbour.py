@@ -6,6 +6,7 @@ import torch
 from mmaction.registry import MODELS
 from torch import Tensor
 
+from ..gather import gather
 from ..losses import contrast, info_nce_from_similarities
 from ..memory import SupportQueue
 from .base import SSLHead, Views, consensus, percent_nearest
@@ -57,7 +58,8 @@ class NeighbourHead(SSLHead):
         if with_others.shape[1]:
             with_others = with_others.scatter(1, slots[:, None], torch.finfo(with_others.dtype).min)
         purity = self.queue.purity(slots, gt_label)
-        self.queue.enqueue(key, gt_label)
+        labels = None if gt_label is None else gather(gt_label)
+        self.queue.enqueue(gather(key), labels)
         return {
             'loss': info_nce_from_similarities(with_neighbour, with_others) * self.loss_weight,
             'acc': percent_nearest(with_neighbour, with_others),

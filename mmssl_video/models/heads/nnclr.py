@@ -8,7 +8,7 @@ from mmaction.registry import MODELS
 from mmengine.dist import get_world_size
 from torch import Tensor
 
-from ..gather import gather_with_gradient, own_rows
+from ..gather import gather, gather_with_gradient, own_rows
 from ..losses import info_nce_in_batch
 from ..memory import SupportQueue
 from .base import (
@@ -64,7 +64,8 @@ class NNCLRHead(SSLHead):
         projected = {view: self.projector(consensus(clips)) for view, clips in online.items()}
         predicted = {view: normalize(self.predictor(x)) for view, x in projected.items()}
         embedded = {view: normalize(x).detach() for view, x in projected.items()}
-        candidates = {view: gather_with_gradient(x) for view, x in predicted.items()}
+        gathered = gather_with_gradient(torch.stack(list(predicted.values()), dim=1))
+        candidates = dict(zip(predicted, gathered.unbind(dim=1), strict=True))
         neighbours = {view: self.queue.nearest(x) for view, x in embedded.items()}
 
         first = embedded[self.online_views[0]]
@@ -77,7 +78,8 @@ class NNCLRHead(SSLHead):
             strict=True,
         )
         purity = self.queue.purity(neighbours[self.online_views[0]][1], gt_label)
-        self.queue.enqueue(first, gt_label)
+        labels = None if gt_label is None else gather(gt_label)
+        self.queue.enqueue(gather(first), labels)
         return {
             'loss': torch.stack(losses).mean() * self.loss_weight,
             'acc': percent_correct(torch.stack(correct)),

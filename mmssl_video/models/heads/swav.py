@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmssl_video.errors import UserError
 
-from ..gather import gather_with_gradient, own_rows
+from ..gather import gather, own_rows
 from ..losses import sinkhorn, swapped_prediction
 from ..memory import EmbeddingQueue
 from .base import SSLHead, Views, consensus, normalize, pairs_of_views, percent_correct
@@ -133,10 +133,10 @@ class SwAVHead(SSLHead):
     @torch.no_grad()
     def _assign(self, embeddings: Tensor) -> Tensor:
         """Codes [N, V, P] of this process's embeddings [N, V, D], balanced over all processes'."""
-        batch = gather_with_gradient(embeddings)
+        batch = gather(embeddings)
         if self.queue is not None:
             queued = self.queue.filled()
-            self.queue.enqueue(embeddings.flatten(1))
+            self.queue.enqueue(batch.flatten(1))
             if self.epoch >= self.queue_start_epoch and len(queued) == self.queue.size:
                 batch = torch.cat([batch, queued.unflatten(1, embeddings.shape[1:])])
         num_prototypes = len(self.prototypes.weight)

@@ -67,7 +67,7 @@ class VINCEHead(SSLHead):
             own, torch.finfo(with_negatives.dtype).min
         )
 
-        self.queue.enqueue(keys)
+        self.queue.enqueue(batch_keys)
         return {
             'loss': info_nce_from_similarities(with_positives, with_negatives) * self.loss_weight,
             'acc': percent_nearest(with_positives, with_negatives),

@@ -8,17 +8,15 @@ from torch import Tensor, nn
 
 from mmssl_video.errors import UserError
 
-from ..gather import gather
-
 COUNTS = 'pointer', 'num_filled'
 
 
 class EmbeddingQueue(nn.Module):
     """The latest ``size`` embeddings of all processes.
 
-    Every process holds the same queue: what one enqueues is gathered from all, in the order that
-    one process would have. A batch of any size up to the queue's is taken; it wraps around the end.
-    A checkpoint holds contents, pointer and fill count.
+    Every process holds the same queue: heads enqueue what they have gathered from all. A batch of
+    any size up to the queue's is taken; it wraps around the end. A checkpoint holds contents,
+    pointer and fill count.
 
     An entry counts as a negative only once it has been written. The queue starts empty, and a loss
     over it starts at ln(1 + number of entries) rather than at ln(1 + size).
@@ -51,19 +49,18 @@ class EmbeddingQueue(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, embeddings: Tensor) -> Tensor:
-        """Replace the oldest entries by the ``embeddings`` of every process.
+        """Replace the oldest entries.
 
         Args:
-            embeddings: [N, D], or [N, K, D] for K of each sample.
+            embeddings: Those of every process, [N, D], or [N, K, D] for K of each sample.
 
         Returns:
-            Where those of all processes now stand, int64 [N of all], or [NK of all].
+            Where they now stand, int64 [N], or [NK].
 
         Raises:
-            UserError: If the gathered batch is larger than the queue.
+            UserError: If there are more than the queue takes.
         """
-        embeddings = embeddings.detach().to(self.embeddings.dtype)
-        embeddings = gather(embeddings).flatten(0, -2)
+        embeddings = embeddings.detach().to(self.embeddings.dtype).flatten(0, -2)
         check_queue_size(self.size, len(embeddings))
         end = self.pointer + len(embeddings)
         slots = torch.arange(self.pointer, end, device=embeddings.device) % self.size

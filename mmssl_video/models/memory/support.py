@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from ..gather import gather
 from .queue import EmbeddingQueue
 
 
@@ -19,12 +18,12 @@ class SupportQueue(EmbeddingQueue):
 
     @torch.no_grad()
     def enqueue(self, embeddings: Tensor, labels: Tensor | None) -> Tensor:
-        """As :meth:`EmbeddingQueue.enqueue`, with the ``labels`` int64 [N], -1 where unknown.
+        """As :meth:`EmbeddingQueue.enqueue`, with their ``labels`` int64 [N], -1 where unknown.
 
         ``None`` stands for labels of which none is known.
         """
         slots = super().enqueue(embeddings)
-        self.labels[slots] = -1 if labels is None else gather(labels)
+        self.labels[slots] = -1 if labels is None else labels
         return slots
 
     @torch.no_grad()
