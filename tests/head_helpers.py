@@ -138,7 +138,7 @@ def mean(values):
 
 
 def queue_list(head):
-    return head.queue.filled().tolist()
+    return head.queue.entries.tolist()
 
 
 def queue_labels(head):

@@ -358,7 +358,7 @@ def fill_queue(head):
     """Repeat what is in the queue until it is full."""
     queue = getattr(head, 'queue', None)
     if queue is not None:
-        filled = queue.filled()
+        filled = queue.entries
         queue.embeddings.copy_(filled.repeat(-(-queue.size // len(filled)), 1)[: queue.size])
         queue.num_filled = queue.size
 

@@ -59,7 +59,7 @@ def test_inter_frame_loss(query_segment):
         assert value['acc'].item() == pytest.approx(100 * mean(nearest))
     # v1' of every sample, in order; slots 0 to 7 have been written twice.
     expected = torch.tensor(pushed[12:20] + pushed[8:12], dtype=torch.float64)
-    torch.testing.assert_close(head.queue.filled(), expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(head.queue.entries, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_inter_frame_random_segments_are_uniform():
@@ -129,7 +129,7 @@ def test_video_level_loss():
             pushed.append(key)
         assert value['loss'].item() == pytest.approx(mean(losses), rel=1e-9, abs=1e-12)
     expected = torch.tensor(pushed[12:20] + pushed[8:12], dtype=torch.float64)
-    torch.testing.assert_close(head.queue.filled(), expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(head.queue.entries, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_video_level_consensus_is_of_features_not_of_embeddings():
@@ -139,7 +139,7 @@ def test_video_level_consensus_is_of_features_not_of_embeddings():
     head.loss(features(0), target)
     after = head.embed_target(target[1]).mean(dim=1)
     before = head.embed_target(target[1].mean(dim=1))
-    torch.testing.assert_close(head.queue.filled(), before)
+    torch.testing.assert_close(head.queue.entries, before)
     assert (before - F.normalize(after, dim=1)).abs().max() > 1e-2
 
 
@@ -364,7 +364,7 @@ def test_momentum_contrast_of_all_pairs_of_views(query_views, key_views):
                 mean_feature = sum(target[j][n]) / SEGMENTS
                 pushed.append(project(head.target_projector.module, mean_feature))
     expected = torch.tensor(latest(pushed, size), dtype=torch.float64)
-    torch.testing.assert_close(head.queue.filled(), expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(head.queue.entries, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_momentum_contrast_compares_a_query_with_the_queue_once(monkeypatch):
@@ -378,6 +378,20 @@ def test_momentum_contrast_compares_a_query_with_the_queue_once(monkeypatch):
     head = build_head('video', query_views=range(4), key_views=range(4), queue_size=4 * N)
     head.loss(*batch(head)[:2])
     assert compared == [N] * 4
+
+
+@pytest.mark.parametrize('name', ['inter', 'video', 'neighbour'])
+def test_the_queue_is_not_copied(name):
+    """The backward pass reads the entries where they are, before they are replaced."""
+    head = build_head(name, queue_size=N)
+    apply(head, *batch(head))
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        loss = apply(head, *batch(head, 1))['loss']
+    assert head.queue.embeddings.data_ptr() in [tensor.data_ptr() for tensor in kept]
+    loss.backward()
+    before = head.queue.embeddings.clone()
+    assert (head.queue.entries != before).all(dim=1).all()
 
 
 def test_a_view_is_named_once():

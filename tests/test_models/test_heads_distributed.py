@@ -59,7 +59,7 @@ def enqueue_columns(rank):
     columns = torch.tensor([[1.0, 2.0], [3.0, 4.0]]) + 10 * rank
     labels = torch.tensor([1, 2]) + 10 * rank
     slots = queue.enqueue(gather(columns.T), gather(labels))
-    return dict(slots=slots, entries=queue.filled(), labels=queue.labels)
+    return dict(slots=slots, entries=queue.entries, labels=queue.labels)
 
 
 def sync_buffers(state):

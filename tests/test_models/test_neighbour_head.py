@@ -55,7 +55,7 @@ def test_loss_accuracy_purity_and_queue():
             expected = 100 * mean(same) if same else math.nan
             assert value['purity'].item() == pytest.approx(expected, nan_ok=True)
     expected = torch.tensor(latest(pushed, SIZE), dtype=torch.float64)
-    torch.testing.assert_close(head.queue.filled(), expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(head.queue.entries, expected, rtol=1e-9, atol=1e-12)
     assert queue_labels(head) == latest(pushed_labels, SIZE)
 
 

@@ -41,10 +41,10 @@ def test_neighbours_and_labels_are_those_of_a_list():
         assert queue.labels[: len(labels)].tolist() == labels
         embeddings, new_labels = draw(num, step)
         where = queue.enqueue(embeddings, new_labels)
-        assert torch.equal(queue.embeddings[where], embeddings)
+        assert torch.equal(queue.entries[where], embeddings)
         pushed += embeddings.tolist()
         pushed_labels += new_labels.tolist()
-    assert queue.filled().tolist() == latest(pushed, SIZE)
+    assert queue.entries.tolist() == latest(pushed, SIZE)
     assert queue.labels.tolist() == latest(pushed_labels, SIZE)
     assert queue.labels.dtype == torch.int64
 
@@ -110,9 +110,9 @@ def test_look_up_is_exact_under_autocast():
     """In bfloat16 both entries would be equally near, and the first would win."""
     queue = SupportQueue(2, 2)
     queue.enqueue(torch.tensor([[1.0, 0.0], [0.9999, 0.01414]]), torch.tensor([0, 1]))
-    query = queue.embeddings[1:].clone()
+    query = queue.entries[1:].clone()
     with torch.autocast('cpu', torch.bfloat16):
-        assert (query @ queue.embeddings.T).argmax() == 0
+        assert (query @ queue.entries.T).argmax() == 0
         assert queue.nearest(query)[1].tolist() == [1]
 
 

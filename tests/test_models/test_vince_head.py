@@ -43,7 +43,7 @@ def test_loss_accuracy_and_queue(num_segments, size):
         assert value['loss'].item() == pytest.approx(mean(losses), rel=1e-9)
         assert value['acc'].item() == pytest.approx(100 * mean(right))
     expected = torch.tensor(latest(pushed, size), dtype=torch.float64)
-    torch.testing.assert_close(head.queue.filled(), expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(head.queue.entries, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_own_frames_never_repel():

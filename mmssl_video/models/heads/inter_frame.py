@@ -79,7 +79,7 @@ class InterFrameHead(SSLHead):
         segment = draw_query_segment(self.query_segment, anchors, keys)
         query = self.embed_online(anchors[samples, segment])
         keys = self.embed_target(keys)
-        similarities = contrast(query, keys, self.queue.filled(), self.temperature)
+        similarities = contrast(query, keys, self.queue.entries, self.temperature)
         with_own_frame = similarities[0][samples, segment]
         self.queue.enqueue(gather(keys[samples, segment]))
         return {

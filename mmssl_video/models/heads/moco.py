@@ -55,7 +55,7 @@ class MoCoHead(SSLHead):
         """InfoNCE of all pairs of views; ``acc``: queries nearest to their positive."""
         queries = {view: self.embed_online(consensus(clips)) for view, clips in online.items()}
         keys = {view: self.embed_target(consensus(clips)) for view, clips in target.items()}
-        negatives = self.queue.filled()
+        negatives = self.queue.entries
         losses, accuracies = [], []
         for view, query in queries.items():
             # The negatives are the same whichever key view the query is paired with.

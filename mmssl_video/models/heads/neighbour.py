@@ -53,7 +53,7 @@ class NeighbourHead(SSLHead):
         query = self.embed_online(consensus(clips))
         key = self.embed_target(consensus(other_clips))
         neighbour, slots = self.queue.nearest(key)
-        similarities = contrast(query, neighbour, self.queue.filled(), self.temperature)
+        similarities = contrast(query, neighbour, self.queue.entries, self.temperature)
         with_neighbour, with_others = similarities
         if with_others.shape[1]:
             with_others = with_others.scatter(1, slots[:, None], torch.finfo(with_others.dtype).min)

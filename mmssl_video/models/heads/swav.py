@@ -135,7 +135,7 @@ class SwAVHead(SSLHead):
         """Codes [N, V, P] of this process's embeddings [N, V, D], balanced over all processes'."""
         batch = gather(embeddings)
         if self.queue is not None:
-            queued = self.queue.filled()
+            queued = self.queue.entries
             self.queue.enqueue(batch.flatten(1))
             if self.epoch >= self.queue_start_epoch and len(queued) == self.queue.size:
                 batch = torch.cat([batch, queued.unflatten(1, embeddings.shape[1:])])

@@ -18,6 +18,9 @@ class EmbeddingQueue(nn.Module):
     any size up to the queue's is taken; it wraps around the end. A checkpoint holds contents,
     pointer and fill count.
 
+    What is enqueued is written when the queue is next looked at: in the next iteration, or into a
+    checkpoint. Until then the backward pass may read the old entries, so no loss needs a copy.
+
     An entry counts as a negative only once it has been written. The queue starts empty, and a loss
     over it starts at ln(1 + number of entries) rather than at ln(1 + size).
 
@@ -26,7 +29,8 @@ class EmbeddingQueue(nn.Module):
         channels (int): Length of an embedding, D.
 
     Attributes:
-        embeddings (Tensor): Contents [K, D], zeros where nothing has been written.
+        embeddings (Tensor): Contents [K, D], zeros where nothing has been written; without what
+            waits to be written.
         pointer (int): Where the next embedding goes.
         num_filled (int): Number of entries. Like the pointer, no tensor: to read one on a GPU would
             wait for it.
@@ -37,15 +41,21 @@ class EmbeddingQueue(nn.Module):
         self.size = size
         self.register_buffer('embeddings', torch.zeros(size, channels))
         self.pointer = self.num_filled = 0
+        self._waiting: tuple[Tensor, Tensor] | None = None  # slots and embeddings
 
     @property
     def entries(self) -> Tensor:
-        """The entries written so far, [number of entries, D], as they are in memory."""
+        """The entries so far, [number of entries, D]: no copy, and theirs until the next look."""
+        self._write()
         return self.embeddings[: self.num_filled]
 
-    def filled(self) -> Tensor:
-        """A copy of the entries, since the queue moves on before the backward pass reads them."""
-        return self.entries.clone()
+    @torch.no_grad()
+    def _write(self) -> None:
+        """Write what waits."""
+        if self._waiting is not None:
+            slots, embeddings = self._waiting
+            self.embeddings[slots] = embeddings
+            self._waiting = None
 
     @torch.no_grad()
     def enqueue(self, embeddings: Tensor) -> Tensor:
@@ -60,16 +70,22 @@ class EmbeddingQueue(nn.Module):
         Raises:
             UserError: If there are more than the queue takes.
         """
+        self._write()
         embeddings = embeddings.detach().to(self.embeddings.dtype).flatten(0, -2)
         check_queue_size(self.size, len(embeddings))
         end = self.pointer + len(embeddings)
         slots = torch.arange(self.pointer, end, device=embeddings.device) % self.size
-        self.embeddings[slots] = embeddings
+        self._waiting = slots, embeddings
         self.pointer = end % self.size
         self.num_filled = min(self.num_filled + len(embeddings), self.size)
         return slots
 
+    def _apply(self, *args, **kwargs) -> 'EmbeddingQueue':
+        self._write()  # on the device and in the type that it was made in
+        return super()._apply(*args, **kwargs)
+
     def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
+        self._write()
         super()._save_to_state_dict(destination, prefix, keep_vars)
         for name in COUNTS:
             destination[f'{prefix}{name}'] = torch.tensor(getattr(self, name))
@@ -96,6 +112,7 @@ class EmbeddingQueue(nn.Module):
             counts = 0, 0
             state_dict.update({f'{prefix}{name}': buffer for name, buffer in buffers.items()})
         self.pointer, self.num_filled = map(int, counts)
+        self._waiting = None
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
