@@ -91,7 +91,10 @@ def forward_shuffled(module: Callable[[Tensor], Tensor], inputs: Tensor) -> Tens
     gathered = torch.cat(all_gather(inputs.contiguous()))
     if torch.initial_seed() != ORDERS.initial_seed():
         ORDERS.manual_seed(torch.initial_seed())  # of the iteration
-    order = torch.randperm(len(gathered), generator=ORDERS).to(inputs.device)
+    order = torch.randperm(len(gathered), generator=ORDERS)
+    if inputs.is_cuda:
+        order = order.pin_memory()  # else the copy waits for the device
+    order = order.to(inputs.device, non_blocking=True)
     broadcast(order)
     mine = order.chunk(get_world_size())[get_rank()]
     # A class token, x[:, 0], is a view.

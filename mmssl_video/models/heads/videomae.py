@@ -157,7 +157,7 @@ class VideoMAEHead(SSLHead):
         return {
             'loss': by_colour.mean() * self.loss_weight,
             **dict(zip(COLOURS, by_colour.detach(), strict=True)),
-            'masked': by_colour.new_tensor(sum(shares) / len(shares)),
+            'masked': by_colour.new_full((), sum(shares) / len(shares)),
         }
 
     def chance_level(self, batch_size: int, num_filled: int | None = None) -> float:
