@@ -120,6 +120,7 @@ class Encoder:
         batch_size: int = 4,
         num_workers: int = 2,
         skip_bad: bool = False,
+        amp: str | None = None,
     ) -> FeatureSet:
         """Encode videos.
 
@@ -129,6 +130,7 @@ class Encoder:
             batch_size: Videos at a time.
             num_workers: Processes that decode.
             skip_bad: Whether videos that cannot be read are left out, with a warning.
+            amp: ``'bfloat16'`` or ``'float16'`` for mixed precision.
 
         Returns:
             FeatureSet: float32 [N, D], the mean over the frames or clips of each video. Its name
@@ -143,6 +145,7 @@ class Encoder:
             num_workers=num_workers,
             skip_bad=skip_bad,
             dataset=dataset_options(self.cfg),
+            amp=amp,
         )
         if isinstance(videos, (str, os.PathLike)):
             return extract_features(self.model, self.pipeline, '', str(videos), **loading)

@@ -31,7 +31,7 @@ import sys
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
@@ -81,6 +81,7 @@ def run_pass(
     batch_size: int | None = None,
     description: str = 'Videos',
     num_workers: int = 0,
+    to_device: bool = False,
     skip_bad: bool = False,
 ) -> dict[str, str]:
     """Read videos in workers, consume what they give, and collect those that cannot be read.
@@ -97,7 +98,9 @@ def run_pass(
             mistakes of the config or the code (:func:`~mmssl_video.errors.bad_video`). It and
             ``name`` need to survive pickling, where processes are spawned: no local function.
         consume: Called in the main process with each payload. Those of one video come in order,
-            those of several mixed. What it returns are further videos that are to be left out.
+            those of several mixed. What it returns are further videos that are to be left out. They
+            are asked for after the next payload has been consumed: a generator that waits for the
+            device and writes does so while the device is at work on that.
         name: The path by which errors and the result name a video.
         done: Whether a video needs nothing more. The first process asks, for all.
         batch_size: Videos that are read together: ``read`` is called with a list of them. Batches
@@ -105,6 +108,8 @@ def run_pass(
             that are done.
         description: Label of the bar.
         num_workers: Processes that read, of each process; 0 reads in the main process.
+        to_device: Whether ``consume`` moves tensors to the device, where this is a GPU: they then
+            come in pinned memory, and more of them wait.
         skip_bad: Whether a video that cannot be read is left out with a warning, instead of an
             error.
 
@@ -132,32 +137,51 @@ def run_pass(
         batches = [list(numbers) for _, numbers in groups]
     rank, num_processes = get_dist_info()
     share = [(numbers[0], [videos[n] for n in numbers]) for numbers in batches[rank::num_processes]]
+    num_workers = min(num_workers, len(share))
     stream = _Stream(share, read, name, batch_size is not None, num_workers)
+    options = dict(UNORDERED) if num_workers else {}
+    if to_device and num_workers:
+        options['prefetch_factor'] = 4  # two batches of each worker, as its end follows each
     loader = DataLoader(
         stream,
         batch_size=None,
         num_workers=num_workers,
         collate_fn=_unchanged,
         worker_init_fn=_start_worker,
-        **(UNORDERED if num_workers else {}),
+        pin_memory=to_device and torch.cuda.is_available(),
+        **options,
     )
 
     def work() -> list[tuple[int, str, str]]:
         faults = []
+        started = []  # the last payload: number, and what `consume` has returned
+
+        def finish(number: int, bad: Iterable[BadVideoError]) -> None:
+            for error in bad:
+                if not skip_bad:
+                    raise UserError(f'{error}, or leave such videos out with --skip-bad')
+                message = f'left out: {str(error).removesuffix(f"; {error.remedy}")}'
+                print_log(message, logger='current', level=logging.WARNING)
+                faults.append((number, error.path, ' '.join(error.reason.split())))
+
         with _one_opencv_thread(), _clear_end(stream), _bar(description, share) as advance:
-            for number, payload in loader:
-                if isinstance(payload, float):
-                    advance(number, payload)
-                    continue
-                bad = [payload] if isinstance(payload, BadVideoError) else None
-                if bad is None and consume is not None:
-                    bad = consume(payload)
-                for error in bad or ():
-                    if not skip_bad:
-                        raise UserError(f'{error}, or leave such videos out with --skip-bad')
-                    message = f'left out: {str(error).removesuffix(f"; {error.remedy}")}'
-                    print_log(message, logger='current', level=logging.WARNING)
-                    faults.append((number, error.path, ' '.join(error.reason.split())))
+            try:
+                for number, payload in loader:
+                    if isinstance(payload, float):
+                        advance(number, payload)
+                        continue
+                    is_bad = isinstance(payload, BadVideoError)
+                    bad = [payload] if is_bad else consume and consume(payload)
+                    started.append((number, bad or ()))
+                    # What cannot be read may stop the pass, and then does so at once.
+                    while len(started) > (0 if is_bad else 1):
+                        finish(*started.pop(0))
+            except BaseException:  # what has been consumed is written all the same
+                with suppress(Exception):
+                    finish(*started.pop())
+                raise
+            if started:
+                finish(*started.pop())
         return faults
 
     faults = sorted(chain(*run_together(work)), key=itemgetter(0))

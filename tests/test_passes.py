@@ -103,6 +103,40 @@ def test_faults_of_the_consumer(left_out):
         run_pass(range(3), read, consume)
 
 
+def test_the_device_is_at_work_while_results_are_taken():
+    """Those of a payload after the next one has been consumed; the last ones also at a stop."""
+    events = []
+
+    def consume(payload):
+        number, *_ = payload
+        if number == 2 and stop:
+            raise KeyError('mistake')
+        events.append(f'start {number}')
+        return finish(number)
+
+    def finish(number):
+        events.append(f'finish {number}')
+        yield from [BadVideoError(name(number), 'odd')] * (number in bad)
+
+    stop, bad = False, {1}
+    one_part = partial(read, parts=1)
+    faults = run_pass(range(3), one_part, consume, skip_bad=True)
+    whole = ['start 0', 'start 1', 'finish 0', 'start 2', 'finish 1', 'finish 2']
+    assert events == whole and faults == {'v1': 'odd'}
+
+    events.clear()
+    stop, bad = True, set()
+    with pytest.raises(KeyError, match='mistake'):
+        run_pass(range(3), one_part, consume)
+    assert events == ['start 0', 'start 1', 'finish 0', 'finish 1']
+
+    events.clear()
+    stop, bad = False, {0, 1}
+    with pytest.raises(UserError, match='v0 cannot be read'):  # the first of them
+        run_pass(range(3), one_part, consume)
+    assert events == whole[:3] + ['finish 1']
+
+
 def test_what_is_done_is_not_read_again():
     found = []
     run_pass(range(6), read, found.append, done=lambda number: number % 3 == 0)

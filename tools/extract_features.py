@@ -67,6 +67,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--l2', action='store_true', help='divide each row, after averaging, by its L2 norm'
     )
+    parser.add_argument(
+        '--amp',
+        choices=('bfloat16', 'float16'),
+        help='mixed precision; features are written in float32, and are not compared with those of '
+        'another precision (default float32 throughout)',
+    )
     parser.add_argument('--batch-size', type=int, default=4, help='videos at a time (default 4)')
     parser.add_argument(
         '--workers',
@@ -144,6 +150,8 @@ def main(args: argparse.Namespace) -> None:
     )
     model = build_encoder(cfg, checkpoint, args.seed, args.branch, args.layer, args.trust)
     options = dict(per_clip=args.per_clip, l2=args.l2)
+    if args.amp:  # features of before there was a choice are of float32
+        options['amp'] = args.amp
     kind = dict(branch=args.branch, layer=args.layer, **options)
     settings = extraction_settings(cfg, checkpoint, model, loader, pipeline, **kind)
     result = write_features(args.out, model, loader, settings, **options)

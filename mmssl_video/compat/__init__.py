@@ -1,14 +1,11 @@
 """Every workaround for an upstream fault, and no other code.
 
-`apply`, which ``import mmssl_video`` calls, runs those in `WORKAROUNDS`; `prepare_launch` is called
-by name. Each does nothing where upstream is sound. :mod:`.mmaction` and :mod:`.mmengine` list their
-faults by number. Those with a remedy elsewhere:
+`apply`, which ``import mmssl_video`` calls, runs those in `WORKAROUNDS`; `prepare_launch` and
+`avoid_amx` are called by name. Each does nothing where upstream is sound. :mod:`.mmaction`, :mod:`.mmengine` and :mod:`.torch`
+list their faults by number. Those with a remedy elsewhere:
 
 - 3: ``pkg_resources`` is gone; ``setuptools<82`` in setup.py. mmengine 0.10.7, package_utils.
 - 9: ``AmpOptimWrapper`` refuses a CPU; `Bf16OptimWrapper` does not. mmengine 0.10.7.
-- 23: On a CPU with AMX, bfloat16 gives some 3D convolutions wrong gradients, NaN or a crash;
-  `Bf16OptimWrapper` leaves AMX alone. torch 2.13.0, its oneDNN; seen with kernels (3, 1, 1) on
-  large maps and (3, 7, 7) on single frames.
 
 Numbers 12 to 17 are kept away by the version bounds in setup.py or by tools of our own; 18, 19, 21
 and 22 were faults of decoders that nothing here uses.
@@ -16,8 +13,9 @@ and 22 were faults of decoders that nothing here uses.
 
 from . import mmaction, mmengine
 from .mmengine import prepare_launch
+from .torch import avoid_amx
 
-__all__ = ['WORKAROUNDS', 'apply', 'prepare_launch']
+__all__ = ['WORKAROUNDS', 'apply', 'avoid_amx', 'prepare_launch']
 
 WORKAROUNDS = (
     mmaction.stub_missing_drn,  # first: the others import mmaction.models

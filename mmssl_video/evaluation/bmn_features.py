@@ -15,7 +15,7 @@ take the whole of ``duration_second``.
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from itertools import chain
 from operator import itemgetter
@@ -29,7 +29,7 @@ from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from scipy.integrate import cumulative_trapezoid
-from torch import nn
+from torch import Tensor, nn
 
 from mmssl_video.datasets.lists import find_video, index_videos
 from mmssl_video.datasets.transforms import SampleSlidingClips
@@ -39,7 +39,7 @@ from mmssl_video.models.encoding import encode
 from mmssl_video.passes import TIMEOUT, from_main_process, report_faults, run_pass
 from mmssl_video.video import VideoReader
 
-from .encoder import NotFiniteError
+from .encoder import NotFiniteError, preprocess, to_host
 from .loader import feature_pipeline
 from .store import fingerprint
 
@@ -186,8 +186,8 @@ class ClipReader:
 
 
 @torch.no_grad()
-def encode_chunk(model: nn.Module, chunk: Chunk, clip_len: int) -> np.ndarray:
-    """Features of a chunk's clips, float32 [clips, D].
+def encode_chunk(model: nn.Module, chunk: Chunk, clip_len: int) -> Tensor:
+    """Features of a chunk's clips, float32 [clips, D], on the device.
 
     They are averaged over the crops of the pipeline, and over the frames of a clip that the
     backbone encodes one by one.
@@ -197,12 +197,11 @@ def encode_chunk(model: nn.Module, chunk: Chunk, clip_len: int) -> np.ndarray:
         chunk: With a batch.
         clip_len: Frames of a clip.
     """
-    preprocessor = model.data_preprocessor
-    inputs = preprocessor(chunk.batch, training=False)['inputs']
-    features = encode(model.backbone, inputs, preprocessor.format_shape)[0].float()
-    frames = 1 if preprocessor.format_shape == 'NCTHW' else clip_len
+    format_shape = model.data_preprocessor.format_shape
+    features = encode(model.backbone, preprocess(model, chunk.batch), format_shape)[0].float()
+    frames = 1 if format_shape == 'NCTHW' else clip_len
     features = features.unflatten(0, (-1, chunk.clips, frames))  # crop, clip, frame
-    return features.mean(dim=(0, 2)).cpu().numpy()
+    return features.mean(dim=(0, 2))
 
 
 class _Assembly:
@@ -223,22 +222,30 @@ class _Assembly:
         self.parts: dict[str, list[np.ndarray]] = {}
         self.spoilt: set[str] = set()
 
-    def __call__(self, chunk: Chunk) -> list[BadVideoError]:
+    def __call__(self, chunk: Chunk) -> Iterator[BadVideoError]:
         """Take the next chunk of a video; those of several videos come mixed."""
+        wait = None
+        if chunk.batch is not None and chunk.name not in self.spoilt:
+            wait = to_host(encode_chunk(self.model, chunk, self.clip_len))
+        return self._finish(chunk, wait)
+
+    def _finish(
+        self, chunk: Chunk, wait: Callable[[], np.ndarray] | None
+    ) -> Iterator[BadVideoError]:
         if chunk.name in self.spoilt:
-            return []
-        if chunk.batch is None:
+            return
+        if wait is None:
             self.parts.pop(chunk.name, None)
-            return []
-        features = encode_chunk(self.model, chunk, self.clip_len)
+            return
+        features = wait()
         if not np.isfinite(features).all():
             self.spoilt.add(chunk.name)
             self.parts.pop(chunk.name, None)
-            return [NotFiniteError(chunk.path)]
+            yield NotFiniteError(chunk.path)
+            return
         self.parts.setdefault(chunk.name, []).append(features)
         if sum(map(len, self.parts[chunk.name])) == chunk.num_clips:
             _write(chunk, np.concatenate(self.parts.pop(chunk.name)), *self.target)
-        return []
 
 
 def extract_bmn_features(
@@ -368,6 +375,7 @@ def extract_bmn_features(
         _Assembly(model, clip_len, out, interval, bins),
         name=itemgetter(1),
         num_workers=num_workers,
+        to_device=True,
         skip_bad=skip_bad,
     )
     faults = left_out | {n: unreadable[path] for n, path in paths.items() if path in unreadable}

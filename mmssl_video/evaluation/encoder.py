@@ -1,8 +1,10 @@
 """Frozen encoders: the backbone of a checkpoint, one of its layers, or the context of a head."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from difflib import get_close_matches
 
+import numpy as np
 import torch
 from mmaction.models import VisionTransformer
 from mmaction.registry import MODELS
@@ -14,8 +16,11 @@ from torch.nn.functional import normalize
 
 from mmssl_video.checkpoints.fitting import BRANCHES, fit_tensors
 from mmssl_video.checkpoints.loading import load_checkpoint_file
+from mmssl_video.compat import avoid_amx
 from mmssl_video.errors import UnusableVideoError, UserError
 from mmssl_video.models.encoding import encode, encode_maps, pool
+
+AMP_DTYPES = 'bfloat16', 'float16'  # as MMEngine's AmpOptimWrapper names them
 
 
 class NotFiniteError(UnusableVideoError):
@@ -190,9 +195,57 @@ def _parts(module: nn.Module, kind: type) -> list:
     return [part for part in module.modules() if isinstance(part, kind)]
 
 
+def check_amp(model: nn.Module, amp: str | None) -> None:
+    """Check that the device computes in ``amp`` of :func:`encode_clips`.
+
+    Raises:
+        UserError: If it does not, or ``amp`` is none of `AMP_DTYPES`.
+    """
+    if amp not in (None, *AMP_DTYPES):
+        raise UserError(f'amp is {amp!r}; use {" or ".join(AMP_DTYPES)}, or None for float32')
+    if amp == 'float16' and get_device() == 'cpu':
+        raise UserError('amp is float16, in which a CPU does not compute; use bfloat16')
+    if amp == 'bfloat16' and get_device() == 'cuda' and not torch.cuda.is_bf16_supported():
+        raise UserError('amp is bfloat16, in which this GPU does not compute; use float16')
+    if amp is not None:
+        avoid_amx(model.parameters())
+
+
+def preprocess(model: nn.Module, batch: dict) -> Tensor:
+    """Move a batch to the device and normalise it, without waiting for either."""
+    preprocessor = model.data_preprocessor
+    inputs = [clips.to(preprocessor.device, non_blocking=True) for clips in batch['inputs']]
+    batch = dict(inputs=inputs, data_samples=batch['data_samples'])
+    return preprocessor(batch, training=False)['inputs']
+
+
+def to_host(features: Tensor) -> Callable[[], np.ndarray]:
+    """Begin to copy features from the device; what is returned waits for the copy and gives it.
+
+    What the device is given in between, it does not wait for.
+    """
+    copy = features.to('cpu', non_blocking=features.is_cuda)
+    if not features.is_cuda:
+        return copy.numpy
+    copied = torch.cuda.Event()
+    copied.record()
+
+    def wait() -> np.ndarray:
+        copied.synchronize()
+        return copy.numpy()
+
+    return wait
+
+
 # Not in inference mode, for a model that goes on training could not use tensors it keeps from here.
 @torch.no_grad()
-def encode_clips(model: nn.Module, batch: dict, per_clip: bool = False, l2: bool = False) -> Tensor:
+def encode_clips(
+    model: nn.Module,
+    batch: dict,
+    per_clip: bool = False,
+    l2: bool = False,
+    amp: str | None = None,
+) -> Tensor:
     """Encode the frames or clips of n videos.
 
     Args:
@@ -201,17 +254,20 @@ def encode_clips(model: nn.Module, batch: dict, per_clip: bool = False, l2: bool
         batch: ``inputs`` and ``data_samples`` of the videos, for the preprocessor.
         per_clip: Whether the M features of a video are kept, or averaged to M = 1.
         l2: Whether each row is divided by its norm; a row of zeros stays as it is.
+        amp: One of `AMP_DTYPES`, in which backbone and head compute where autocast holds it safe;
+            ``None`` for float32. See :func:`check_amp`.
 
     Returns:
-        float32 [n, M, D].
+        float32 [n, M, D], on the device, which may still be at work on it.
     """
-    batch = model.data_preprocessor(batch, training=False)
-    inputs, format_shape = batch['inputs'], model.data_preprocessor.format_shape
-    if (head := getattr(model, 'feature_head', None)) is None:
-        features = encode(model.backbone, inputs, format_shape)
-    else:
-        maps = encode_maps(model.backbone, inputs, format_shape)
-        features = head.context(maps.unsqueeze(3) if maps.ndim == 5 else maps).unsqueeze(1)
+    inputs, format_shape = preprocess(model, batch), model.data_preprocessor.format_shape
+    dtype = None if amp is None else getattr(torch, amp)
+    with torch.autocast(inputs.device.type, dtype, enabled=amp is not None):
+        if (head := getattr(model, 'feature_head', None)) is None:
+            features = encode(model.backbone, inputs, format_shape)
+        else:
+            maps = encode_maps(model.backbone, inputs, format_shape)
+            features = head.context(maps.unsqueeze(3) if maps.ndim == 5 else maps).unsqueeze(1)
     features = features.float()
     if not per_clip:
         features = features.mean(dim=1, keepdim=True)

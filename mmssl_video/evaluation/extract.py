@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -14,7 +14,7 @@ from torch import nn
 from mmssl_video.errors import BadVideoError, UserError
 from mmssl_video.passes import report_faults, run_pass
 
-from .encoder import NotFiniteError, encode_clips
+from .encoder import NotFiniteError, check_amp, encode_clips, to_host
 from .features import FeatureSet
 from .loader import VideoLoader
 from .store import PartialFeatures, check_clips
@@ -26,6 +26,7 @@ def encode_videos(
     description: str,
     per_clip: bool = False,
     l2: bool = False,
+    amp: str | None = None,
 ) -> FeatureSet:
     """Average the backbone's features over the frames or clips of each video.
 
@@ -37,6 +38,7 @@ def encode_videos(
         description: Label of the progress bar, shown on a terminal only.
         per_clip: Whether each frame or clip gets a row of its own.
         l2: Whether each row is divided by its norm; a row of zeros stays as it is.
+        amp: As of :func:`~mmssl_video.evaluation.encoder.encode_clips`.
 
     Returns:
         FeatureSet: The videos that could be read, in the order of their list, and their clips in
@@ -51,7 +53,7 @@ def encode_videos(
     def keep(numbers: list[int], features: np.ndarray) -> None:
         found.extend(zip(numbers, features, strict=True))
 
-    _encode(model, loader, keep, description, per_clip, l2)
+    _encode(model, loader, keep, description, per_clip, l2, amp)
     everything = sorted(chain(*all_gather_object(found)), key=itemgetter(0))
     videos = loader.dataset
     source = videos.ann_file or videos.root
@@ -73,6 +75,7 @@ def extract_features(
     description: str = 'Features',
     skip_bad: bool = False,
     dataset: dict | None = None,
+    amp: str | None = None,
 ) -> FeatureSet:
     """Encode the videos of a list: a :class:`VideoLoader`, then :func:`encode_videos`.
 
@@ -83,7 +86,7 @@ def extract_features(
         UserError: If a video cannot be read, or the list has none.
     """
     loader = VideoLoader(pipeline, ann_file, data_root, batch_size, num_workers, skip_bad, dataset)
-    return encode_videos(model, loader, description)
+    return encode_videos(model, loader, description, amp=amp)
 
 
 def write_features(
@@ -94,6 +97,7 @@ def write_features(
     description: str = 'Features',
     per_clip: bool = False,
     l2: bool = False,
+    amp: str | None = None,
 ) -> tuple[tuple[int, int, int], dict[str, str]] | None:
     """Encode the videos of a list to disk; what an interrupted run has done is not done again.
 
@@ -107,7 +111,7 @@ def write_features(
         model: Of :func:`~mmssl_video.evaluation.encoder.build_encoder`.
         loader: Of the videos.
         settings: Of :func:`~mmssl_video.evaluation.store.extraction_settings`.
-        description, per_clip, l2: As in :func:`encode_videos`.
+        description, per_clip, l2, amp: As in :func:`encode_videos`.
 
     Returns:
         The number of videos, of rows for each and of features in a row; and why other videos
@@ -120,7 +124,7 @@ def write_features(
     """
     videos = loader.dataset
     partial = PartialFeatures(Path(f'{Path(out)}.partial'), settings, len(videos))
-    faults = _encode(model, loader, partial.write, description, per_clip, l2, partial.done)
+    faults = _encode(model, loader, partial.write, description, per_clip, l2, amp, partial.done)
     every = range(len(videos))
     # A list may have a video more than once.
     names = {videos.get_path(n): videos.get_name(n) for n in every} if faults else {}
@@ -148,6 +152,7 @@ def _encode(
     description: str,
     per_clip: bool,
     l2: bool,
+    amp: str | None,
     done: np.ndarray | None = None,
 ) -> dict[str, str]:
     """Encode this process's share, a batch at a time.
@@ -163,8 +168,9 @@ def _encode(
         Why videos of any process are left out, by their paths.
     """
     videos = loader.dataset
+    check_amp(model, amp)
 
-    def consume(batch: dict) -> list[BadVideoError]:
+    def consume(batch: dict) -> Iterator[BadVideoError]:
         numbers = np.array(batch.pop('number'))
         shapes = {clips.shape for clips in batch['inputs']}
         if len(shapes) > 1:
@@ -172,12 +178,16 @@ def _encode(
                 f'{videos.get_path(numbers[0])} and others of its batch differ in their clips '
                 f'({", ".join(str(list(shape)) for shape in sorted(shapes))}); set --batch-size 1'
             )
-        features = encode_clips(model, batch, per_clip, l2).cpu().numpy()
+        return finish(numbers, to_host(encode_clips(model, batch, per_clip, l2, amp)))
+
+    def finish(numbers: np.ndarray, wait: Callable[[], np.ndarray]) -> Iterator[BadVideoError]:
+        features = wait()
         finite = np.isfinite(features).all(axis=(1, 2))
         # A run that stops here encodes the same batch when it goes on.
         if finite.all() or (loader.skip_bad and finite.any()):
             keep(numbers[finite].tolist(), features[finite])
-        return [NotFiniteError(videos.get_path(number)) for number in numbers[~finite]]
+        for number in numbers[~finite]:
+            yield NotFiniteError(videos.get_path(number))
 
     return run_pass(
         range(len(videos)),
@@ -188,6 +198,7 @@ def _encode(
         batch_size=loader.batch_size,
         description=description,
         num_workers=loader.num_workers,
+        to_device=True,
         skip_bad=loader.skip_bad,
     )
 

@@ -48,7 +48,7 @@ def extraction_settings(
             ``weights`` has the SHA-256.
         loader: Of :class:`VideoLoader`.
         pipeline: Of :func:`feature_pipeline`.
-        options: Stored unchanged: ``branch``, ``layer``, ``per_clip``, ``l2``.
+        options: Stored unchanged: ``branch``, ``layer``, ``per_clip``, ``l2``, ``amp``.
     """
     videos = loader.dataset
     modules = filter(None, (model.backbone, getattr(model, 'feature_head', None)))

@@ -10,7 +10,7 @@ from mmaction.registry import OPTIM_WRAPPERS
 from mmengine.optim import AmpOptimWrapper
 from torch import nn
 
-from mmssl_video.engine.optimizers import Bf16OptimWrapper, bf16
+from mmssl_video.engine.optimizers import Bf16OptimWrapper
 
 
 def test_bf16_training_step():
@@ -60,7 +60,7 @@ for kernel, padding, shape in (((3, 1, 1), (1, 0, 0), (64, 4, 56, 56)),
 
 
 def test_networks_of_images_keep_amx(monkeypatch):
-    monkeypatch.setattr(bf16, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr('mmssl_video.compat.torch.get_device', lambda: 'cpu')
     monkeypatch.setenv('ONEDNN_MAX_CPU_ISA', 'AVX2')  # so that it is as before at the end
     monkeypatch.delenv('ONEDNN_MAX_CPU_ISA')
     for conv, setting in ((torch.nn.Conv2d, None), (torch.nn.Conv3d, 'AVX512_CORE_BF16')):

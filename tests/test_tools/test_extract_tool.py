@@ -68,6 +68,9 @@ def test_options_reach_the_features(folder, tmp_path, extract):
 
     assert extract('target.npz', '--branch', 'target', **weights)[0] == 0
     assert not FeatureSet.load(tmp_path / 'target.npz').features.any()
+    assert extract('amp.npz', '--num-frames', 3, '--amp', 'bfloat16', '--l2', **weights)[0] == 0
+    mixed = FeatureSet.load(tmp_path / 'amp.npz').features
+    assert 1e-6 < np.abs(mixed - expected).max() < 0.02
     assert extract('layer.npz', '--layer', 'layers.1', **weights)[0] == 0
     assert FeatureSet.load(tmp_path / 'layer.npz').dim == 8
 
@@ -88,6 +91,7 @@ def test_what_features_are_of_is_compared(folder, tmp_path, extract, monkeypatch
         'target.npz': (['--branch', 'target'], weights),
         'clips.npz': (['--num-clips', 3], weights),
         'layer.npz': (['--layer', 'layers.3'], weights),
+        'amp.npz': (['--amp', 'bfloat16'], weights),
     }
     for name, (options, checkpoint) in sets.items():
         part = 'train' if name == 'train.npz' else 'test'
@@ -116,6 +120,7 @@ def test_what_features_are_of_is_compared(folder, tmp_path, extract, monkeypatch
         'target.npz': r'\(branch: online and target; weights: \w{12} and \w{12}\)',
         'clips.npz': rf'\(pipeline.1.num_clips: {num_clips} and 3\)',
         'layer.npz': r'\(layer: None and layers.3\)',
+        'amp.npz': r'\(amp: not there and bfloat16\)',
     }.items():
         status, error = classify(name)
         assert status == 2 and error.count('\n') == 1

@@ -1,13 +1,13 @@
 """Mixed precision in bfloat16, on a GPU or a CPU."""
 
 import contextlib
-import os
 
 import torch
 from mmaction.registry import OPTIM_WRAPPERS
-from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 from mmengine.runner.amp import autocast
+
+from mmssl_video.compat import avoid_amx
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -16,16 +16,12 @@ class Bf16OptimWrapper(OptimWrapper):
 
     bfloat16 has the range of float32, so no loss needs scaling. Arguments as `OptimWrapper`.
 
-    Fault 23: for networks with 3D convolutions, a CPU's AMX is left alone, and bfloat16 brings
-    little. Those of images alone keep it.
+    See also :func:`~mmssl_video.compat.torch.avoid_amx`.
     """
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        weights = (weight for group in self.param_groups for weight in group['params'])
-        if get_device() == 'cpu' and any(weight.dim() == 5 for weight in weights):
-            # oneDNN reads it once, at its first operation, and a run has had none yet.
-            os.environ.setdefault('ONEDNN_MAX_CPU_ISA', 'AVX512_CORE_BF16')
+        avoid_amx(weight for group in self.param_groups for weight in group['params'])
 
     @contextlib.contextmanager
     def optim_context(self, model):
