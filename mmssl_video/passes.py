@@ -30,7 +30,7 @@ import signal
 import sys
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain, groupby
 from operator import itemgetter
@@ -82,6 +82,7 @@ def run_pass(
     description: str = 'Videos',
     num_workers: int = 0,
     to_device: bool = False,
+    kept: Mapping[int, Any] | None = None,
     skip_bad: bool = False,
 ) -> dict[str, str]:
     """Read videos in workers, consume what they give, and collect those that cannot be read.
@@ -110,6 +111,8 @@ def run_pass(
         num_workers: Processes that read, of each process; 0 reads in the main process.
         to_device: Whether ``consume`` moves tensors to the device, where this is a GPU: they then
             come in pinned memory, and more of them wait.
+        kept: Payloads that this process still has of an earlier pass over the same videos, by the
+            number of the first video of their batch, which is not read again.
         skip_bad: Whether a video that cannot be read is left out with a warning, instead of an
             error.
 
@@ -137,8 +140,10 @@ def run_pass(
         batches = [list(numbers) for _, numbers in groups]
     rank, num_processes = get_dist_info()
     share = [(numbers[0], [videos[n] for n in numbers]) for numbers in batches[rank::num_processes]]
-    num_workers = min(num_workers, len(share))
-    stream = _Stream(share, read, name, batch_size is not None, num_workers)
+    kept = {} if kept is None else kept
+    unread = [part for part in share if part[0] not in kept]
+    num_workers = min(num_workers, len(unread))
+    stream = _Stream(unread, read, name, batch_size is not None, num_workers)
     options = dict(UNORDERED) if num_workers else {}
     if to_device and num_workers:
         options['prefetch_factor'] = 4  # two batches of each worker, as its end follows each
@@ -154,6 +159,7 @@ def run_pass(
 
     def work() -> list[tuple[int, str, str]]:
         faults = []
+        there = ((n, payload) for n, _ in share if n in kept for payload in (kept[n], 1.0))
         started = []  # the last payload: number, and what `consume` has returned
 
         def finish(number: int, bad: Iterable[BadVideoError]) -> None:
@@ -166,7 +172,7 @@ def run_pass(
 
         with _one_opencv_thread(), _clear_end(stream), _bar(description, share) as advance:
             try:
-                for number, payload in loader:
+                for number, payload in chain(there, iter(loader)):  # workers begin at once
                     if isinstance(payload, float):
                         advance(number, payload)
                         continue

@@ -160,6 +160,15 @@ def test_batches_do_not_depend_on_what_is_done(num_workers):
     assert faults == {'v7': 'odd', 'v9': 'odd'}
 
 
+def test_payloads_that_are_kept_are_not_read_again():
+    """Of ten videos in threes, the second and the last batch; in the order of the videos first."""
+    found = []
+    options = dict(batch_size=3, num_workers=2, skip_bad=True, kept={9: ['kept 9'], 3: ['kept 3']})
+    faults = run_pass(range(10), read_batch, found.append, **options)
+    assert found[:2] == [['kept 3'], ['kept 9']] and sorted(found[2:]) == [[0, 2], [6, 8]]
+    assert faults == {'v1': 'odd', 'v7': 'odd'}
+
+
 def in_each_process(rank):
     """The body of each of two processes."""
     asked = []

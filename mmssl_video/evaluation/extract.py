@@ -48,21 +48,35 @@ def encode_videos(
         UserError: If a video cannot be read, or its features are not finite, and it is not to be
             left out; none is left; or videos differ in their clips and each gets a row.
     """
+    found = encode_each(model, loader, description, per_clip, l2, amp)
+    source = loader.dataset.ann_file or loader.dataset.root
+    if not found:
+        raise UserError(f'{source}: none of its videos can be read')
+    features = list(found.values())
+    for other in features:
+        check_clips(source, features[0].shape, other.shape)
+    return _feature_set(loader, list(found), np.stack(features), per_clip)
+
+
+def encode_each(
+    model: nn.Module,
+    loader: VideoLoader,
+    description: str,
+    per_clip: bool = False,
+    l2: bool = False,
+    amp: str | None = None,
+) -> dict[int, np.ndarray]:
+    """Features float32 [M, D] of the videos that could be read, by their numbers, in order.
+
+    Arguments and errors are those of :func:`encode_videos`.
+    """
     found = []
 
     def keep(numbers: list[int], features: np.ndarray) -> None:
         found.extend(zip(numbers, features, strict=True))
 
     _encode(model, loader, keep, description, per_clip, l2, amp)
-    everything = sorted(chain(*all_gather_object(found)), key=itemgetter(0))
-    videos = loader.dataset
-    source = videos.ann_file or videos.root
-    if not everything:
-        raise UserError(f'{source}: none of its videos can be read')
-    numbers, features = zip(*everything, strict=True)
-    for other in features:
-        check_clips(source, features[0].shape, other.shape)
-    return _feature_set(loader, numbers, np.stack(features), per_clip)
+    return dict(sorted(chain(*all_gather_object(found)), key=itemgetter(0)))
 
 
 def extract_features(
@@ -171,7 +185,8 @@ def _encode(
     check_amp(model, amp)
 
     def consume(batch: dict) -> Iterator[BadVideoError]:
-        numbers = np.array(batch.pop('number'))
+        loader.keep(batch)
+        numbers = np.array(batch['number'])
         shapes = {clips.shape for clips in batch['inputs']}
         if len(shapes) > 1:
             raise UserError(
@@ -199,6 +214,7 @@ def _encode(
         description=description,
         num_workers=loader.num_workers,
         to_device=True,
+        kept=loader.kept,
         skip_bad=loader.skip_bad,
     )
 

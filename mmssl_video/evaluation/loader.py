@@ -58,6 +58,10 @@ class VideoLoader:
         skip_bad: Whether to leave out videos that cannot be read, each with a warning.
         dataset: Further arguments of ``UnlabeledVideoDataset``, e.g. :func:`dataset_options`.
 
+    Attributes:
+        room (int): Bytes of clips that may yet be kept from one pass to the next; 0 at first.
+        kept (dict[int, dict]): Batches that are kept, by the number of their first video.
+
     Raises:
         UserError: If the list cannot be read or has no video, or a file in it is none and is not to
             be left out.
@@ -88,6 +92,8 @@ class VideoLoader:
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.skip_bad = skip_bad
+        self.room = 0
+        self.kept: dict[int, dict] = {}
         # That the frames of a folder have other numbers is not seen in reading some of them.
         look = skip_bad and raw_frames and check == 'full'
         self._faults = from_main_process(self._check_folders) if look else {}
@@ -98,6 +104,16 @@ class VideoLoader:
         check = FileCheck('full', videos.filename_tmpl, videos.start_index, videos.backend_args)
         faults = check.find_faults([videos.get_data_info(n) for n in range(len(videos))])
         return {number: reason for number, (reason, _) in faults.items()}
+
+    def keep(self, batch: dict) -> None:
+        """Keep a batch of :meth:`read` for the passes to come, if there is room."""
+        first = batch['number'][0] // self.batch_size * self.batch_size
+        size = sum(clips.nbytes for clips in batch['inputs'])
+        if first not in self.kept and size <= self.room:
+            self.room -= size
+            # A copy, as what workers hand out is in shared memory, of which there is little.
+            inputs = [clips.clone() for clips in batch['inputs']]
+            self.kept[first] = {**batch, 'inputs': inputs}
 
     def read(self, numbers: list[int]) -> Iterator[dict | BadVideoError]:
         """Yield why videos cannot be read, then a batch of the others with their ``number``."""

@@ -14,7 +14,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from processes import run_in_processes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_vclr import build_tiny, tiny_config, write_videos
+from tiny_vclr import TinyBackbone, build_tiny, tiny_config, write_videos
 
 from mmssl_video.engine.hooks import OnlineKNNHook, ProgressBarHook, online_knn
 from mmssl_video.errors import UserError
@@ -22,6 +22,7 @@ from mmssl_video.evaluation import knn_accuracy
 from mmssl_video.evaluation.encoder import build_encoder
 from mmssl_video.evaluation.extract import encode_videos, extract_features
 from mmssl_video.evaluation.loader import feature_pipeline
+from mmssl_video.video import VideoReader
 
 EPOCHS = 3
 NUM_VIDEOS = 11
@@ -172,6 +173,66 @@ def test_a_video_that_becomes_unreadable_is_left_out(videos, tmp_path, left_out)
         scalars.append(runner.visualizer.scalars)
     assert scalars[0] == scalars[1]
     assert len(left_out) == 1 and '4.mp4 cannot be read' in left_out[0]
+
+
+def count_reads(monkeypatch):
+    """Paths that are opened in this process, and frames that the backbone gets."""
+    opened, encoded = [], []
+    initialise = VideoReader.__init__
+
+    def opening(self, source, **kwargs):
+        opened.append(Path(source).name)
+        initialise(self, source, **kwargs)
+
+    monkeypatch.setattr(VideoReader, '__init__', opening)
+    forward = TinyBackbone.forward
+
+    def encoding(self, images):
+        encoded.append(len(images))
+        return forward(self, images)
+
+    monkeypatch.setattr(TinyBackbone, 'forward', encoding)
+    return opened, encoded
+
+
+def test_videos_on_both_lists_are_encoded_once(videos, tmp_path, monkeypatch):
+    """Of the queries, five are in the gallery, one of these twice; labels are theirs."""
+    numbers = [10, 2, 0, 6, 2, 5, 4, 9]
+    lines = [f'video_{number}.mp4 {label % 2}\n' for label, number in enumerate(numbers)]
+    (tmp_path / 'query.txt').write_text(''.join(lines))
+    lists = str(videos.parent / 'gallery.txt'), str(tmp_path / 'query.txt')
+    runner = stub_runner(videos)
+    hook = OnlineKNNHook(lists[0], str(videos), lists[1], k=3, batch_size=2, num_workers=0)
+    hook.before_train(runner)
+    opened, encoded = count_reads(monkeypatch)
+    hook.after_train_epoch(runner)
+    assert sorted(opened) == sorted({*opened}) and len(opened) == 7 + 2
+    frames = sum(encoded)
+    assert frames == 9 * encoded[0] // 2
+    pipeline, model = feature_pipeline(runner.cfg), runner.model.eval()
+    sets = [extract_features(model, pipeline, name, str(videos)) for name in lists]
+    expected = knn_accuracy(*sets, 3)
+    assert runner.visualizer.scalars == [(EPOCHS, {'knn/top1': expected['top1']})]
+
+
+@pytest.mark.parametrize(('videos_kept', 'num_workers'), [(0, 0), (5, 0), (11, 2)])
+def test_frames_are_kept_where_they_fit(videos, monkeypatch, videos_kept, num_workers):
+    """Whole batches, of two videos and of the last one; features are those of the new weights."""
+    size = 6 * 3 * 32 * 32  # bytes of a video
+    runner = stub_runner(videos)
+    hook = build_hook(videos, keep_gib=videos_kept * size / 2**30, num_workers=num_workers)
+    hook.before_train(runner)
+    hook.after_train_epoch(runner)
+    assert len(hook.loaders[0].kept) == {0: 0, 5: 3, 11: 6}[videos_kept]
+    for parameter in runner.model.backbone.parameters():
+        parameter.data += 0.1
+    opened, encoded = count_reads(monkeypatch)
+    hook.after_train_epoch(runner)
+    assert len(opened) == {0: 11, 5: 6, 11: 0}[videos_kept] and sum(encoded) == 11 * 6
+    pipeline, path = feature_pipeline(runner.cfg), hook_cfg(videos)['ann_file']
+    features = extract_features(runner.model.eval(), pipeline, path, str(videos), 2)
+    expected = knn_accuracy(features, features, 3, leave_one_out=True)
+    assert runner.visualizer.scalars[1] == (EPOCHS, {'knn/top1': expected['top1']})
 
 
 # What is refused before training ----------------------------------------------------------------

@@ -13,7 +13,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmssl_video.errors import UserError
 from mmssl_video.evaluation import FeatureSet, knn_accuracy
-from mmssl_video.evaluation.extract import encode_videos
+from mmssl_video.evaluation.extract import encode_each
 from mmssl_video.evaluation.features import shared_note
 from mmssl_video.evaluation.loader import VideoLoader, dataset_options, feature_pipeline
 
@@ -34,8 +34,10 @@ class OnlineKNNHook(Hook):
     each of its videos is classified by the others.
 
     The run itself takes no notice: weights, batch statistics and all random draws are those of a
-    run without the hook. Every process encodes and classifies a share. The probe comes after the
-    checkpoint of its epoch.
+    run without the hook. Every process encodes and classifies a share; a video that is on both
+    lists is encoded once. What the pipeline shows of the first videos is kept in the memory for the
+    probes to come, so that these are decoded once, and what the pipeline draws for them is drawn
+    once. The probe comes after the checkpoint of its epoch.
 
     A warning says for how many videos the order of the list decides (``tied`` of that function),
     as in features that have collapsed.
@@ -54,6 +56,7 @@ class OnlineKNNHook(Hook):
         num_frames (int, optional): Frames (2D) or clips (3D) per video; default the pipeline's.
         batch_size (int): Videos at a time, in each process.
         num_workers (int): Decoding processes of each process; 0 for none.
+        keep_gib (float): GiB of clips that each process keeps from one probe to the next.
 
     Raises:
         UserError: Before training, if a list, a file, a label, ``k`` or ``temperature`` is wrong.
@@ -72,6 +75,7 @@ class OnlineKNNHook(Hook):
         num_frames: int | None = None,
         batch_size: int = 8,
         num_workers: int = 2,
+        keep_gib: float = 1.0,
     ) -> None:
         self.ann_files = [ann_file] if query_ann_file is None else [ann_file, query_ann_file]
         self.data_root = data_root
@@ -81,6 +85,7 @@ class OnlineKNNHook(Hook):
         self.num_frames = num_frames
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.keep_gib = keep_gib
 
     def before_train(self, runner: Runner) -> None:
         """Open the lists and check all that can be checked without the features."""
@@ -91,7 +96,7 @@ class OnlineKNNHook(Hook):
             )
         pipeline = feature_pipeline(runner.cfg, self.num_frames)
         with _random_states_kept():  # some transforms draw when they are built
-            self.loaders = [
+            loaders = [
                 VideoLoader(
                     pipeline,
                     ann_file,
@@ -102,19 +107,35 @@ class OnlineKNNHook(Hook):
                 )
                 for ann_file in self.ann_files
             ]
-        listed = []
-        for ann_file, loader in zip(self.ann_files, self.loaders, strict=True):
+        self.listed = []
+        self.paths = []
+        self.loaders = []
+        known = set()
+        for ann_file, loader in zip(self.ann_files, loaders, strict=True):
             videos = loader.dataset
-            labels = [videos.get_data_info(index)['label'] for index in range(len(videos))]
-            names = [videos.get_name(index) for index in range(len(videos))]
-            listed.append(FeatureSet(np.zeros((len(videos), 1)), labels, names, ann_file))
-            loader.skip_bad = True  # no reason to stop a run that has begun
-        if shared := self._accuracy(listed, self.k)['num_shared']:
+            every = range(len(videos))
+            labels = [videos.get_data_info(number)['label'] for number in every]
+            names = [videos.get_name(number) for number in every]
+            self.listed.append(FeatureSet(np.zeros((len(videos), 1)), labels, names, ann_file))
+            self.paths.append([videos.get_path(number) for number in every])
+            new = []
+            for number, path in enumerate(self.paths[-1]):
+                if path not in known:
+                    known.add(path)
+                    new.append(number)
+            if new:
+                videos.get_subset_(new)
+                loader.skip_bad = True  # no reason to stop a run that has begun
+                self.loaders.append(loader)
+        for loader in self.loaders:
+            loader.room = int(self.keep_gib * 2**30 * len(loader.dataset) / len(known))
+        if shared := self._accuracy(self.listed, self.k)['num_shared']:
             runner.logger.warning(f'OnlineKNNHook: {shared_note(shared)}')
-        if len(listed[0]) * len(listed[-1]) > MANY_PAIRS * get_world_size():
+        num_gallery, num_query = len(self.listed[0]), len(self.listed[-1])
+        if num_gallery * num_query > MANY_PAIRS * get_world_size():
             runner.logger.warning(
-                f'OnlineKNNHook: {len(listed[-1])} videos are compared with {len(listed[0])} after '
-                'each probe; a few thousand are enough'
+                f'OnlineKNNHook: {num_query} videos are compared with {num_gallery} after each '
+                'probe; a few thousand are enough'
             )
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -127,12 +148,22 @@ class OnlineKNNHook(Hook):
         for bar in bars:
             bar.stop()
         model.backbone.eval()
+        features = {}
         with _random_states_kept():
-            sets = [encode_videos(model, loader, 'Online kNN') for loader in self.loaders]
+            for loader in self.loaders:
+                found = encode_each(model, loader, 'Online kNN')
+                features |= {loader.dataset.get_path(number): found[number][0] for number in found}
         model.backbone.train()
         for bar in bars:
             bar.start()
 
+        sets = []
+        for listed, paths in zip(self.listed, self.paths, strict=True):
+            rows = [row for row, path in enumerate(paths) if path in features]
+            if not rows:
+                raise UserError(f'{listed.source}: none of its videos can be read')
+            values = np.stack([features[paths[row]] for row in rows])
+            sets.append(FeatureSet(values, listed.labels[rows], listed.names[rows], listed.source))
         # Videos that could not be read after all may leave fewer than k.
         k = min(self.k, len(sets[0]) - (len(sets) == 1))
         found = self._accuracy(sets, k)
