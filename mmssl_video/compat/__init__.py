@@ -1,8 +1,8 @@
 """Every workaround for an upstream fault, and no other code.
 
 `apply`, which ``import mmssl_video`` calls, runs those in `WORKAROUNDS`; `prepare_launch` and
-`avoid_amx` are called by name. Each does nothing where upstream is sound. :mod:`.mmaction`, :mod:`.mmengine` and :mod:`.torch`
-list their faults by number. Those with a remedy elsewhere:
+`avoid_amx` are called by name. Each does nothing where upstream is sound. :mod:`.mmaction`,
+:mod:`.mmengine` and :mod:`.torch` list their faults by number. Those with a remedy elsewhere:
 
 - 3: ``pkg_resources`` is gone; ``setuptools<82`` in setup.py. mmengine 0.10.7, package_utils.
 - 9: ``AmpOptimWrapper`` refuses a CPU; `Bf16OptimWrapper` does not. mmengine 0.10.7.

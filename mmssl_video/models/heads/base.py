@@ -5,6 +5,7 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from mmaction.registry import MODELS
 from mmengine.model import BaseModule
