@@ -1,6 +1,8 @@
-"""Documents: links resolve, files in commands exist, a README lists the configs of its folder."""
+"""Documents: links resolve, files in commands exist, a README lists its configs, examples run."""
 
 import argparse
+import doctest
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -11,6 +13,11 @@ from mmengine.config import Config, DictAction
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     page for place in ('*', 'docs/*', 'configs/**/*') for page in ROOT.glob(f'{place}.md')
+)
+EXAMPLES = sorted(
+    '.'.join(path.relative_to(ROOT).with_suffix('').parts)
+    for path in ROOT.glob('mmssl_video/**/*.py')
+    if '>>> ' in path.read_text()
 )
 METHODS = sorted(folder for folder in ROOT.glob('configs/[!_]*') if folder.name != 'downstream')
 DOWNSTREAM = sorted(ROOT.glob('configs/downstream/[!_]*'))
@@ -98,3 +105,10 @@ def test_the_config_that_is_explained_is_as_it_is_shown():
     assert len(shown) > 9
     for name, value in shown.items():
         assert is_part(value, cfg[name]), name
+
+
+@pytest.mark.parametrize('module', EXAMPLES)
+def test_examples_of_docstrings_run(module):
+    """As `pytest --doctest-modules mmssl_video` runs them."""
+    failed, tried = doctest.testmod(importlib.import_module(module))
+    assert tried and not failed

@@ -30,6 +30,7 @@ def nt_xent_similarities(
         for the anchor itself and for its partner.
 
     Example:
+        >>> from mmssl_video.models.losses import info_nce_from_similarities
         >>> z = torch.eye(4)
         >>> info_nce_from_similarities(*nt_xent_similarities(z, z, temperature=1e4))
         tensor(1.9458)
