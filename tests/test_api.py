@@ -1,8 +1,10 @@
 """From Python: what the tools do, in a few lines."""
 
+import json
 import re
 import shutil
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -117,3 +119,27 @@ def test_the_page_is_run(cfg, videos, checkpoint, tmp_path, monkeypatch, capsys)
     exec(re.sub("'mmssl_video::.*?'", repr(cfg.filename), code), {})
     printed = capsys.readouterr().out
     assert printed.count('.mp4') == 10 and printed.startswith("[['a.mp4' ")
+
+
+def test_the_notebook_is_run(tmp_path, monkeypatch, capsys):
+    """With few videos, for an epoch: neighbours in green are of the class of their query."""
+    notebook = json.loads((REPOSITORY / 'docs/pretrain_and_look.ipynb').read_text())
+    cells = [cell for cell in notebook['cells'] if cell['cell_type'] == 'code']
+    monkeypatch.chdir(tmp_path)
+    matplotlib.use('agg')
+    names = {}
+    for cell in cells:
+        code = ''.join(cell['source'])
+        exec(code.replace('mmssl_video::', f'{REPOSITORY}/configs/'), names)
+        if 'parameters' in cell['metadata'].get('tags', ()):
+            names.update(num_train=2, num_test=2, epochs=1)
+    printed = [line for line in capsys.readouterr().out.splitlines() if 'R@1' in line]
+    for line, title in zip(printed, ('random weights', 'pretrained'), strict=True):
+        assert re.fullmatch(rf'{title}: R@1 \d+\.\d %, chance 4\.3 %', line)  # 1 of 23
+    assert names['checkpoint'].is_file()
+    for number, axes in enumerate(names['axes']):
+        titles = [axis.get_title() for axis in axes]
+        assert titles[0] == names['CLASSES'][number] and len(titles) == 6
+        colors = ['green' if title == titles[0] else 'red' for title in titles]
+        assert [axis.title.get_color() for axis in axes] == colors
+        assert all(axis.images[0].get_array().shape == (72, 96, 3) for axis in axes)
