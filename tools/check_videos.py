@@ -48,12 +48,7 @@ def parse_args() -> argparse.Namespace:
         help='that opening a video may take, and then reading 8 frames (default 30, as in '
         'training); one that takes longer is bad',
     )
-    parser.add_argument(
-        '--jobs',
-        type=int,
-        metavar='N',
-        help='processes (default one for each core)',
-    )
+    parser.add_jobs()
     return parser.parse_args()
 
 
@@ -61,12 +56,9 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from mmssl_video.datasets.check import check_videos, summarize
     from mmssl_video.datasets.collection import Collection
-    from mmssl_video.video import available_cores
 
     videos = Collection(args.source, args.ann_file)
     folder = args.out or Path(f'{videos.beside}.check')
-    if args.jobs is None:
-        args.jobs = available_cores()
     records = check_videos(videos, folder, args.quick, args.index, args.timeout, args.jobs)
     print(*summarize(records), sep='\n')
     num_bad = sum('reason' in record for record in records)

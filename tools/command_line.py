@@ -82,6 +82,25 @@ class Parser(argparse.ArgumentParser):
             'likes',
         )
 
+    def add_jobs(self, description: str = 'processes') -> None:
+        """Add ``--jobs``; by default as many as `mmssl_video.video.available_cores` says."""
+        affinity = getattr(os, 'sched_getaffinity', None)  # Linux alone
+        self.add_argument(
+            '--jobs',
+            type=int,
+            default=len(affinity(0)) if affinity else os.cpu_count() or 1,
+            metavar='N',
+            help=f'{description} (default one for each core)',
+        )
+
+    def add_allow_different(self) -> None:
+        """Add ``--allow-different``, for two sets of features."""
+        self.add_argument(
+            '--allow-different',
+            action='store_true',
+            help='take features of different checkpoints or settings too',
+        )
+
     def add_conversion(self) -> None:
         """Add ``--allow-missing``, ``--allow-unknown`` and ``--trust``, for files of weights."""
         self.add_argument(

@@ -39,11 +39,7 @@ def parse_args() -> argparse.Namespace:
         metavar='TEXT',
         help='run the rows whose title or config has one of these texts in it',
     )
-    parser.add_argument(
-        '--jobs',
-        type=int,
-        help='runs at a time, which share the cores (default one for each core)',
-    )
+    parser.add_jobs('runs at a time, which share the cores')
     parser.add_argument(
         '--videos',
         nargs='+',
@@ -75,7 +71,6 @@ def main(args: argparse.Namespace) -> None:
     from comparison.settings import settings_by_slug
 
     from mmssl_video.errors import UserError
-    from mmssl_video.video import available_cores
 
     if args.one:
         slug, seed = args.one
@@ -89,8 +84,6 @@ def main(args: argparse.Namespace) -> None:
     if not settings:
         raise UserError(f'--only {" ".join(args.only)}: no row has this in its title or config')
     generate_videos(settings, args.seeds, args.out)
-    if args.jobs is None:
-        args.jobs = available_cores()
     failed = run_all(args, settings, partial(write_tables, args))
     write_tables(args)
     print(f'tables: {args.table}')

@@ -22,11 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(DESCRIPTION, EXAMPLE)
     parser.add_argument('train', metavar='TRAIN', help='features to train on')
     parser.add_argument('test', metavar='TEST', help='features to classify')
-    parser.add_argument(
-        '--allow-different',
-        action='store_true',
-        help='take features of different checkpoints or settings too',
-    )
+    parser.add_allow_different()
     parser.add_argument('--out', required=True, metavar='JSON', help='file for the result')
     parser.add_argument('--cost', type=float, default=1.0, help='C of the SVM (default: 1)')
     parser.add_argument(

@@ -40,11 +40,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--grid', type=int, default=8, help='cells in a row and in a column (default 8)'
     )
-    parser.add_argument(
-        '--jobs',
-        type=int,
-        help='processes (default one for each core)',
-    )
+    parser.add_jobs()
     parser.add_argument(
         '--raw-frames',
         action='store_true',
@@ -72,7 +68,6 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from mmssl_video.datasets import UnlabeledVideoDataset
     from mmssl_video.datasets.motion import UNREADABLE, index_motion
-    from mmssl_video.video import available_cores
 
     videos = UnlabeledVideoDataset(
         [],
@@ -83,8 +78,6 @@ def main(args: argparse.Namespace) -> None:
         local_root=args.local_root,
         bad_videos='skip',
     )
-    if args.jobs is None:
-        args.jobs = available_cores()
     unreadable = index_motion(videos, args.measure, args.size, args.grid, args.jobs)
     num_videos = len(videos) + len(videos.left_out) - len(unreadable)
     print(f'{videos.motion_folder}: the motion of {num_videos} videos')

@@ -63,12 +63,7 @@ def parse_args() -> argparse.Namespace:
         help='that opening a video may take, and then reading 8 frames (default 600); one that '
         'takes longer is listed as unreadable',
     )
-    parser.add_argument(
-        '--jobs',
-        type=int,
-        metavar='N',
-        help='processes (default one for each core)',
-    )
+    parser.add_jobs()
     return parser.parse_args()
 
 
@@ -76,10 +71,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from mmssl_video.datasets.collection import Collection
     from mmssl_video.datasets.prepare import Preparation, prepare_videos
-    from mmssl_video.video import available_cores
 
-    if args.jobs is None:
-        args.jobs = available_cores()
     preparation = Preparation(args.out, args.storage, args.short_side, args.quality, args.timeout)
     videos = Collection(args.source, args.ann_file)
     unreadable = prepare_videos(videos, preparation, args.jobs)

@@ -41,11 +41,7 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(DESCRIPTION, EXAMPLE)
     parser.add_argument('gallery', metavar='GALLERY', help='features to search in')
     parser.add_argument('query', metavar='QUERY', help='features to search with')
-    parser.add_argument(
-        '--allow-different',
-        action='store_true',
-        help='take features of different checkpoints or settings too',
-    )
+    parser.add_allow_different()
     parser.add_argument('--out', required=True, metavar='JSON', help='file for the result')
     parser.add_argument(
         '--topk',

@@ -14,6 +14,7 @@ from mmssl_video.datasets.lists import MAKERS
 from mmssl_video.datasets.motion import MEASURES
 from mmssl_video.errors import UserError
 from mmssl_video.passes import TIMEOUT
+from mmssl_video.video import available_cores
 from mmssl_video.video.storage import STORAGES
 from mmssl_video.visualization.browse import PICTURES, STAGES, VIDEOS
 from mmssl_video.visualization.feature_map import METHODS
@@ -125,6 +126,13 @@ def test_checkpoint(parser, tmp_path, monkeypatch):
     assert find_checkpoint(parser.parse_args(['c.py', path])) == path
     with pytest.raises(UserError, match=r'absent\.pth: no such checkpoint'):
         find_checkpoint(parser.parse_args(['c.py', 'absent.pth']))
+
+
+def test_jobs(parser, monkeypatch):
+    parser.add_jobs()
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    assert parser.parse_args(['c.py', 'none']).jobs == available_cores()
+    assert parser.parse_args(['c.py', 'none', '--jobs', '0']).jobs == 0  # which the tool refuses
 
 
 def test_local_rank(parser, monkeypatch):
