@@ -130,6 +130,9 @@ def test_order_of_pairs():
         '- undecided: TA → TA + SA + TC +30.0 ± inf; SA → TA + SA +1.5 ± 4.5; '
         'SA → TA + SA + TC +25.0 ± inf; TA + SA → TA + SA + TC +28.0 ± inf',
     ]
+    results[full.slug] = {5: {'svm_top1': 40}}  # on a seed of its own, not compared
+    said = page.order([(row, row.paper) for row in rows], results)
+    assert said.splitlines()[4] == '- undecided: SA → TA + SA +1.5 ± 4.5'
 
 
 def test_a_result_counts_for_its_config_alone(tmp_path):

@@ -162,7 +162,10 @@ def order(rows: list[tuple[Setting, float]], results: Results) -> str:
     verdicts: dict[str, list[str]] = {'reproduced': [], '**not reproduced**': [], 'undecided': []}
     for (low, _), (high, _) in combinations(rows, 2):
         lower, higher = results[low.slug], results[high.slug]
-        gains = [higher[s]['svm_top1'] - lower[s]['svm_top1'] for s in lower.keys() & higher.keys()]
+        seeds = lower.keys() & higher.keys()
+        if not seeds:
+            continue
+        gains = [higher[seed]['svm_top1'] - lower[seed]['svm_top1'] for seed in seeds]
         gain = statistics.mean(gains)
         error = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else float('inf')
         verdict = 'reproduced' if gain > 0 else '**not reproduced**'
