@@ -1,4 +1,4 @@
-"""Show what a config feeds to the network: every view, segment and frame, below its source frame.
+r"""Show what a config feeds to the network: every view, segment and frame, below its source frame.
 
     python tools/browse_dataset.py configs/vclr/vclr_r18_demo.py --out browse \
         --cfg-options train_dataloader.dataset.data_prefix.video=VIDEO_DIR

@@ -1,4 +1,4 @@
-"""Convert weights of torchvision, MoCo v2, VCLR's authors, SlowFast or VideoMAE to ours.
+r"""Convert weights of torchvision, MoCo v2, VCLR's authors, SlowFast or VideoMAE to ours.
 
     python tools/convert_weights.py moco_v2_200ep_pretrain.pth.tar work_dirs/mocov2_r50.pth
     python tools/train.py configs/vclr/vclr_r50_8x64-3seg-400e_kinetics400-rgb.py \

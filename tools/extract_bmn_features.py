@@ -1,4 +1,4 @@
-"""Write the features of untrimmed videos over time, and annotations to train BMN on them.
+r"""Write the features of untrimmed videos over time, and annotations to train BMN on them.
 
     python tools/extract_bmn_features.py configs/vclr/vclr_r50_8x64-3seg-400e_kinetics400-rgb.py \
         work_dirs/vclr/epoch_400.pth data/ActivityNet/vclr_r50 --data-root data/ActivityNet/videos \

@@ -1,4 +1,4 @@
-"""Show extracted features as points of a plane, coloured by class.
+r"""Show extracted features as points of a plane, coloured by class.
 
     python tools/feature_map.py pretrained/test.npz random/test.npz --out map.png \
         --titles pretrained 'random weights' --class-names classes.txt

@@ -1,4 +1,4 @@
-"""Show by Grad-CAM which parts of videos a pretrained feature, or a predicted class, comes from.
+r"""Show by Grad-CAM which parts of videos a pretrained feature, or a predicted class, comes from.
 
     python tools/grad_cam.py configs/vclr/vclr_r18_demo.py \
         work_dirs/vclr_r18_demo/epoch_20.pth VIDEO.mp4 --out cam.png

@@ -1,4 +1,4 @@
-"""Draw a part of an annotation list, balanced by class: what few labels are learned from.
+r"""Draw a part of an annotation list, balanced by class: what few labels are learned from.
 
     python tools/subset_annotations.py data/kinetics400/kinetics400_train_list_videos.txt \
         data/kinetics400/kinetics400_train_list_videos_1percent-seed0.txt --fraction 0.01

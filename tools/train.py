@@ -1,4 +1,4 @@
-"""Pretrain (or train) by a config, with the flags of MMAction2's tools/train.py.
+r"""Pretrain (or train) by a config, with the flags of MMAction2's tools/train.py.
 
     python tools/train.py configs/vclr/vclr_r18_demo.py \
         --cfg-options train_dataloader.dataset.data_prefix.video=VIDEO_DIR

@@ -1,4 +1,4 @@
-"""Draw what a localizer found in videos: film strip, actions and proposals on one time axis.
+r"""Draw what a localizer found in videos: film strip, actions and proposals on one time axis.
 
     python tools/visualize_proposals.py work_dirs/bmn/results.json \
         data/ActivityNet/tsn-r50/anet_anno_val.json proposals.png \

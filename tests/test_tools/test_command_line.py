@@ -42,7 +42,8 @@ def call_light(tool, *arguments, monkeypatch):
 @pytest.mark.parametrize('tool', TOOLS)
 def test_help_and_wrong_arguments_need_no_imports(tool, monkeypatch, capsys):
     assert call_light(tool, '--help', monkeypatch=monkeypatch) == 0
-    assert capsys.readouterr().out.startswith('usage: ')
+    text = capsys.readouterr().out
+    assert text.startswith('usage: ') and max(map(len, text.splitlines())) <= 100
     assert call_light(tool, '--no-such-option', monkeypatch=monkeypatch) == 2
     assert 'error: ' in capsys.readouterr().err
 
