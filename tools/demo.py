@@ -13,7 +13,8 @@ an earlier run's videos, trainings and features of untrimmed videos are taken as
    probe. It says so where pretraining does no better than one of the others;
 4. fine-tuning with a few labels, from the pretrained and from random weights;
 5. without VIDEO_DIR and --config: actions in untrimmed videos, found by BMN on features of either;
-6. pictures: what the network looks at (Grad-CAM), a map of the features, proposals of actions;
+6. pictures: what the network looks at (Grad-CAM), a map of the features, proposals of actions, of
+   masked prediction what it makes of hidden tokens;
 7. metrics.json and report.html.
 
 With VIDEO_DIR the backbone is pretrained on your videos, searched at any depth, linked folders too:

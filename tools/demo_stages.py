@@ -38,6 +38,7 @@ from mmssl_video.evaluation.trivial import frame_difference, mean_frame
 from mmssl_video.files import write_json
 from mmssl_video.generated.scenes import CLASSES, write_splits
 from mmssl_video.generated.untrimmed import write_untrimmed
+from mmssl_video.visualization.browse import build_dataset, read_sample, save_picture
 from mmssl_video.visualization.feature_map import feature_map, save_feature_maps
 from mmssl_video.visualization.grad_cam import grad_cam_sheet, look_at_video
 from mmssl_video.visualization.proposals import (
@@ -45,6 +46,12 @@ from mmssl_video.visualization.proposals import (
     locate_videos,
     read_proposals,
     save_proposals,
+)
+from mmssl_video.visualization.reconstructions import (
+    ROWS,
+    build_model,
+    masked_head,
+    reconstruct,
 )
 from mmssl_video.visualization.report import (
     FEATURES,
@@ -438,6 +445,21 @@ def draw(
     return pictures
 
 
+def draw_reconstructions(cfg: Config, checkpoint: Path, work_dir: Path, seed: int) -> Picture:
+    """What the masked head predicts of four videos that it was trained on."""
+    model, dataset = build_model(cfg, str(checkpoint)), build_dataset(cfg)
+    numbers = np.linspace(0, len(dataset) - 1, 4).round().astype(int).tolist()
+    samples = [reconstruct(model, read_sample(dataset, n, seed), seed + n) for n in numbers]
+    path = work_dir / 'reconstructions.png'
+    save_picture(path, samples, ROWS)
+    text = (
+        'What the network was given of a clip, what it predicts of the hidden tokens, and the '
+        'clip. The third row has the true mean and contrast of each token, which flatters: they '
+        'alone show a coarse picture.'
+    )
+    return Picture('Hidden tokens, predicted', text, path)
+
+
 def loss_curves(work_dir: Path, heads: nn.ModuleDict, batch_size: int) -> dict[str, Curve]:
     """The logged loss of each objective, with its level at chance."""
     scalars = read_scalars(work_dir)
@@ -491,6 +513,15 @@ def next_commands(videos: Videos, checkpoint: Path, cfg: Config) -> list[tuple[s
                 f'    --cfg-options train_dataloader.dataset.ann_file={finetuning}/all.txt',
             ),
         ]
+    if any(head['type'] == 'VideoMAEHead' for head in cfg.model.heads.values()):
+        commands.append(
+            (
+                'See what it predicts of hidden tokens',
+                f'python tools/reconstructions.py {config} {shown(checkpoint)} '
+                '--out reconstructions.png '
+                f'--cfg-options train_dataloader.dataset.data_prefix.video={root}',
+            )
+        )
     commands += [
         (
             'See what the network looks at, and what it was fed',
@@ -550,6 +581,8 @@ def run(args: argparse.Namespace) -> None:
             metrics[name]['finetune_top1'] = top1
         metrics['chance']['finetune_top1'] = metrics['chance']['probe_top1']
     pictures = draw(videos, encoders['pretrained'], results, work_dir, cfg)
+    if masked_head(encoders['pretrained']) is not None:
+        pictures.append(draw_reconstructions(cfg, checkpoint, work_dir, args.seed))
     if is_own(cfg) and not args.video_dir:
         auc, picture = localize(out, encoders, work_dir, args.seed)
         for name, area in auc.items():

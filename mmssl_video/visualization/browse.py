@@ -4,7 +4,7 @@ import math
 import os
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,11 +44,13 @@ class FedClip:
         sources (list[np.ndarray]): T decoded frames uint8 [h, w, 3], RGB, before any augmentation.
         fed (np.ndarray): uint8 [T', H, W, 3], RGB, what the data preprocessor gets. T' is T, or 1
             where the pipeline turns a clip into one image.
+        made (dict[str, np.ndarray]): What a network has made of it, by heading, each as ``fed``.
     """
 
     frame_numbers: np.ndarray
     sources: list[np.ndarray]
     fed: np.ndarray
+    made: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass
@@ -237,7 +239,7 @@ def draw_sample(
 
     Args:
         sample: Of :func:`read_sample`.
-        stages: ``'original'``, ``'transformed'`` or both.
+        stages: ``'original'``, ``'transformed'`` and headings of ``made``, in their order.
         step: Draw this frame of each clip alone, as a moving picture shows it; default all, or 16
             evenly spaced ones of longer clips.
 
@@ -249,11 +251,12 @@ def draw_sample(
     factor = max(1, math.ceil(MIN_TILE / width))
     height, width = factor * height, factor * width
     shapes = [source.shape for clip in clips for source in clip.sources]
-    heights = dict(
-        original=max(round(width * shape[0] / shape[1]) for shape in shapes), transformed=height
-    )
+    heights = dict.fromkeys(stages, height)
+    if 'original' in heights:
+        heights['original'] = max(round(width * shape[0] / shape[1]) for shape in shapes)
     small, bold, title, fact = _font(11), _font(12, bold=True), _font(15, bold=True), _font(13)
-    texts = [(f'{sample.rows} {len(sample.views)}', bold), *((stage, small) for stage in stages)]
+    texts = [(f'{sample.rows} {len(sample.views)}', bold)]
+    texts += [(line, small) for stage in stages for line in stage.splitlines()]
     first_tile = 2 * MARGIN + math.ceil(max(font.getlength(text) for text, font in texts))
     columns = max(1, (MAX_WIDTH - first_tile) // (width + GAP))
     lines = [
@@ -298,9 +301,10 @@ def draw_sample(
                     shape = width, round(width * source.height / source.width)
                     canvas.paste(source.resize(shape, Image.Resampling.LANCZOS), (x, y))
                 elif t < len(clip.fed) or step is not None:
-                    fed = clip.fed[min(t, len(clip.fed) - 1)]
-                    fed = fed.repeat(factor, axis=0).repeat(factor, axis=1)
-                    canvas.paste(Image.fromarray(fed), (x, y))
+                    frames = clip.fed if stage == 'transformed' else clip.made[stage]
+                    frame = frames[min(t, len(frames) - 1)]
+                    frame = frame.repeat(factor, axis=0).repeat(factor, axis=1)
+                    canvas.paste(Image.fromarray(frame), (x, y))
                 y += heights[stage] + GAP
     return np.asarray(canvas)
 

@@ -133,6 +133,12 @@ class VideoMAEHead(SSLHead):
         parts = parts.unflatten(2, (time, self.tubelet_size))  # [M, 3, T, t, H, h, W, w]
         return parts.permute(0, 2, 4, 6, 3, 5, 7, 1).flatten(4, 6).flatten(1, 3)
 
+    def join(self, patches: Tensor, grid: tuple[int, int, int]) -> Tensor:
+        """Put tokens [M, P, n, 3] of a :meth:`grid` together to clips [M, 3, T, H, W]."""
+        sizes = self.tubelet_size, self.patch_size, self.patch_size
+        parts = patches.unflatten(2, sizes).unflatten(1, grid)  # [M, T, H, W, t, h, w, 3]
+        return parts.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+
     def loss(
         self, online: dict[int, list[VisibleTokens]], target: dict[int, Tensor]
     ) -> dict[str, Tensor]:

@@ -1,0 +1,79 @@
+"""Show what masked prediction makes of videos: the tokens it was given, and those it predicts.
+
+    python tools/reconstructions.py configs/videomae/videomae_vit-t_1x16-8x2x1-100e_folder-rgb.py \
+        work_dirs/RUN/epoch_100.pth --out reconstructions \
+        --cfg-options train_dataloader.dataset.data_prefix.video=VIDEO_DIR
+
+A picture per video in the folder `reconstructions`, or all in one with `--out FILE.png`. Columns
+are the frames of a clip; rows are:
+
+- masked input: what the encoder sees, hidden tokens in grey;
+- prediction: the hidden tokens as predicted. The target of a token has mean 0 and variance 1 in
+  each colour, so all are given the mean colour and contrast of the visible ones;
+- prediction with the true mean and contrast of each token. This flatters, since they alone show a
+  coarse picture;
+- original input.
+
+Visible tokens are in all rows as they are. The same seed gives the same clips and masks.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from command_line import Parser, load_config, tool
+
+
+def parse_args() -> argparse.Namespace:
+    parser = Parser(__doc__)
+    parser.add_config('config of pretraining with a VideoMAEHead')
+    parser.add_argument('checkpoint', help='checkpoint of this pretraining')
+    parser.add_argument(
+        '--out',
+        required=True,
+        help='folder for a picture per video, or one for all: .png, .jpg, .jpeg, .webp or .bmp',
+    )
+    parser.add_argument(
+        '--num', type=int, default=8, help='videos, evenly spaced in the list (default 8)'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='seed of clips and masks (default 0)')
+    return parser.parse_args()
+
+
+@tool(parse_args)
+def main(args: argparse.Namespace) -> None:
+    import numpy as np
+    from mmengine.registry import init_default_scope
+    from rich.console import Console
+    from rich.progress import track
+
+    from mmssl_video.errors import UserError
+    from mmssl_video.visualization.browse import PICTURES, build_dataset, read_sample, save_picture
+    from mmssl_video.visualization.reconstructions import ROWS, build_model, reconstruct
+
+    if args.num < 1:
+        raise UserError(f'--num is {args.num}; show 1 video or more')
+    cfg = load_config(args)
+    init_default_scope(cfg.get('default_scope', 'mmaction'))
+    model = build_model(cfg, args.checkpoint)
+    dataset = build_dataset(cfg)
+    num = min(args.num, len(dataset))
+    one_picture = Path(args.out).suffix.lower() in PICTURES
+    samples = []
+    console = Console(stderr=True)
+    indices = np.linspace(0, len(dataset) - 1, num).round().astype(int).tolist()
+    for index in track(indices, 'Videos', console=console, disable=not console.is_terminal):
+        sample = reconstruct(model, read_sample(dataset, index, args.seed), args.seed + index)
+        if one_picture:
+            samples.append(sample)
+        else:
+            name = re.sub(r'[^\w.-]+', '_', Path(sample.title).stem)
+            save_picture(Path(args.out, f'{index:06d}_{name}.png'), [sample], ROWS)
+    if samples:
+        save_picture(args.out, samples, ROWS)
+    print(f'{args.out}: {num} of {len(dataset)} videos')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
