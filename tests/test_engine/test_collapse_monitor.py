@@ -110,8 +110,12 @@ class Notes(list):
 class Hub(dict):
     """A message hub of the last values."""
 
-    def get_scalar(self, key):
-        return SimpleNamespace(current=lambda: self[key.removeprefix('train/')])
+    @property
+    def log_scalars(self):
+        return {
+            f'train/{key}': SimpleNamespace(current=lambda value=value: value)
+            for key, value in self.items()
+        }
 
 
 class Loader:
@@ -215,6 +219,23 @@ def test_heads_without_pairs_and_queues_leave_the_log_alone():
     runner = stub_runner({}, order=build_tiny(heads=('order',)).heads['order'])
     assert measure(runner) is None
     assert not hasattr(runner.logger, 'line')
+
+
+def test_a_masked_head_hands_over_colours_share_and_gradient_norm():
+    """Where the run has a norm; of another head nothing but loss and accuracy is taken."""
+    masked = SimpleNamespace(
+        masks=True, loss_weight=0.5, chance_level=lambda *_: 0.99, chance_accuracy=lambda _: 0.0
+    )
+    runner = stub_runner({}, mae=masked, order=build_tiny(heads=('order',)).heads['order'])
+    runner.message_hub |= dict(mae_red=0.9, mae_masked=75.0, order_acc=50.0)
+    hook = started(runner)
+    measure(runner, hook)
+    assert hook.diagnosis.objectives['mae'].masked == dict(mae_red=0.9, mae_masked=75.0)
+    assert hook.diagnosis.objectives['mae'].chance == pytest.approx(0.495)
+    assert hook.diagnosis.objectives['order'].masked == {}
+    runner.message_hub |= dict(grad_norm=2.5)
+    measure(runner, hook)
+    assert hook.diagnosis.objectives['mae'].masked['grad_norm'] == 2.5
 
 
 def cloud_of_std(std):

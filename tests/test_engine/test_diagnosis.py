@@ -32,7 +32,10 @@ class Run:
                     accuracy = head['acc'](t) if 'acc' in head else None
                     chance_accuracy = head.get('chance_acc', 100 / 129)
                     chance = head.get('chance', CHANCE)
-                    self.diagnosis.observe(name, head['loss'](t), chance, accuracy, chance_accuracy)
+                    masked = {key: value(t) for key, value in head.get('masked', {}).items()}
+                    self.diagnosis.observe(
+                        name, head['loss'](t), chance, accuracy, chance_accuracy, masked
+                    )
                 if t % self.every == 0 and 'positive' in head:
                     keys = ('positive', 'negative', 'std', 'rank')
                     values = {key: head[key](t) for key in keys}
@@ -203,6 +206,48 @@ def test_a_classifier_at_chance_alone_is_a_warning():
     assert run.told == [(160, True, STUCK)]
     remedy = run.diagnosis.messages[0].remedy
     assert 'frame_interval' in remedy and 'queue' not in remedy
+
+
+def masked_head(loss, **logged):
+    """A head of masked prediction with tokens of 128 values, its norm infinite now and then."""
+    logged = dict(red=0.98, green=0.97, blue=0.96, masked=89.0625) | logged
+    masked = {f'mae_{key}': at(value) for key, value in logged.items()}
+    masked['grad_norm'] = lambda t: math.inf if t % 50 == 3 else 0.25
+    return dict(loss=loss, chance=127 / 128, masked=masked)
+
+
+NOT_PREDICTED = 'the loss has not come down from chance, so nothing is predicted'
+
+
+def test_masked_prediction_that_stays_at_chance():
+    run = Run(mae=masked_head(at(0.97)))
+    assert run.told == [(160, True, NOT_PREDICTED)]
+    (message,) = run.diagnosis.messages
+    assert message.text.endswith(
+        'mae (loss_mae 0.97, at chance 0.99; mae_red 0.98, mae_green 0.97, mae_blue 0.96, '
+        'mae_masked 89.06, grad_norm 0.25)'
+    )
+    for remedy in ('more epochs', 'mask.ratio', 'learning rate'):
+        assert remedy in message.remedy
+    for remedy in ('queue', 'temperature', 'norm_last', 'momentum', 'views', '_acc'):
+        assert remedy not in str(message)
+
+
+def test_masked_prediction_beside_others_has_a_message_of_its_own():
+    run = Run(video=collapsed(), order=order(), mae=masked_head(at(0.97)))
+    assert run.told == [(160, True, STUCK), (160, True, NOT_PREDICTED)]
+    assert 'mae' not in run.diagnosis.messages[0].text
+    assert 'video' not in run.diagnosis.messages[1].text
+    learned = Run(video=contrast(), mae=masked_head(at(0.97)))  # not a matter of the videos
+    assert learned.told == [(160, True, NOT_PREDICTED)]
+
+
+def test_masked_prediction_that_leaves_chance_and_comes_back():
+    assert Run(mae=masked_head(ramp((0, 1.2), (80, 0.95), (200, 0.6)))).told == []
+    back = Run(mae=masked_head(ramp((0, 1.2), (80, 0.6), (160, 0.6), (161, 0.99)))).told
+    ((iteration, is_warning, text),) = back
+    assert 260 < iteration < 320 and is_warning
+    assert text == 'the loss is back at chance, so nothing is predicted any more'
 
 
 @pytest.mark.parametrize('batch', [2, 32])

@@ -95,7 +95,7 @@ class CollapseMonitorHook(Hook):
             filled = _num_filled(head)
             if filled is not None:
                 measured.setdefault(name, {})['queue'] = 100 * filled / head.queue.size
-        if measured:  # order tasks have neither pairs nor queues
+        if measured:  # order tasks and masked heads have neither pairs nor queues
             lines = (
                 f'{name} {", ".join(f"{key} {value:.3g}" for key, value in values.items())}'
                 for name, values in measured.items()
@@ -113,21 +113,29 @@ class CollapseMonitorHook(Hook):
         self._tell(runner)
 
     def _observe(self, runner: Runner, name: str, head: SSLHead, outputs: dict) -> None:
-        """Hand over a head's loss and accuracy, read where RuntimeInfoHook has put them."""
+        """Hand over what a head has logged, read where RuntimeInfoHook has put it."""
         filled = self.filled[name]
         chance = head.chance_level(self.batch_size, filled) * head.loss_weight
         if chance <= 0:  # nothing to choose from in an empty queue
             return
         accuracy = None
         # Among a part of the queue it is easier to be right.
+        scalars = runner.message_hub.log_scalars
         if f'{name}_acc' in outputs and (filled is None or filled == head.queue.size):
-            accuracy = runner.message_hub.get_scalar(f'train/{name}_acc').current()
+            accuracy = scalars[f'train/{name}_acc'].current()
+        masked = None
+        if head.masks:
+            keys = [key for key in outputs if key.startswith(f'{name}_')] + ['grad_norm']
+            # A run that clips by value has no gradient norm.
+            known = [key for key in keys if f'train/{key}' in scalars]
+            masked = {key: scalars[f'train/{key}'].current() for key in known}
         self.diagnosis.observe(
             name,
-            runner.message_hub.get_scalar(f'train/loss_{name}').current(),
+            scalars[f'train/loss_{name}'].current(),
             chance,
             accuracy,
             head.chance_accuracy(self.batch_size),
+            masked,
         )
 
     def _tell(self, runner: Runner) -> None:

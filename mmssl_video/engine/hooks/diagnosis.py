@@ -35,14 +35,19 @@ TRY_VIEWS = (
     '(optim_wrapper.optimizer.lr), more epochs, a larger frame_interval, so that the views show '
     'what is asked.'
 )
+TRY_MASKED = (
+    'What usually helps, tried one at a time: more epochs, for masked prediction may stay at '
+    'chance for long; fewer masked tokens (mask.ratio of the head); a third or three times the '
+    'learning rate (optim_wrapper.optimizer.lr); a longer warm-up if the gradient norm is large.'
+)
 UNSEEN = (
     'The others learn, so these videos may not show what is asked: scenes that look the same '
     'played backwards, for one, have no order.'
 )
-STUCK = 'the loss has not come down from chance, so nothing is told apart'
+STUCK = 'the loss has not come down from chance, so nothing is {learned}'
 # By kind: what is told when a sign has come, and when it has gone.
 HEADLINES = {
-    'chance': ('the loss is back at chance, so nothing is told apart any more', 'has left chance'),
+    'chance': ('the loss is back at chance, so nothing is {learned} any more', 'has left chance'),
     'accuracy': ('the accuracy has fallen by half or more', 'accuracy up again'),
     'std': ('the embeddings are nearly all alike', 'embeddings differ'),
     'gap': ('positives are hardly nearer than negatives', 'positives nearer than negatives'),
@@ -94,6 +99,8 @@ class Objective:
         num_losses (int): How many there have been.
         chance_accuracy, accuracy, num_accuracies: The same of the accuracy, in percent.
         best_accuracy (float): The highest of the means.
+        masked (dict[str, float]): Of a masked head, means of what it logs beside its loss, and of
+            the gradient norm; empty for other heads.
         recent (list[dict]): The last three measurements of ``positive``, ``negative``, ``std`` and
             ``rank``; empty for a head without pairs.
         num_pairs (int): Pairs of the largest measurement.
@@ -108,6 +115,7 @@ class Objective:
     accuracy: float = 0.0
     num_accuracies: int = 0
     best_accuracy: float = 0.0
+    masked: dict[str, float] = field(default_factory=dict)
     recent: list[dict[str, float]] = field(default_factory=list)
     num_pairs: int = 0
     best_gap: float = 0.0
@@ -136,9 +144,9 @@ class Diagnosis:
 
     - *chance*: the loss is above 0.9 of its chance level, and nothing else says that the head
       learns: with pairs, a gap between the mean cosines of positives and negatives; without, the
-      accuracy. A loss alone does not tell, for that of spread embeddings exceeds its chance level
-      long after they have begun to order. A classifier that has never left chance while another
-      objective learns makes a note, not a warning.
+      accuracy, if there is one. With pairs a loss alone does not tell, for that of spread
+      embeddings exceeds its chance level long after they have begun to order. A classifier that has
+      never left chance while another objective learns makes a note, not a warning.
     - *accuracy*: its lift above chance is below half of the best one and, where there are pairs,
       so is the gap; or it is below a quarter. Over a queue, an accuracy may fall without harm: it
       is high while the network moves fast, since old keys are far from any query, and falls with
@@ -194,6 +202,7 @@ class Diagnosis:
         chance: float,
         accuracy: float | None = None,
         chance_accuracy: float = 0.0,
+        masked: Mapping[str, float] | None = None,
     ) -> None:
         """Take the numbers that a head has logged in an iteration.
 
@@ -203,11 +212,16 @@ class Diagnosis:
             chance: What it would be at chance, above 0.
             accuracy: In percent, if the head has one that can be compared with earlier ones.
             chance_accuracy: What it would be at chance.
+            masked: What a masked head logs beside its loss, and the gradient norm, by name.
         """
         objective = self.objectives.setdefault(name, Objective())
         objective.chance = chance
         objective.num_losses += 1
         objective.loss = self._mean(objective.loss, loss / chance, objective.num_losses)
+        for key, value in (masked or {}).items():
+            if math.isfinite(value):  # mixed precision skips a step with an infinite gradient
+                before = objective.masked.get(key, value)
+                objective.masked[key] = self._mean(before, value, objective.num_losses)
         if accuracy is not None:
             objective.chance_accuracy = chance_accuracy
             objective.num_accuracies += 1
@@ -256,7 +270,7 @@ class Diagnosis:
             sign = chance[name]
             if sign.has_been_good:
                 back.append(name)
-            elif self.objectives[name].recent:
+            elif self.objectives[name].recent or self.objectives[name].masked:
                 stuck.append(name)
             elif others_learn:
                 notes.append(name)
@@ -268,16 +282,16 @@ class Diagnosis:
             Message(iteration, False, f'{", ".join(names)}: {HEADLINES[kind][1]}')
             for kind, names in gone.items()
         ]
-        new += [
-            self._message(iteration, 'chance', names, STUCK, is_warning)
-            for names, is_warning in ((stuck, True), (notes, False))
-            if names
-        ]
-        new += [
-            self._message(iteration, kind, names, HEADLINES[kind][0])
-            for kind, names in ripe.items()
-            if names
-        ]
+        told = [('chance', stuck, STUCK, True), ('chance', notes, STUCK, False)]
+        told += [(kind, names, HEADLINES[kind][0], True) for kind, names in ripe.items()]
+        for kind, names, headline, is_warning in told:
+            masked = [name for name in names if self.objectives[name].masked]
+            others = [name for name in names if name not in masked]
+            new += [
+                self._message(iteration, kind, some, headline, is_warning)
+                for some in (others, masked)
+                if some
+            ]
         self.messages += new
         return new
 
@@ -310,15 +324,19 @@ class Diagnosis:
         kind: str,
         names: list[str],
         headline: str,
-        is_warning: bool = True,
+        is_warning: bool,
     ) -> Message:
-        """Tell a sign of some heads."""
+        """Tell a sign of some heads, which are masked or are not."""
         objectives = {name: self.objectives[name] for name in names}
         for objective in objectives.values():
             objective.signs[kind].is_told = True
         details = [f'{name} ({_details(kind, name, each)})' for name, each in objectives.items()]
+        is_masked = any(each.masked for each in objectives.values())
         has_pairs = any(each.recent for each in objectives.values())
-        remedy = (TRY if has_pairs else TRY_VIEWS) if is_warning else UNSEEN
+        headline = headline.format(learned='predicted' if is_masked else 'told apart')
+        remedy = TRY_MASKED if is_masked else TRY if has_pairs else TRY_VIEWS
+        if not is_warning:
+            remedy = UNSEEN
         return Message(iteration, is_warning, f'{headline}: {", ".join(details)}', remedy)
 
     def _verdicts(self, objective: Objective) -> dict[str, bool | None]:
@@ -362,7 +380,9 @@ def _details(kind: str, name: str, objective: Objective) -> str:
         return f'{name}_std {objective.median("std"):.3f} of 1'
     if kind == 'rank':
         return f'{name}_rank {objective.median("rank"):.1f}, at best {objective.best_rank:.1f}'
-    if objective.recent:
+    if objective.masked:
+        details = ', '.join(f'{key} {value:.2f}' for key, value in objective.masked.items())
+    elif objective.recent:
         positive, negative = objective.median('positive'), objective.median('negative')
         details = f'mean cosine {positive:.2f} with positives, {negative:.2f} with negatives'
     else:
