@@ -16,7 +16,8 @@ have ImageNet's. Whatever uses the converted weights needs
         model.data_preprocessor.std="[57.375,57.375,57.375]"
 
 VideoMAE's vision transformers are read in the layout of the released files and in Hugging Face's
-(`pytorch_model.bin`), pretrained or fine-tuned. A classifier becomes that of MMAction2's
+(`pytorch_model.bin`, or `model.safetensors` after `pip install safetensors`), pretrained or
+fine-tuned. A classifier becomes that of MMAction2's
 recognizer, a decoder is left out.
 
 A key that is unknown, or missing from the network that the names tell, is an error. The other way,

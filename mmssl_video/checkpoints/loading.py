@@ -100,7 +100,8 @@ def load_checkpoint_file(
     """Loads a checkpoint without running code that it may hold.
 
     Args:
-        path: A local file: a plain state dict, or one as MMEngine's Runner writes.
+        path: A local file: a plain state dict, or one as MMEngine's Runner writes; or a state dict
+            of Hugging Face's ``safetensors``, which holds tensors alone.
         trusted: Whether the file may hold any Python object, and so run any code. Setting the
             environment variable ``MMSSL_TRUST_CHECKPOINT=1`` trusts every file.
         map_location: As in `torch.load`.
@@ -109,19 +110,22 @@ def load_checkpoint_file(
         The dict that the file holds.
 
     Raises:
-        UserError: If there is no such file, it is not a checkpoint, or it is not trusted and
-            holds something other than tensors, numbers, strings and MMEngine's log buffers.
+        UserError: If there is no such file, it is not a checkpoint, it needs ``safetensors``, which
+            is not installed, or it is not trusted and holds something other than tensors, numbers,
+            strings and MMEngine's log buffers.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise UserError(f'{path}: no such checkpoint file; check the path')
     trusted = trusted or os.environ.get(TRUST_VARIABLE) == '1'
     try:
-        if trusted:
+        if path.suffix == '.safetensors':
+            loaded = _read_safetensors(path, map_location)
+        elif trusted:
             loaded = torch.load(path, map_location, weights_only=False)
         else:
             loaded = _load_allowed(path, map_location)
-    except torch.cuda.OutOfMemoryError:  # the file is sound
+    except (torch.cuda.OutOfMemoryError, UserError):  # the file is sound
         raise
     except Exception as error:  # what a broken file raises depends on where it is broken
         culprit = re.search(r'GLOBAL ([\w.]+)', str(error))
@@ -140,3 +144,11 @@ def load_checkpoint_file(
             f'{path}: holds a {type(loaded).__name__}, not a dict of weights; save its state_dict()'
         )
     return loaded
+
+
+def _read_safetensors(path: Path, map_location: Any) -> dict[str, torch.Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise UserError(f'{path}: needs safetensors; pip install safetensors') from error
+    return load_file(path, device=str(map_location))

@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import shutil
+import sys
 import tarfile
 from pathlib import Path
 
@@ -213,6 +214,26 @@ def test_tar_of_torch_0_1_does_not_run_code(tmp_path, any_torch):
     with pytest.raises(UserError):
         load_checkpoint_file(tmp_path / 'old.pth')
     assert not mark.exists()
+
+
+def test_safetensors_are_read(tmp_path):
+    safetensors = pytest.importorskip('safetensors.torch')
+    state = {'x.weight': torch.randn(2, 3), 'x.bias': torch.arange(3)}
+    safetensors.save_file(state, tmp_path / 'model.safetensors')
+    for trusted in (False, True):
+        loaded = load_checkpoint_file(tmp_path / 'model.safetensors', trusted)
+        assert loaded.keys() == state.keys()
+        assert all(torch.equal(loaded[key], state[key]) for key in state)
+    (tmp_path / 'cut.safetensors').write_bytes(b'<html>404</html>')
+    with pytest.raises(UserError, match='cut.safetensors: cannot be read .* fetch it again'):
+        load_checkpoint_file(tmp_path / 'cut.safetensors')
+
+
+def test_safetensors_need_their_package(tmp_path, monkeypatch):
+    (tmp_path / 'model.safetensors').touch()
+    monkeypatch.setitem(sys.modules, 'safetensors.torch', None)
+    with pytest.raises(UserError, match='model.safetensors: needs safetensors; pip install'):
+        load_checkpoint_file(tmp_path / 'model.safetensors')
 
 
 def test_what_is_no_checkpoint_is_named(tmp_path, any_torch, own_checkpoint):
