@@ -47,7 +47,7 @@ DECORD = 'platform_machine == "AMD64" or (platform_machine == "x86_64" and sys_p
 FAISS = ['faiss-cpu']
 LOOK = ['captum']
 DOCS = ['sphinx>=8.2', 'myst-parser', 'furo']
-TESTS = ['pytest', 'pytest-xdist', 'hypothesis', *FAISS, *LOOK]
+TESTS = ['pytest', 'pytest-xdist', 'hypothesis', 'safetensors', *FAISS, *LOOK]
 
 setup(
     name='mmssl_video',

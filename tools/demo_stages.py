@@ -30,7 +30,7 @@ from mmssl_video.errors import UserError
 from mmssl_video.evaluation import FeatureSet, linear_probe
 from mmssl_video.evaluation.bmn_features import extract_bmn_features
 from mmssl_video.evaluation.encoder import build_encoder
-from mmssl_video.evaluation.finetuning import finetune_config
+from mmssl_video.evaluation.finetuning import finetune_config, is_transformer
 from mmssl_video.evaluation.frozen import FrozenResult, evaluate_frozen
 from mmssl_video.evaluation.linear_probe import NUM_FOLDS
 from mmssl_video.evaluation.loader import feature_pipeline
@@ -68,6 +68,7 @@ CONFIG = Path('configs/vclr/vclr_r18_demo.py')
 FOLDER_CONFIG = Path('configs/cvrl/cvrl_r3d-r18_1x32-12x2x2-40e_folder-rgbdiff.py')
 LARGE = Path('configs/vclr/vclr_r50_8x64-3seg-400e_kinetics400-rgb.py')
 FINETUNE = Path('configs/downstream/finetune/tsn_r18_1x8-1x1x3-20e_generated-rgb.py')
+FINETUNE_VIT = Path('configs/downstream/finetune/videomae_vit-t_1x8-8x2x1-20e_generated-rgb.py')
 BMN = Path('configs/downstream/localization/bmn_tsn-r18_1x4-512x100-20e_generated-feature.py')
 NUM_PRETRAIN, NUM_GALLERY, NUM_QUERY = 50, 15, 10  # generated videos per class
 PROBE_COSTS = (1, 10, 100, 1000)  # one is chosen by cross-validation
@@ -574,7 +575,7 @@ def run(args: argparse.Namespace) -> None:
             query_root=videos.root,
             class_names=videos.class_names,
         )
-        base = Config.fromfile(ROOT / FINETUNE)
+        base = Config.fromfile(ROOT / (FINETUNE_VIT if is_transformer(cfg) else FINETUNE))
         if not is_own(cfg):
             base = finetune_config(base, cfg, encoders['pretrained'])
         for name, top1 in finetune(videos, best, checkpoint, work_dir, args.seed, base).items():

@@ -3,6 +3,7 @@
 from copy import deepcopy
 
 import torch
+from mmaction.models import VisionTransformer
 from mmengine.config import Config, ConfigDict
 from torch import nn
 
@@ -16,26 +17,39 @@ def finetune_config(base: Config, cfg: Config, encoder: nn.Module) -> Config:
 
     The labelled videos are shown as those for features are, but for where in time and space they
     are cut out; and mirrored, if pretraining mirrors them. Lists, classes and weights to start from
-    are for the caller to fill in.
+    are for the caller to fill in. A vision transformer gives the mean of its tokens, normalised by
+    ``fc_norm``, to the base's head, and has the base's stochastic depth and decay over layers.
 
     Args:
-        base: A recognizer of frames with a ``cls_head``; optimiser, schedule and loaders stay.
+        base: A recognizer with a ``cls_head``; optimiser, schedule and loaders stay. For a vision
+            transformer, one of a vision transformer; else, of frames.
         cfg: Of pretraining, with a ``feature_pipeline``.
         encoder: Its network, of ``build_encoder``.
     """
     tuning = deepcopy(base)
     format_shape = cfg.model.data_preprocessor.format_shape
     clips = format_shape == 'NCTHW'
-    model = tuning.model
-    model.backbone, model.data_preprocessor = cfg.model.backbone, cfg.model.data_preprocessor
+    model, drop_path_rate = tuning.model, base.model.backbone.get('drop_path_rate')
+    model.backbone = deepcopy(cfg.model.backbone)
+    model.data_preprocessor = cfg.model.data_preprocessor
     num_segments = 1 if clips else getattr(encoder.backbone, 'num_segments', 3)  # TSM's, or 3
-    with torch.no_grad():
-        inputs = torch.zeros(num_segments, 3, *([8] if clips else []), 64, 64)
-        inputs = inputs.to(next(encoder.parameters()).device)
-        channels = encode(encoder.backbone, inputs, format_shape).shape[-1]
-    if clips:
-        model.type = 'Recognizer3D'
-        model.cls_head = ConfigDict(type='I3DHead', average_clips='prob')
+    if isinstance(encoder.backbone, VisionTransformer):
+        model.backbone.update(
+            type='VisionTransformer',
+            use_mean_pooling=True,
+            return_feat_map=False,
+            drop_path_rate=drop_path_rate,
+        )
+        tuning.optim_wrapper.paramwise_cfg.num_layers = len(encoder.backbone.blocks)
+        channels = encoder.backbone.embed_dims
+    else:
+        with torch.no_grad():
+            inputs = torch.zeros(num_segments, 3, *([8] if clips else []), 64, 64)
+            inputs = inputs.to(next(encoder.parameters()).device)
+            channels = encode(encoder.backbone, inputs, format_shape).shape[-1]
+        if clips:
+            model.type = 'Recognizer3D'
+            model.cls_head = ConfigDict(type='I3DHead', average_clips='prob')
     model.cls_head.in_channels = channels
     augmented = []
     for step in feature_pipeline(cfg, num_segments):
@@ -51,6 +65,11 @@ def finetune_config(base: Config, cfg: Config, encoder: nn.Module) -> Config:
         cfg, None if clips else 2 * num_segments
     )
     return tuning
+
+
+def is_transformer(cfg: Config) -> bool:
+    """Whether the network of a recipe is a vision transformer, by its type."""
+    return cfg.model.backbone.type.endswith('VisionTransformer')
 
 
 def mirrors(pipeline: list[dict]) -> bool:

@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
+from mmaction.registry import MODELS
 from mmengine.config import Config, ConfigDict
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
+from mmssl_video.checkpoints.fitting import fit_tensors
 from mmssl_video.evaluation.encoder import build_encoder
 from mmssl_video.evaluation.finetuning import finetune_config
 
@@ -13,6 +17,7 @@ init_default_scope('mmaction')
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRAST = 'configs/simclr/simclr_slowonly-r18_1x16-4x2x2-16e_generated-rgb.py'
+VIT = 'configs/downstream/finetune/videomae_vit-t_1x8-8x2x1-20e_generated-rgb.py'
 BASE = Config.fromfile(ROOT / 'configs/downstream/finetune/tsn_r18_1x8-1x1x3-20e_generated-rgb.py')
 
 
@@ -53,3 +58,36 @@ def test_fine_tuning_of_frames_has_the_segments_of_the_backbone(backbone, num_se
     train = finetuning.train_dataloader.dataset.pipeline
     test = finetuning.test_dataloader.dataset.pipeline
     assert train[1]['num_clips'] == num_segments and test[1]['num_clips'] == 2 * num_segments
+
+
+@pytest.mark.parametrize('sizes', [{}, dict(num_frames=16, depth=12)], ids=['small', 'long'])
+def test_fine_tuning_of_a_vision_transformer(sizes):
+    """It has mean pooling, a rate for each block, and all weights of pretraining but `norm`."""
+    cfg = Config.fromfile(ROOT / 'configs/videomae/videomae_vit-t_1x16-8x2x1-100e_folder-rgb.py')
+    cfg.model.backbone.update(sizes, embed_dims=24, num_heads=2)
+    cfg.model.heads.videomae.in_channels = 24
+    base = Config.fromfile(ROOT / VIT)
+    encoder = build_encoder(cfg, None)
+    finetuning = finetune_config(base, cfg, encoder)
+    assert cfg.model.backbone.type == 'MaskedVisionTransformer'  # as it was
+    model = MODELS.build(finetuning.model)
+    assert model.backbone.fc_norm is not None and model.cls_head.in_channels == 24
+    assert finetuning.model.backbone.drop_path_rate == base.model.backbone.drop_path_rate > 0
+    weights = encoder.backbone.state_dict()
+    given = {f'backbone.{key}': value for key, value in weights.items()}
+    fitted = fit_tensors(given, model.backbone, 'backbone.', 'x.pth', 'none')
+    for key, value in weights.items():
+        assert key.startswith('norm.') or torch.equal(fitted[key], value)
+    optimizer = build_optim_wrapper(model, finetuning.optim_wrapper).optimizer
+    rates = {
+        id(parameter): group['lr']
+        for group in optimizer.param_groups
+        for parameter in group['params']
+    }
+    depth = len(model.backbone.blocks)
+    for number, block in enumerate(model.backbone.blocks):
+        rate = 1e-3 * 0.75 ** (depth - number)
+        assert rates[id(block.attn.proj.weight)] == pytest.approx(rate)
+    assert rates[id(model.cls_head.fc_cls.weight)] == 1e-3
+    clips = torch.zeros(2, 1, 3, sizes.get('num_frames', 8), 64, 64)
+    assert model(clips, mode='tensor', stage='head').shape == (2, 12)

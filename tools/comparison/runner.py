@@ -27,7 +27,7 @@ from mmssl_video.datasets.collection import write_list
 from mmssl_video.datasets.motion import index_motion
 from mmssl_video.datasets.subset import draw_subset, read_labels
 from mmssl_video.evaluation.encoder import build_encoder
-from mmssl_video.evaluation.finetuning import finetune_config
+from mmssl_video.evaluation.finetuning import finetune_config, is_transformer
 from mmssl_video.evaluation.frozen import evaluate_frozen
 from mmssl_video.evaluation.linear_svm import linear_svm
 from mmssl_video.evaluation.loader import feature_pipeline
@@ -41,6 +41,7 @@ from .settings import Setting, generated_sets
 
 ROOT = Path(__file__).resolve().parents[2]
 FINETUNE = Path('configs/downstream/finetune/tsn_r18_1x8-1x1x3-20e_generated-rgb.py')
+FINETUNE_VIT = Path('configs/downstream/finetune/videomae_vit-t_1x8-8x2x1-20e_generated-rgb.py')
 REAL_LISTS = ('train.txt', 'test.txt')
 SPLITS = ('pretrain', 'gallery', 'query')
 METRICS = {'R@1': 'R@1', 'svm_top1': 'SVM top-1'}
@@ -189,7 +190,8 @@ def finetune(
     few.parent.mkdir(parents=True, exist_ok=True)
     rows = draw_subset(lines, per_class=NUM_LABELS, seed=seed)
     few.write_text(''.join(f'{lines[row]}\n' for row in rows))
-    base = finetune_config(read_config(ROOT / FINETUNE), cfg, encoder)
+    base = read_config(ROOT / (FINETUNE_VIT if is_transformer(cfg) else FINETUNE))
+    base = finetune_config(base, cfg, encoder)
     base.model.cls_head.num_classes = max(read_labels(lines)) + 1
     top1 = {}
     for name, ann_file in (('few', few), ('all', videos.gallery)):
