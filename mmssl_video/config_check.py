@@ -26,6 +26,7 @@ REGISTRIES = [item for item in vars(mmaction.registry).values() if isinstance(it
 # What tools and MMEngine read beside the arguments of the Runner.
 READ_BY_TOOLS = {
     'auto_scale_lr',
+    'compile',
     'custom_imports',
     'feature_head',
     'feature_pipeline',
@@ -137,6 +138,7 @@ def check_config(cfg: Config) -> None:
     - A ``type`` that is not registered, and arguments that it does not take.
     - Schedules in epochs that all end before the run.
     - An augmentation on the device whose draws do not get there.
+    - MMEngine's ``compile`` for a recognizer that has its own.
 
     Args:
         cfg: With the options merged into it.
@@ -148,6 +150,11 @@ def check_config(cfg: Config) -> None:
         _check(cfg[key], key)
     _check_schedule(cfg)
     _check_photometric(cfg)
+    if cfg.get('compile') and cfg.model.type == 'SSLRecognizer':
+        raise UserError(
+            'compile compiles the whole step, and again whenever a queue has moved on; set '
+            f'model.compile={cfg.compile} instead, for the backbones'
+        )
 
 
 def _check_schedule(cfg: Config) -> None:

@@ -46,6 +46,16 @@ def test_configs_of_mmaction2_are_sound(path):
     check_config(cfg)
 
 
+def test_compile_of_mmengine_is_for_its_own_recognizers():
+    cfg = load()
+    apply_options(cfg, {'compile': True})
+    with pytest.raises(UserError, match=r'^compile compiles .*; set model.compile=True instead'):
+        check_config(cfg)
+    cfg = load('downstream/finetune/c3d_1x8-16x1x1-150e_hmdb51-rgb.py')
+    apply_options(cfg, {'compile': True})
+    check_config(cfg)
+
+
 @pytest.mark.parametrize(
     ('option', 'value', 'message'),
     [

@@ -94,6 +94,25 @@ def test_resume_continues_bit_for_bit(unbroken, videos, tmp_path, stop_after, nu
         assert torch.equal(runner.model.state_dict()[key], value), key
 
 
+def test_resume_of_compiled_networks_channels_last_in_mixed_precision(videos, tmp_path):
+    states = []
+    for name in ('unbroken', 'resumed'):
+        cfg = config(videos, tmp_path / name, f'compiled {name}')
+        cfg.model.update(channels_last=True, compile=dict(backend='eager'))
+        cfg.optim_wrapper.type = 'Bf16OptimWrapper'
+        cfg.train_cfg.max_epochs = 2
+        if states:
+            cfg.update(resume=True, load_from=str(tmp_path / 'unbroken/epoch_1.pth'))
+        states.append(train(cfg)[1].model.state_dict())
+    unbroken, resumed = states
+    assert not any('_orig_mod' in key for key in unbroken)
+    for key, value in unbroken.items():
+        assert torch.equal(resumed[key], value), key
+        assert resumed[key].stride() == value.stride(), key
+    kernel = resumed['backbone.layers.0.weight']
+    assert kernel.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_checkpoint_holds_all_that_a_resume_needs(unbroken):
     work_dir = unbroken[1].work_dir
     state = torch.load(f'{work_dir}/epoch_{EPOCHS}.pth', weights_only=False)

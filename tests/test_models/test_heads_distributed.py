@@ -38,14 +38,14 @@ def data(step):
     return views, [ActionDataSample().set_gt_label(label) for label in labels]
 
 
-def pretrain(rank=0, world=1):
+def pretrain(rank=0, world=1, **options):
     """Five steps without batch normalisation, in float64, on this rank's share.
 
     Returns:
         Losses and gradients of each step, and the state dict at the end.
     """
     torch.manual_seed(0)
-    model = MODELS.build(tiny_model(momentum=0.9) | dict(heads=CONFIGS))
+    model = MODELS.build(tiny_model(momentum=0.9, **options) | dict(heads=CONFIGS))
     model.init_weights()
     model.double().train()
     share = slice(rank, None, world)
@@ -77,7 +77,7 @@ def sync_buffers(state):
 
 def process(rank):
     """The body of each process."""
-    results = pretrain(rank, WORLD)
+    results = pretrain(rank, WORLD, channels_last=True, compile=dict(backend='eager'))
     results['columns'] = enqueue_columns(rank)
     results['buffers'] = sync_buffers(results['state'])
     return results

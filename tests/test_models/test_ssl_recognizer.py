@@ -287,6 +287,63 @@ def test_target_follows_before_it_is_used():
     torch.testing.assert_close(during, list(model.target_backbone.module.parameters()))
 
 
+@pytest.mark.parametrize('ndim', [2, 3])
+def test_channels_last_changes_the_order_in_memory_alone(ndim):
+    """From a seed, the same weights, losses and gradients."""
+    order = {2: torch.channels_last, 3: torch.channels_last_3d}[ndim]
+    results = []
+    for channels_last in (False, True):
+        backbone = dict(type='TinyBackbone', ndim=ndim, norm=True)
+        format_shape = {2: 'NCHW', 3: 'NCTHW'}[ndim]
+        model = build_tiny(
+            backbone=backbone, format_shape=format_shape, channels_last=channels_last
+        ).double()
+        model.momentum = 0.5
+        stored = []
+        for network in (model.backbone, model.target_backbone.module):
+            network.layers.register_forward_pre_hook(lambda m, args, to=stored: to.append(args[0]))
+        for step in range(2):
+            inputs = images(seed=step).double()
+            if ndim == 3:
+                inputs = inputs.unsqueeze(4).expand(-1, -1, -1, -1, 2, -1, -1)
+            torch.manual_seed(step)
+            loss = total(model.loss(inputs, []))
+            loss.backward()
+        stored += [p for p in model.parameters() if p.ndim > 2]
+        assert len(stored) == 8  # inputs of two steps, kernels of two layers, and of their copies
+        for tensor in stored:
+            assert tensor.is_contiguous(memory_format=order) == channels_last
+        gradients = {key: p.grad for key, p in model.named_parameters() if p.requires_grad}
+        results.append((loss, gradients, model.state_dict()))
+    torch.testing.assert_close(*results)
+
+
+def test_channels_last_starts_from_the_weights_of_the_seed():
+    plain, last = (build_tiny(backbone=RESNET18, channels_last=last) for last in (False, True))
+    assert last.backbone.layer1[0].conv1.conv.weight.stride()[1] == 1
+    torch.testing.assert_close(last.state_dict(), plain.state_dict(), rtol=0, atol=0)
+
+
+def test_compile_takes_both_backbones():
+    """As one graph each; keys, losses and gradients are those of before."""
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(len(inputs))
+        return graph.forward
+
+    results = []
+    for options in (False, dict(backend=backend, fullgraph=True)):
+        model = build_tiny(compile=options)
+        torch.manual_seed(1)
+        loss = total(model.loss(images(), []))
+        loss.backward()
+        gradients = {key: p.grad for key, p in model.named_parameters() if p.requires_grad}
+        results.append((loss, gradients, model.state_dict()))
+    assert len(graphs) == 2
+    torch.testing.assert_close(*results, rtol=0, atol=0)
+
+
 def test_total_loss_is_the_sum():
     model = build_tiny()
     optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))

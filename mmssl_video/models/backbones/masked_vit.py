@@ -58,8 +58,10 @@ class MaskedVisionTransformer(VisionTransformer):
         self.num_frames = num_frames
         self.tubelet_size = tubelet_size
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The parent's forward of whole clips [M, C, T, H, W]."""
+    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        """The parent's forward of whole clips [M, C, T, H, W], or :meth:`forward_visible`."""
+        if visible is not None:
+            return self.forward_visible(x, visible)
         self._check(x)
         return super().forward(x)
 

@@ -18,6 +18,7 @@ from mmssl_video.errors import UserError
 from ..encoding import check_mixed_frames, encode, encode_maps, pool
 from ..heads import SSLHead
 from ..heads.base import VisibleTokens
+from ..memory_format import input_channels_last, store_kernels
 from ..momentum import MomentumCopy, forward_shuffled
 
 
@@ -57,6 +58,10 @@ class SSLRecognizer(BaseRecognizer):
         shuffle_bn (bool): Whether target backbone and target projectors shuffle their batches
             across processes, those that have batch normalisation over one process's batch; those
             without, and all beside ``sync_bn``, do not.
+        channels_last (bool): Whether the backbones work with channels last in memory, which is
+            faster where convolutions are, with mixed precision on a GPU above all.
+        compile (bool | dict): Whether ``torch.compile`` compiles the backbones' forward and
+            backward pass; a dict holds its options, ``dict(mode='max-autotune')`` for example.
         data_preprocessor (dict): Config of :class:`SSLDataPreprocessor`, or of MMAction2's
             ``ActionDataPreprocessor``.
 
@@ -78,6 +83,8 @@ class SSLRecognizer(BaseRecognizer):
         heads: dict[str, dict | None],
         momentum: float = 0.999,
         shuffle_bn: bool = True,
+        channels_last: bool = False,
+        compile: bool | dict = False,
         data_preprocessor: dict | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor=data_preprocessor)
@@ -98,8 +105,17 @@ class SSLRecognizer(BaseRecognizer):
         self.pairs: dict[str, tuple[Tensor, Tensor]] = {}
         self.online_views = self._views('online_views')
         self.target_views = self._views('target_views')
+        self.channels_last = channels_last
+        if channels_last:
+            store_kernels(self.backbone, channels_last)
+            self.backbone.register_forward_pre_hook(input_channels_last)
+        backbones = [self.backbone]
         if self.target_views:
             self.target_backbone = MomentumCopy(self.backbone)
+            backbones.append(self.target_backbone.module)
+        if compile is not False:
+            for backbone in backbones:
+                backbone.compile(**({} if compile is True else compile))
 
     def _views(self, branch: str) -> list[int]:
         return sorted({view for head in self.heads.values() for view in getattr(head, branch)})
@@ -111,7 +127,9 @@ class SSLRecognizer(BaseRecognizer):
 
     def init_weights(self) -> None:
         """Initialise the online network and start the target network from it."""
+        store_kernels(self.backbone, channels_last=False)  # numbers are drawn in order of memory
         super().init_weights()
+        store_kernels(self.backbone, self.channels_last)
         for copy in self.momentum_copies:
             copy.sync()
 
@@ -232,7 +250,7 @@ class SSLRecognizer(BaseRecognizer):
             )
         passes = []
         for visible in head.draw_visible(clips):
-            tokens = self.backbone.forward_visible(clips.flatten(0, 1), visible.flatten(0, 1))
+            tokens = self.backbone(clips.flatten(0, 1), visible.flatten(0, 1))
             self._check_channels(name, head, tokens.shape[-1])
             passes.append(VisibleTokens(tokens.unflatten(0, clips.shape[:2]), visible, clips))
         return passes
