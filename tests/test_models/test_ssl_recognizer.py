@@ -287,6 +287,15 @@ def test_target_follows_before_it_is_used():
     torch.testing.assert_close(during, list(model.target_backbone.module.parameters()))
 
 
+def test_the_target_is_done_before_anything_is_kept_for_the_backward_pass():
+    model = build_tiny()
+    order = []
+    model.backbone.register_forward_pre_hook(lambda *args: order.append('online'))
+    model.target_backbone.module.register_forward_hook(lambda *args: order.append('target'))
+    model.loss(images(), [])
+    assert order == ['target', 'online']
+
+
 @pytest.mark.parametrize('ndim', [2, 3])
 def test_channels_last_changes_the_order_in_memory_alone(ndim):
     """From a seed, the same weights, losses and gradients."""

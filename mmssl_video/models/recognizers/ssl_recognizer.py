@@ -158,6 +158,13 @@ class SSLRecognizer(BaseRecognizer):
             ``loss_<head>`` for each head, and what else it logs as ``<head>_<name>``.
         """
         views = self._split_views(inputs, data_samples)
+        # First, since nothing of it is kept for the backward pass: less memory at the peak.
+        target = {}
+        if self.target_views:
+            if self.target_follows:
+                for copy in self.momentum_copies:
+                    copy.update(self.momentum)
+            target = self._encode_views(views, self.target_views, self._encode_target)
         whole = sorted(
             {view for head in self.heads.values() if not head.masks for view in head.online_views}
         )
@@ -171,12 +178,6 @@ class SSLRecognizer(BaseRecognizer):
                 }
             else:
                 given[name] = self._hand_out(name, head, head.online_views, online)
-        target = {}
-        if self.target_views:
-            if self.target_follows:
-                for copy in self.momentum_copies:
-                    copy.update(self.momentum)
-            target = self._encode_views(views, self.target_views, self._encode_target)
 
         outputs = {}
         self.pairs = {}
