@@ -1,6 +1,7 @@
 """VCLR in miniature, for tests: a backbone of two convolutions, small videos, a complete config."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import av
@@ -21,10 +22,15 @@ SEGMENTS = 3
 
 
 def load_tool(name: str):
-    """The module of ``tools/<name>.py``, which is in no package."""
-    spec = importlib.util.spec_from_file_location(f'tool_{name}', REPOSITORY / f'tools/{name}.py')
+    """The module of ``tools/<name>.py``, which is in no package, but may import its neighbours."""
+    path = REPOSITORY / f'tools/{name}.py'
+    spec = importlib.util.spec_from_file_location(f'tool_{path.stem}', path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
     return module
 
 

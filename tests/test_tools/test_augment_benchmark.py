@@ -1,23 +1,17 @@
 """tools/benchmarks/augment.py: what is compared does the same, and each figure is of one thing."""
 
-import importlib.util
 import json
 import random
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-TOOL = Path(__file__).resolve().parents[2] / 'tools/benchmarks/augment.py'
+from tiny_vclr import load_tool
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('augment_benchmark', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('benchmarks/augment')
 
 
 def test_the_stacked_chain_makes_the_same_frames(tool):
@@ -35,7 +29,7 @@ def test_the_stacked_chain_makes_the_same_frames(tool):
 def test_figures(tool, tmp_path, monkeypatch):
     out = tmp_path / 'augment.json'
     options = f'--turns 1 --samples 1 --busy 0 --out {out}'
-    monkeypatch.setattr(sys, 'argv', [str(TOOL), *options.split()])
+    monkeypatch.setattr(sys, 'argv', ['augment.py', *options.split()])
     works = {name: work for name, work in tool.read_works().items() if name in ('VCLR', 'grey')}
     monkeypatch.setattr(tool, 'read_works', lambda: works)
     tool.main()

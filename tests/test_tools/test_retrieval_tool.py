@@ -157,7 +157,7 @@ def test_bad_input(folder, run, arguments, message):
 def test_benchmark(tmp_path, forks):
     pytest.importorskip('faiss')
     arguments = '--sizes 300x16 --queries 20 --repeats 1 --nlist 1 --candidates 300 --folder .'
-    done = forks.run('benchmark_retrieval.py', *arguments.split(), cwd=tmp_path)
+    done = forks.run('benchmarks/retrieval.py', *arguments.split(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.endswith('%')]
     # One list, all of whose videos are candidates: nothing can be missed.

@@ -23,9 +23,7 @@ augment clips of their own as the workers of a loader do.
 """
 
 import argparse
-import json
 import multiprocessing
-import platform
 import random
 import sys
 import time
@@ -40,8 +38,8 @@ from mmaction.registry import TRANSFORMS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
+from timing import summary, take_turns, with_spread, write_figures
 
 from mmssl_video.datasets.transforms import (
     ClipColorJitter,
@@ -51,7 +49,6 @@ from mmssl_video.datasets.transforms import (
 )
 from mmssl_video.datasets.transforms.photometric import LUMA
 from mmssl_video.errors import one_line_errors
-from mmssl_video.files import atomic_path
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 # Recipe, and views x segments x frames of a sample.
@@ -171,7 +168,8 @@ def make_stacked(steps: list[dict]) -> Augment:
     return augment
 
 
-def make_mmaction(steps: list[dict]) -> Augment | None:
+def mmaction_steps(steps: list[dict]) -> list[dict]:
+    """Transforms of MMAction2 in the place of this package's, as far as it has them."""
     ours = {'ClipGrayscale', 'ClipGaussianBlur'}
     left = []
     for step in steps:
@@ -181,6 +179,11 @@ def make_mmaction(steps: list[dict]) -> Augment | None:
             left.append(dict(type='RandomApply', transforms=[step], prob=prob))
         elif step['type'] not in ours:
             left.append(step)
+    return left
+
+
+def make_mmaction(steps: list[dict]) -> Augment | None:
+    left = mmaction_steps(steps)
     return make_own(left) if left else None
 
 
@@ -327,29 +330,17 @@ def keep_busy(ready: Event) -> None:
         ready.set()
 
 
-def summary(values: np.ndarray) -> dict[str, float]:
-    first, median, third = np.quantile(values, [0.25, 0.5, 0.75])
-    return dict(median=median, first_quartile=first, third_quartile=third)
-
-
 def measure(args: argparse.Namespace, load: str) -> list[dict]:
     """One row for each work and contender."""
     rows = []
-    console = Console(stderr=True)
     with torch.inference_mode():
-        for work, (steps, groups) in track(
-            read_works().items(), load, console=console, disable=not console.is_terminal
-        ):
-            contenders = {name: run for name, run in make_contenders(steps).items() if run}
-            times = {name: [] for name in contenders}
-            for turn in range(args.turns + 1):
-                # Each comes after another one by turns: what is left in the cache differs.
-                first = turn % len(contenders)
-                names = [*contenders][first:] + [*contenders][:first]
-                for name in names:
-                    spent = take_turn(contenders[name], groups, args.samples)
-                    if turn:  # the first warms up
-                        times[name].append(spent)
+        for work, (steps, groups) in read_works().items():
+            contenders = {
+                name: lambda _, run=run, groups=groups: take_turn(run, groups, args.samples)
+                for name, run in make_contenders(steps).items()
+                if run
+            }
+            times = take_turns(contenders, args.turns, f'{load}: {work}')
             for name, spent in times.items():
                 ratios = np.divide(spent, times[OURS])
                 row = dict(work=work, contender=name, load=load, frames=sum(map(len, groups)))
@@ -362,21 +353,12 @@ def make_table(rows: list[dict], loads: list[str]) -> Table:
     table = Table('', '', *(f'{load}, {unit}' for load in loads for unit in ('ms', '× this')))
     lines: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        ratio = row['times_ours']
-        spread = f'{ratio["first_quartile"]:.2f} … {ratio["third_quartile"]:.2f}'
         lines.setdefault((row['work'], row['contender']), []).extend(
-            [f'{row["ms_a_frame"]["median"]:.3f}', f'{ratio["median"]:.2f} ({spread})']
+            [f'{row["ms_a_frame"]["median"]:.3f}', with_spread(row['times_ours'])]
         )
     for names, texts in lines.items():
         table.add_row(*names, *texts)
     return table
-
-
-def processor() -> str:
-    """Name of the processor, as Linux tells it."""
-    info = Path('/proc/cpuinfo')
-    names = [line for line in info.read_text().splitlines() if line.startswith('model name')]
-    return names[0].split(': ')[1] if names else platform.processor()
 
 
 @one_line_errors
@@ -406,15 +388,7 @@ def main() -> None:
         if made is None:
             console.print(f'{name}: cannot be imported, not measured')
     if args.out:
-        figures = dict(
-            processor=processor(),
-            versions=dict(cv2=cv2.__version__, numpy=np.__version__, torch=torch.__version__),
-            turns=args.turns,
-            samples=args.samples,
-            rows=rows,
-        )
-        with atomic_path(args.out) as path:
-            Path(path).write_text(json.dumps(figures, indent=1) + '\n')
+        write_figures(args.out, dict(turns=args.turns, samples=args.samples), rows)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 """Measure retrieval on generated galleries: time and memory beside scikit-learn, and what is found.
 
-    OMP_NUM_THREADS=2 python tools/benchmark_retrieval.py --sizes 50000x512 20000x2048
+    OMP_NUM_THREADS=2 python tools/benchmarks/retrieval.py --sizes 50000x512 20000x2048
 
 Features are drawn around class centres of 100 videos each, with noise in directions that all
 classes share: the cosine of two videos of a class is about 0.75. They lie in a folder that is
