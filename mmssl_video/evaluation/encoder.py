@@ -211,6 +211,12 @@ def check_amp(model: nn.Module, amp: str | None) -> None:
         avoid_amx(model.parameters())
 
 
+def autocast(inputs: Tensor, amp: str | None) -> torch.autocast:
+    """The context in which ``inputs`` are encoded in ``amp`` of :func:`encode_clips`."""
+    dtype = None if amp is None else getattr(torch, amp)
+    return torch.autocast(inputs.device.type, dtype, enabled=amp is not None)
+
+
 def preprocess(model: nn.Module, batch: dict) -> Tensor:
     """Move a batch to the device and normalise it, without waiting for either."""
     preprocessor = model.data_preprocessor
@@ -261,8 +267,7 @@ def encode_clips(
         float32 [n, M, D], on the device, which may still be at work on it.
     """
     inputs, format_shape = preprocess(model, batch), model.data_preprocessor.format_shape
-    dtype = None if amp is None else getattr(torch, amp)
-    with torch.autocast(inputs.device.type, dtype, enabled=amp is not None):
+    with autocast(inputs, amp):
         if (head := getattr(model, 'feature_head', None)) is None:
             features = encode(model.backbone, inputs, format_shape)
         else:

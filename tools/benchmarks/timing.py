@@ -32,7 +32,7 @@ def take_turns(
         contenders: Each is called with the number of the turn, and gives what it has measured. The
             turn before the first, with the number 0, warms up and does not count.
         num_turns: Of each.
-        description: Label of the bar on a terminal.
+        description: Label of the bar on a terminal; none without one, where contenders have theirs.
 
     Returns:
         float64 [num_turns] of each.
@@ -40,9 +40,8 @@ def take_turns(
     measured = {name: [] for name in contenders}
     names = list(contenders)
     console = Console(stderr=True)
-    for turn in track(
-        range(num_turns + 1), description, console=console, disable=not console.is_terminal
-    ):
+    hidden = not (description and console.is_terminal)
+    for turn in track(range(num_turns + 1), description, console=console, disable=hidden):
         # Each comes after another one by turns: what is left in the cache differs.
         first = turn % len(names)
         for name in names[first:] + names[:first]:
