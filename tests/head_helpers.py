@@ -1,45 +1,39 @@
-"""Heads in miniature, inputs for them, and what they should compute, one number at a time."""
+"""Every head in miniature, inputs for it, and what it should compute, one number at a time."""
 
+import inspect
 import math
 
 import torch
 from mmaction.registry import MODELS
-from tiny_vclr import CHANNELS, SEGMENTS, tiny_model
+from tiny_vclr import CHANNELS, SEGMENTS
+
+from mmssl_video.models.heads.base import SSLHead, VisibleTokens, small_mlp
 
 N = 5
-PROJECTOR = dict(type='ProjectionMLP', in_channels=CHANNELS, hidden_channels=16, out_channels=6)
-HEADS = dict(
-    **tiny_model()['heads'],
-    vince=dict(type='VINCEHead', projector=PROJECTOR, queue_size=20, num_segments=SEGMENTS),
-    nnclr=dict(
-        type='NNCLRHead',
-        projector=PROJECTOR,
-        predictor=PROJECTOR | dict(in_channels=6),
-        queue_size=20,
-    ),
-    neighbour=dict(type='NeighbourHead', projector=PROJECTOR, queue_size=20),
-    seco_order=dict(type='SeCoOrderHead', projector=PROJECTOR),
-    permutation=dict(type='PermutationHead', in_channels=CHANNELS, hidden_channels=7, dropout=0.0),
-    shuffle_learn=dict(
-        type='ShuffleLearnHead', in_channels=CHANNELS, hidden_channels=7, dropout=0.0
-    ),
-    odd_one_out=dict(
-        type='OddOneOutHead',
-        in_channels=CHANNELS,
-        num_segments=SEGMENTS,
-        hidden_channels=7,
-        dropout=0.0,
-    ),
-    pace=dict(type='TransformationHead', in_channels=CHANNELS, num_classes=4, label='pace'),
-    rotation=dict(type='TransformationHead', in_channels=CHANNELS, num_classes=4, label='rotation'),
-    speed=dict(type='SpeedHead', in_channels=CHANNELS),
+PROJECTOR = small_mlp(CHANNELS)
+HEADS = sorted(
+    name
+    for name, module in MODELS.module_dict.items()
+    if inspect.isclass(module)
+    and issubclass(module, SSLHead)
+    and module.__module__.startswith('mmssl_video.')
 )
+"""Names of all registered heads, without those that a test registers."""
+
+
+def example(name, **changes):
+    """Config of a small head, with other arguments."""
+    head = MODELS.get(name)
+    return dict(type=name) | head.example(CHANNELS) | changes
 
 
 def build_head(name, seed=0, **changes):
-    """A head in float64 whose target projector, if it has one, is not its online projector."""
+    """The head of :func:`example` in float64.
+
+    Its target projector, if it has one, is not its online projector.
+    """
     torch.manual_seed(seed)
-    head = MODELS.build({**HEADS[name], **changes}).double()
+    head = MODELS.build(example(name, **changes)).double()
     if head.target_views:
         with torch.no_grad():
             for parameter in head.target_projector.parameters():
@@ -54,27 +48,53 @@ def features(*views, seed=0, num_segments=SEGMENTS, num=N, map_shape=()):
     return {view: torch.randn(shape, generator=generator, dtype=torch.float64) for view in views}
 
 
-def batch(head, seed=0, **shape):
+def visible_tokens(head, num, num_segments, generator):
+    """What a head that masks is given of a view of clips with 2 x 3 x 4 tokens."""
+    lengths = 2 * head.tubelet_size, 3 * head.patch_size, 4 * head.patch_size
+    shape = num, num_segments, 3, *lengths
+    clips = torch.randn(shape, generator=generator, dtype=torch.float64)
+    torch.manual_seed(generator.initial_seed())
+    passes = []
+    for visible in head.draw_visible(clips):
+        shape = *visible.shape, CHANNELS
+        tokens = torch.randn(shape, generator=generator, dtype=torch.float64)
+        passes.append(VisibleTokens(tokens, visible, clips))
+    return passes
+
+
+def batch(head, seed=0, num=N, num_segments=None):
     """What a head is given, from a seed: online views, target views, fields.
 
-    The views have the segments the head wants, unless said otherwise; maps are of 2 x 3 x 4
-    places. One ``gt_label`` in four is unknown.
+    The views have the segments that the head wants, unless said otherwise; maps are of 2 frames
+    and the places that the head wants. One ``gt_label`` in four is unknown.
     """
-    num_segments = getattr(head, 'num_segments', SEGMENTS)
-    shape = dict(num_segments=num_segments) | shape
-    map_shape = (2, 3, 4) if head.reads_maps else ()
-    online = features(*head.online_views, seed=seed, map_shape=map_shape, **shape)
-    target = features(*head.target_views, seed=seed + 1000, **shape)
-    num = len(online[head.online_views[0]])
+    num_segments = num_segments or getattr(head, 'num_segments', SEGMENTS)
+    shape = dict(num=num, num_segments=num_segments)
     generator = torch.Generator().manual_seed(seed)
-    fields = dict(
-        gt_label=torch.randint(-1, 3, (num,), generator=generator),
-        query_in_second_half=torch.randint(2, (num,), generator=generator),
-        odd_one=torch.randint(num_segments, (num,), generator=generator),
-        pace=torch.randint(4, (num,), generator=generator),
-        rotation=torch.randint(4, (num,), generator=generator),
-    )
-    return online, target, {name: fields[name] for name in head.reads}
+    if head.masks:
+        online = {
+            view: visible_tokens(head, num, num_segments, generator) for view in head.online_views
+        }
+    else:
+        map_shape = (2, *getattr(head, 'map_size', (3, 4))) if head.reads_maps else ()
+        online = features(*head.online_views, seed=seed, map_shape=map_shape, **shape)
+    target = features(*head.target_views, seed=seed + 1000, **shape)
+    fields = {}
+    for name in head.reads:
+        low, high = (-1, 3) if name == 'gt_label' else (0, head.num_classes_of[name])
+        fields[name] = torch.randint(low, high, (num,), generator=generator)
+    return online, target, fields
+
+
+def map_views(function, views):
+    """Views with ``function`` of each of their tensors."""
+
+    def apply(view):
+        if isinstance(view, torch.Tensor):
+            return function(view)
+        return [VisibleTokens(*map(function, tokens)) for tokens in view]
+
+    return {name: apply(view) for name, view in views.items()}
 
 
 def apply(head, online, target, fields):

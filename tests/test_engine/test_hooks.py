@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from head_helpers import PROJECTOR
+from head_helpers import example
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.hooks import Hook
@@ -106,7 +106,7 @@ def test_momentum_follows_optimiser_steps():
 
 def test_target_follows_optimiser_steps():
     """Two batches of 4 leave the target where one of 8 does (BYOL, no batch normalisation)."""
-    byol = dict(type='BYOLHead', projector=PROJECTOR, predictor=PROJECTOR | dict(in_channels=6))
+    byol = example('BYOLHead')
     torch.manual_seed(0)
     model = MODELS.build(tiny_model(momentum=0.5) | dict(heads=dict(byol=byol)))
     model.init_weights()
@@ -186,7 +186,7 @@ def test_a_queue_longer_than_the_data_is_told_before_training():
     ids=['batch_size', 'batch_sampler', 'batches'],
 )
 def test_chance_levels_and_queues_with_any_batches(loader):
-    head = MODELS.build(dict(type='SimCLRHead', projector=PROJECTOR))
+    head = MODELS.build(example('SimCLRHead'))
     runner = stub_runner(SimpleNamespace(heads=dict(pair=head)))
     runner.train_dataloader = loader
     ObjectiveReportHook().before_train(runner)

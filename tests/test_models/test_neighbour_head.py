@@ -24,7 +24,7 @@ SIZE = 12
 
 
 def test_loss_accuracy_purity_and_queue():
-    head = build_head('neighbour', queue_size=SIZE, temperature=0.3)
+    head = build_head('NeighbourHead', queue_size=SIZE, temperature=0.3)
     pushed, pushed_labels = [], []
     for step in range(4):  # the queue fills with step 2 and wraps around with step 3
         online, target, fields = batch(head, step)
@@ -61,7 +61,7 @@ def test_loss_accuracy_purity_and_queue():
 
 def test_a_neighbour_is_not_its_own_negative():
     """A queue of one entry: it is everyone's neighbour, and nothing is left to repel."""
-    head = build_head('neighbour')
+    head = build_head('NeighbourHead')
     head.loss(*batch(head, num=1)[:2], gt_label=torch.tensor([0]))
     online, target, fields = batch(head, 1)
     for view in online.values():
@@ -75,7 +75,7 @@ def test_a_neighbour_is_not_its_own_negative():
 
 def test_the_neighbour_is_the_keys_not_the_querys():
     """Two entries: the key's own embedding and the query's; the first is the positive."""
-    head = build_head('neighbour', temperature=0.5)
+    head = build_head('NeighbourHead', temperature=0.5)
     online, target, _ = batch(head, num=1)
     label = torch.tensor([0])
     query, key = head.embed_online(online[0].mean(1)), head.embed_target(target[1].mean(1))
@@ -88,7 +88,7 @@ def test_the_neighbour_is_the_keys_not_the_querys():
 
 
 def test_purity_is_absent_without_labels():
-    head = build_head('neighbour')
+    head = build_head('NeighbourHead')
     for step in range(3):
         online, target = features(0, seed=step), features(1, seed=9 + step)
         assert 'purity' not in head.loss(online, target, gt_label=None)

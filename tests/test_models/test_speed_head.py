@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from head_helpers import N, apply, batch, build_head, features, linear, mean
+from head_helpers import N, build_head, features, linear, mean
 from mmaction.registry import MODELS
 from tiny_vclr import CHANNELS, tiny_model
 
@@ -21,7 +21,7 @@ def slow_logit(head, clip):
 @pytest.mark.parametrize('views', [(0, 1), (1, 0), (3, 1)])
 @pytest.mark.parametrize(('num_segments', 'frames'), [(1, 4), (1, 1), (2, 3)])
 def test_loss_and_accuracy(views, num_segments, frames):
-    head = build_head('speed', views=views)
+    head = build_head('SpeedHead', views=views)
     normal, sped_up = views
     for step in range(3):
         online = features(
@@ -41,7 +41,7 @@ def test_loss_and_accuracy(views, num_segments, frames):
 
 def test_the_gradient_goes_to_the_maximum_of_each_frame():
     """Of the map's places, the largest one of each frame and channel, with a share of 1/T."""
-    head = build_head('speed')
+    head = build_head('SpeedHead')
     online = features(0, 1, num_segments=1, map_shape=(4, 3, 2))
     for view in online.values():
         view.requires_grad_()
@@ -58,24 +58,6 @@ def test_the_gradient_goes_to_the_maximum_of_each_frame():
                     torch.testing.assert_close(
                         gradient[n, 0, channel, t].flatten(), expected, rtol=1e-4, atol=1e-9
                     )
-
-
-def test_equal_logits_give_chance_level():
-    head = build_head('speed')
-    for parameter in head.parameters():
-        torch.nn.init.zeros_(parameter)
-    value = apply(head, *batch(head))
-    assert value['loss'].item() == pytest.approx(head.chance_level(N))
-    assert head.chance_level(N) == math.log(2)
-    assert value['acc'] == head.chance_accuracy(N) == pytest.approx(50)
-    assert '\n' not in head.describe()
-
-
-def test_weight_scales_the_loss_alone():
-    plain, weighted = build_head('speed'), build_head('speed', loss_weight=0.25)
-    values = [apply(head, *batch(head)) for head in (plain, weighted)]
-    assert values[1]['loss'] == values[0]['loss'] * 0.25 > 0
-    assert values[1]['acc'] == values[0]['acc']
 
 
 @pytest.mark.parametrize('ndim', [2, 3])
@@ -104,16 +86,9 @@ def test_the_recognizer_hands_out_maps(ndim):
     assert log['loss_speed'].item() == pytest.approx(mean(losses), rel=1e-5)
 
 
-def test_it_reads_maps_of_two_views():
-    head = build_head('speed', views=[2, 1])
-    assert head.reads_maps
-    assert (head.online_views, head.target_views, head.reads) == ((2, 1), (), ())
-    assert set(head.state_dict()) == {'classifier.weight', 'classifier.bias'}
-
-
 @pytest.mark.parametrize('views', [(0,), (0, 1, 2), (1, 1)])
 def test_two_different_views_are_needed(views):
     with pytest.raises(UserError, match='name two different views') as error:
-        build_head('speed', views=views)
+        build_head('SpeedHead', views=views)
     assert f'SpeedHead.views is {views}' in str(error.value)
     assert '\n' not in str(error.value)

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from head_helpers import HEADS as HEAD_CONFIGS
+from head_helpers import example
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmengine.analysis import get_model_complexity_info
@@ -609,7 +609,11 @@ def test_heads_that_read_maps_are_refused_a_backbone_of_two_pathways(monkeypatch
 
 def build_reading():
     """Heads that read a label each, and one that reads nothing."""
-    heads = {name: HEAD_CONFIGS[name] for name in ('neighbour', 'seco_order', 'video')}
+    heads = dict(
+        neighbour=example('NeighbourHead'),
+        seco_order=example('SeCoOrderHead'),
+        video=example('MoCoHead'),
+    )
     torch.manual_seed(0)
     return MODELS.build(tiny_model() | dict(heads=heads))
 
@@ -659,20 +663,23 @@ def test_a_field_that_no_transform_has_packed():
 
 
 @pytest.mark.parametrize(
-    ('name', 'wrong'), [('pace', 4), ('rotation', -1), ('odd_one', 3), ('query_in_second_half', 2)]
+    ('head', 'name', 'wrong'),
+    [
+        (example('TransformationHead', label='rotation'), 'rotation', -1),
+        (example('OddOneOutHead'), 'odd_one', 3),
+        (example('SeCoOrderHead'), 'query_in_second_half', 2),
+    ],
 )
-def test_a_label_beyond_the_classes_is_told(name, wrong):
-    heads = dict(seco_order='query_in_second_half', odd_one_out='odd_one')
-    head = next((head for head, field in heads.items() if field == name), name)
-    model = MODELS.build(tiny_model() | dict(heads={head: HEAD_CONFIGS[head]}))
+def test_a_label_beyond_the_classes_is_told(head, name, wrong):
+    model = MODELS.build(tiny_model() | dict(heads=dict(task=head)))
     samples = [sample(**{name: value}) for value in (0, 1, 1, wrong)]
     with pytest.raises(UserError) as error:
         model.loss(images(), samples)
     message = str(error.value)
-    assert message.startswith(f'model.heads.{head}: a {name} is {wrong}, but ')
+    assert message.startswith(f'model.heads.task: a {name} is {wrong}, but ')
     assert '\n' not in message
     samples[-1] = sample(**{name: 0})
-    assert model.loss(images(), samples)[f'loss_{head}'] > 0
+    assert model.loss(images(), samples)['loss_task'] > 0
 
 
 def test_without_any_label_heads_get_none():

@@ -7,7 +7,7 @@ import time
 
 import pytest
 import torch
-from head_helpers import HEADS, PROJECTOR
+from head_helpers import example
 from mmaction.registry import HOOKS
 from mmengine.hooks import Hook
 from tiny_vclr import tiny_config, write_videos
@@ -17,16 +17,9 @@ from mmssl_video.errors import UserError
 
 EPOCHS = 6
 ALL_HEADS = dict(  # beside the one of VCLR
-    swav=dict(
-        type='SwAVHead',
-        projector=PROJECTOR,
-        num_prototypes=4,
-        freeze_epochs=2,
-        queue_size=8,
-        queue_start_epoch=2,
-    ),
-    nnclr=HEADS['nnclr'] | dict(queue_size=10),
-    byol=dict(type='BYOLHead', projector=PROJECTOR, predictor=HEADS['nnclr']['predictor']),
+    swav=example('SwAVHead', freeze_epochs=2, queue_size=8, queue_start_epoch=2),
+    nnclr=example('NNCLRHead', queue_size=10),
+    byol=example('BYOLHead'),
 )
 
 

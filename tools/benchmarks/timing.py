@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import track
 
 from mmssl_video.datasets.sources import find_sources
-from mmssl_video.datasets.synthetic import CLASSES, render_video
 from mmssl_video.errors import UserError
 from mmssl_video.files import write_json
+from mmssl_video.generated.scenes import CLASSES, render_video
 from mmssl_video.video import available_cores, encode_video
 
 Name = TypeVar('Name')

@@ -138,9 +138,25 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
         """The ``acc`` in percent of a head that has learned nothing: its classes are as likely."""
         return 100 * math.exp(-self.chance_level(batch_size))
 
+    @classmethod
+    def example(cls, in_channels: int) -> dict:
+        """Arguments of a small head, which the tests of every head are run on.
+
+        It has neither dropout nor batch normalisation. By default it takes a projector alone.
+
+        Args:
+            in_channels: Length of a backbone feature.
+        """
+        return dict(projector=small_mlp(in_channels))
+
     @abstractmethod
     def describe(self) -> str:
         """The objective in a few words, for the log."""
+
+
+def small_mlp(in_channels: int) -> dict:
+    """Config of a projection or prediction to embeddings of 6, for :meth:`SSLHead.example`."""
+    return dict(type='ProjectionMLP', in_channels=in_channels, hidden_channels=16, out_channels=6)
 
 
 def build_predictor(predictor: dict, channels: int) -> nn.Module:

@@ -7,7 +7,7 @@ from mmaction.registry import MODELS
 from torch import Tensor
 
 from ..losses import byol_loss
-from .base import SSLHead, Views, build_predictor, consensus, normalize, pairs_of_views
+from .base import SSLHead, Views, build_predictor, consensus, normalize, pairs_of_views, small_mlp
 
 
 @MODELS.register_module()
@@ -57,6 +57,11 @@ class BYOLHead(SSLHead):
     def chance_level(self, batch_size: int, num_filled: int | None = None) -> float:
         """2, at right angles."""
         return 2.0
+
+    @classmethod
+    def example(cls, in_channels: int) -> dict:
+        """A small config."""
+        return super().example(in_channels) | dict(predictor=small_mlp(6))
 
     def describe(self) -> str:
         """The objective in a few words."""

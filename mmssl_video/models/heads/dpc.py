@@ -184,6 +184,17 @@ class DPCHead(SSLHead):
         """100 / (NPHW)."""
         return 100 / self.num_candidates(batch_size)
 
+    @classmethod
+    def example(cls, in_channels: int) -> dict:
+        """A small config."""
+        return dict(
+            in_channels=in_channels,
+            feature_channels=4,
+            num_predicted=1,
+            map_size=(2, 3),
+            dropout=0.0,
+        )
+
     def describe(self) -> str:
         """The objective in a few words."""
         height, width = self.map_size
@@ -231,6 +242,11 @@ class MemDPCHead(DPCHead):
         """The memory's mean under the predicted probabilities, [N, C, H, W]."""
         probabilities = self.predictor(state).softmax(dim=1)
         return torch.einsum('nmhw,mc->nchw', probabilities, self.memory)
+
+    @classmethod
+    def example(cls, in_channels: int) -> dict:
+        """A small config."""
+        return super().example(in_channels) | dict(memory_size=6)
 
     def describe(self) -> str:
         """The objective in a few words."""

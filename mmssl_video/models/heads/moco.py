@@ -80,6 +80,11 @@ class MoCoHead(SSLHead):
         """ln(1 + K)."""
         return math.log1p(self.queue.size if num_filled is None else num_filled)
 
+    @classmethod
+    def example(cls, in_channels: int) -> dict:
+        """A small config."""
+        return super().example(in_channels) | dict(queue_size=20)
+
     def describe(self) -> str:
         """The objective in a few words."""
         return f'InfoNCE over videos, queue {self.queue.size}, temperature {self.temperature}'

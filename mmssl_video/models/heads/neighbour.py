@@ -71,6 +71,11 @@ class NeighbourHead(SSLHead):
         """ln K: one of the entries is the positive."""
         return math.log(max(1, self.queue.size if num_filled is None else num_filled))
 
+    @classmethod
+    def example(cls, in_channels: int) -> dict:
+        """A small config."""
+        return super().example(in_channels) | dict(queue_size=20)
+
     def describe(self) -> str:
         """The objective in a few words."""
         return (

@@ -19,6 +19,7 @@ from .base import (
     normalize,
     pairs_of_views,
     percent_correct,
+    small_mlp,
 )
 
 
@@ -93,6 +94,11 @@ class NNCLRHead(SSLHead):
     def chance_level(self, batch_size: int, num_filled: int | None = None) -> float:
         """ln N."""
         return math.log(batch_size)
+
+    @classmethod
+    def example(cls, in_channels: int) -> dict:
+        """A small config."""
+        return super().example(in_channels) | dict(predictor=small_mlp(6), queue_size=20)
 
     def describe(self) -> str:
         """The objective in a few words."""

@@ -127,6 +127,11 @@ class OddOneOutHead(SSLHead):
         """ln S."""
         return math.log(self.num_segments)
 
+    @classmethod
+    def example(cls, in_channels: int) -> dict:
+        """A small config."""
+        return dict(in_channels=in_channels, num_segments=3, hidden_channels=7, dropout=0.0)
+
     def describe(self) -> str:
         """The objective in a few words."""
         return f'{self.num_segments}-way classification of the clip out of order, {self.fusion}'

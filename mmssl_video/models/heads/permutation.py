@@ -122,6 +122,11 @@ class PermutationHead(SSLHead):
         """ln of the number of classes."""
         return math.log(self.num_classes)
 
+    @classmethod
+    def example(cls, in_channels: int) -> dict:
+        """A small config."""
+        return dict(in_channels=in_channels, hidden_channels=7, dropout=0.0)
+
     def describe(self) -> str:
         """The objective in a few words."""
         return f'{self.num_classes}-way classification of the order of {self.num_segments} segments'

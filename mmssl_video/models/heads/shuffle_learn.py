@@ -124,6 +124,11 @@ class ShuffleLearnHead(SSLHead):
         """50: ``acc`` is balanced, whatever the share of tuples out of order."""
         return 50.0
 
+    @classmethod
+    def example(cls, in_channels: int) -> dict:
+        """A small config."""
+        return dict(in_channels=in_channels, negative_share=0.5, hidden_channels=7, dropout=0.0)
+
     def describe(self) -> str:
         """The objective in a few words."""
         return f'2-way verification of order, {self.negative_share:.0%} of tuples out of it'

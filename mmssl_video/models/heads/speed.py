@@ -59,6 +59,11 @@ class SpeedHead(SSLHead):
         """ln 2."""
         return math.log(2)
 
+    @classmethod
+    def example(cls, in_channels: int) -> dict:
+        """A small config."""
+        return dict(in_channels=in_channels)
+
     def describe(self) -> str:
         """The objective in a few words."""
         return '2-way classification of clips, normal or sped up'

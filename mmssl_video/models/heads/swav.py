@@ -157,6 +157,11 @@ class SwAVHead(SSLHead):
         """ln P."""
         return math.log(len(self.prototypes.weight))
 
+    @classmethod
+    def example(cls, in_channels: int) -> dict:
+        """A small config."""
+        return super().example(in_channels) | dict(num_prototypes=4, freeze_epochs=0)
+
     def describe(self) -> str:
         """The objective in a few words."""
         queue = ''

@@ -58,6 +58,11 @@ class TransformationHead(SSLHead):
         """ln C."""
         return math.log(self.num_classes)
 
+    @classmethod
+    def example(cls, in_channels: int) -> dict:
+        """A small config."""
+        return dict(in_channels=in_channels, num_classes=4, label='pace')
+
     def describe(self) -> str:
         """The objective in a few words."""
         return f'{self.num_classes}-way classification of the {self.reads[0]}'

@@ -170,6 +170,18 @@ class VideoMAEHead(SSLHead):
         """(n - 1) / n, the mean square of n values of unbiased variance 1: a prediction of 0."""
         return (self.num_values - 1) / self.num_values
 
+    @classmethod
+    def example(cls, in_channels: int) -> dict:
+        """A small config."""
+        return dict(
+            in_channels=in_channels,
+            mask=dict(type='TubeMask', ratio=0.75),
+            decoder_channels=12,
+            depth=1,
+            num_heads=2,
+            patch_size=8,
+        )
+
     def describe(self) -> str:
         """The objective in a few words."""
         name = type(self.mask).__name__

@@ -79,6 +79,11 @@ class VINCEHead(SSLHead):
         queued = self.queue.size if num_filled is None else num_filled
         return math.log1p(queued + self.num_segments * (batch_size - 1))
 
+    @classmethod
+    def example(cls, in_channels: int) -> dict:
+        """A small config."""
+        return super().example(in_channels) | dict(queue_size=20, num_segments=3)
+
     def describe(self) -> str:
         """The objective in a few words."""
         return (
