@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from head_helpers import N, batch, build_head, project, similarity
 from mmengine.config import Config, DictAction
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,6 +79,20 @@ def test_table_of_methods_names_every_folder():
     text = (ROOT / 'docs' / 'methods.md').read_text()
     for folder in METHODS:
         assert f'](../configs/{folder.name}/README.md)' in text, folder.name
+
+
+def test_the_head_that_is_shown_is_one():
+    page = (ROOT / 'docs/methods.md').read_text()
+    (block,) = (part for part in page.split('```') if 'class AlignHead' in part)
+    exec(block.removeprefix('python'), {'__name__': 'my_heads'})
+    head = build_head('AlignHead')
+    online, target, _ = batch(head)
+    loss = 0
+    for query, key in zip(online[0], target[1], strict=True):
+        query = project(head.projector, query.mean(dim=0))
+        key = project(head.target_projector.module, key.mean(dim=0))
+        loss += (2 - 2 * similarity(query, key)) / N
+    assert head.loss(online, target)['loss'].item() == pytest.approx(loss)
 
 
 def test_page_on_what_comes_after_pretraining_names_every_folder():

@@ -214,9 +214,9 @@ def process(rank, batches):
 
 @pytest.fixture(scope='module')
 def batches():
-    """Three batches of six samples for each head."""
+    """Four batches of six samples for each head; the fourth goes round the end of a queue."""
     heads = {name: build_head(name) for name in HEADS}
-    return {name: [batch(head, step, num=6) for step in range(3)] for name, head in heads.items()}
+    return {name: [batch(head, step, num=6) for step in range(4)] for name, head in heads.items()}
 
 
 @pytest.fixture(scope='module')
