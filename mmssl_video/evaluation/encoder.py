@@ -68,6 +68,7 @@ def build_encoder(
     """
     torch.manual_seed(seed)
     model_cfg = deepcopy(cfg.model)
+    model_cfg.pop('compile', None)  # of training: here it would take longer than it saves
     # What MMAction2's configs start from would else take the place of the random weights.
     if 'pretrained' in model_cfg.backbone:
         model_cfg.backbone.pretrained = None

@@ -105,6 +105,14 @@ def test_random_weights_come_from_the_seed(cfg):
     assert not torch.equal(*weights)
 
 
+def test_keys_that_make_training_faster_leave_features_alone(cfg):
+    frames = torch.randn(4, 3, 32, 32)
+    plain = build_encoder(cfg, None)
+    cfg.model.update(channels_last=True, compile=dict(backend='unknown, so it cannot compile'))
+    model = build_encoder(cfg, None)
+    torch.testing.assert_close(model.backbone(frames), plain.backbone(frames))
+
+
 @pytest.mark.parametrize('form', ['checkpoint', 'state dict', 'of DDP', 'backbone alone'])
 def test_backbone_of_a_checkpoint(cfg, tmp_path, form):
     source = build_tiny(5)

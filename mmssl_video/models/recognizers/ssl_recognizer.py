@@ -61,7 +61,7 @@ class SSLRecognizer(BaseRecognizer):
         channels_last (bool): Whether the backbones work with channels last in memory, which is
             faster where convolutions are, with mixed precision on a GPU above all.
         compile (bool | dict): Whether ``torch.compile`` compiles the backbones' forward and
-            backward pass; a dict holds its options, ``dict(mode='max-autotune')`` for example.
+            backward pass; a dict holds its options.
         data_preprocessor (dict): Config of :class:`SSLDataPreprocessor`, or of MMAction2's
             ``ActionDataPreprocessor``.
 
