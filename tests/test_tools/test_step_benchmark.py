@@ -41,7 +41,7 @@ def test_the_floor_computes_what_the_networks_of_the_step_do(tool, monkeypatch, 
     samples = pseudo_collate([tool.make_sample(cfg) for _ in range(args.batch)])
     batch = model.data_preprocessor(samples, training=True)
     counts = []
-    for run in (tool.make_step(model, cfg, batch), tool.make_floor(model, batch, args)):
+    for run in (tool.make_step(model, cfg, batch), tool.make_floor(model, cfg, batch)):
         with FlopCounterMode(display=False) as counter:
             run()
         by_operation = counter.get_flop_counts()['Global']

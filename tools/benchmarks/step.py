@@ -83,7 +83,10 @@ def load_config(path: str, args: argparse.Namespace) -> Config:
     cfg = Config.fromfile(path)
     init_default_scope('mmaction')
     apply_options(cfg, args.cfg_options)
-    cfg.model.update(channels_last=args.channels_last, compile=args.compile)
+    if args.channels_last:
+        cfg.model.channels_last = True
+    if args.compile:
+        cfg.model.compile = True
     if args.amp:
         cfg.optim_wrapper.type = 'Bf16OptimWrapper'
     for step in cfg.train_dataloader.dataset.pipeline:
@@ -145,7 +148,7 @@ def make_step(model: torch.nn.Module, cfg: Config, batch: Batch) -> Callable[[],
     return step
 
 
-def make_floor(model: torch.nn.Module, batch: Batch, args: argparse.Namespace) -> Callable:
+def make_floor(model: torch.nn.Module, cfg: Config, batch: Batch) -> Callable[[], None]:
     """The passes of the networks that a step contains."""
     views = model._split_views(batch['inputs'])
 
@@ -157,9 +160,9 @@ def make_floor(model: torch.nn.Module, batch: Batch, args: argparse.Namespace) -
     if model.target_views:
         target = together(model.target_views)
         networks.append(deepcopy(model.target_backbone.module))
-    for network in networks:
-        if args.compile:
-            network.compile()
+    if options := cfg.model.get('compile'):
+        for network in networks:
+            network.compile(**({} if options is True else options))
     passes = []  # clips, visible tokens and decoder
     online = {v for head in heads.values() if not head.masks for v in head.online_views}
     if online:
@@ -169,7 +172,10 @@ def make_floor(model: torch.nn.Module, batch: Batch, args: argparse.Namespace) -
             for visible in head.draw_visible(views[view]):
                 passes.append((together([view]), visible.flatten(0, 1), head))
     autocast = partial(
-        torch.autocast, torch.device(args.device).type, torch.bfloat16, enabled=args.amp
+        torch.autocast,
+        batch['inputs'].device.type,
+        torch.bfloat16,
+        enabled=cfg.optim_wrapper.type == 'Bf16OptimWrapper',
     )
 
     def encode(clips: Tensor, visible: Tensor | None, head: torch.nn.Module | None) -> Tensor:
@@ -223,7 +229,7 @@ def measure(path: str, args: argparse.Namespace) -> list[dict]:
     model = build_model(cfg, args)
     samples = pseudo_collate([make_sample(cfg) for _ in range(args.batch)])
     batch = model.data_preprocessor(samples, training=True)
-    contenders = {STEP: make_step(model, cfg, batch), FLOOR: make_floor(model, batch, args)}
+    contenders = {STEP: make_step(model, cfg, batch), FLOOR: make_floor(model, cfg, batch)}
     short = shorten_queues(cfg, model, args.batch)
     if short:
         contenders[SHORT] = make_step(build_model(short, args), short, batch)

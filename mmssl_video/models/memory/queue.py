@@ -45,7 +45,7 @@ class EmbeddingQueue(nn.Module):
 
     @property
     def entries(self) -> Tensor:
-        """The entries so far, [number of entries, D]: no copy, and theirs until the next look."""
+        """The entries so far, [number of entries, D]: a view, which the next look may change."""
         self._write()
         return self.embeddings[: self.num_filled]
 

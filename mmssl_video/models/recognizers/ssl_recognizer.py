@@ -113,7 +113,7 @@ class SSLRecognizer(BaseRecognizer):
         if self.target_views:
             self.target_backbone = MomentumCopy(self.backbone)
             backbones.append(self.target_backbone.module)
-        if compile is not False:
+        if compile not in (False, None):
             for backbone in backbones:
                 backbone.compile(**({} if compile is True else compile))
 
