@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from tiny_vclr import tiny_config, write_videos
+from tiny_vclr import REPOSITORY, tiny_config, write_videos
 
+MASKED = 'videomae/videomae_vit-t_1x16-8x2x1-100e_folder-rgb.py'
 EPOCHS = 4
 ITERS = 3  # an epoch: 14 videos in batches of 4, the rest dropped
 
@@ -111,6 +113,38 @@ def test_resume_of_compiled_networks_channels_last_in_mixed_precision(videos, tm
         assert resumed[key].stride() == value.stride(), key
     kernel = resumed['backbone.layers.0.weight']
     assert kernel.is_contiguous(memory_format=torch.channels_last)
+
+
+def masked_config(videos, work_dir, name):
+    """VideoMAE's small recipe with a smaller network and batches of 4: masks are drawn anew."""
+    cfg = Config.fromfile(REPOSITORY / 'configs' / MASKED)
+    cfg.update(work_dir=str(work_dir), experiment_name=name, log_level='WARNING')
+    cfg.randomness = dict(seed=3)
+    cfg.optim_wrapper.type = 'Bf16OptimWrapper'
+    cfg.train_cfg.max_epochs = EPOCHS
+    cfg.param_scheduler[0].warmup = 1
+    cfg.default_hooks.checkpoint.interval = 1
+    cfg.model.backbone.update(embed_dims=24, depth=1, num_heads=2)
+    cfg.model.heads.videomae.update(in_channels=24, decoder_channels=12, depth=1, num_heads=2)
+    cfg.train_dataloader.update(batch_size=4, num_workers=0, persistent_workers=False)
+    cfg.train_dataloader.dataset.data_prefix.video = str(videos)
+    return cfg
+
+
+def test_masked_prediction_in_bfloat16_resumes_bit_for_bit(videos, tmp_path):
+    def go(name, folder, stop_after=None):
+        cfg = masked_config(videos, tmp_path / folder, f'masked {name}')
+        cfg.resume = name == 'resumed'
+        return train(cfg, stop_after)
+
+    unbroken, runner = go('unbroken', 'unbroken')
+    assert len({losses['loss'] for losses in unbroken}) == EPOCHS * ITERS
+    assert go('broken', 'broken', stop_after=8)[0] == unbroken[:8]
+    torch.rand(17)  # the state that another process would start from
+    rest, resumed = go('resumed', 'broken')
+    assert rest == unbroken[2 * ITERS :]
+    for key, value in runner.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[key], value), key
 
 
 def test_checkpoint_holds_all_that_a_resume_needs(unbroken):
