@@ -156,11 +156,18 @@ def test_bad_input(folder, run, arguments, message):
 
 def test_benchmark(tmp_path, forks):
     pytest.importorskip('faiss')
-    arguments = '--sizes 300x16 --queries 20 --repeats 1 --nlist 1 --candidates 300 --folder .'
+    arguments = (
+        '--sizes 300x16 --queries 20 --turns 1 --nlist 1 --candidates 300 --folder . --out r'
+    )
     done = forks.run('benchmarks/retrieval.py', *arguments.split(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    rows = [line for line in done.stdout.splitlines() if line.endswith('%')]
+    rows = {row['search']: row for row in json.loads((tmp_path / 'r').read_text())['rows']}
     # One list, all of whose videos are candidates: nothing can be missed.
-    assert [row.split()[-2:] for row in rows] == [['100.0', '%']] * 3
+    assert [row['found'] for row in rows.values() if 'found' in row] == [1, 1, 1]
+    times = {name: row['seconds']['median'] for name, row in rows.items()}
+    for name, row in rows.items():
+        ratio = times[name] / times['scikit-learn, exact']
+        assert row['of_sklearn']['median'] == pytest.approx(ratio)
+    assert done.stdout.count('100.0 %') == 3
     assert 'learned from 10000 videos (78 MiB)' in done.stdout  # 10000 * 8192 bytes
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [tmp_path / 'r']

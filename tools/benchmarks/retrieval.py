@@ -5,9 +5,10 @@
 Features are drawn around class centres of 100 videos each, with noise in directions that all
 classes share: the cosine of two videos of a class is about 0.75. They lie in a folder that is
 deleted at the end, N * D * 4 bytes at a time. Every search runs in a process of its own, in turns
-with the others, so that a load from outside meets all of them. Memory is what a
-process holds beyond its start, pages of the mapped gallery not counted: the system takes these back
-when it needs them.
+with the others, so that a load from outside meets all of them. Times, and ratios to scikit-learn in
+the same turn, are medians of the turns, in brackets the first and the third quartile. Memory is
+what a process holds beyond its start, pages of the mapped gallery not counted: the system takes
+these back when it needs them. "found" is the share of the true neighbours.
 
 The plan says what a search of --plan needs, without running it.
 """
@@ -26,7 +27,9 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.progress import track
+from rich.table import Table
 from sklearn.neighbors import NearestNeighbors
+from timing import summary, with_spread, write_figures
 
 from mmssl_video.errors import UserError, one_line_errors
 from mmssl_video.evaluation import (
@@ -64,7 +67,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--queries', type=int, default=1000, help='queries (default 1000)')
     parser.add_argument('--neighbours', type=int, default=10, help='K (default 10)')
-    parser.add_argument('--repeats', type=int, default=3, help='runs of each (default 3)')
+    parser.add_argument('--turns', type=int, default=3, help='turns of each (default 3)')
     parser.add_argument('--nlist', type=int, help='as in tools/retrieval.py')
     parser.add_argument('--nprobe', type=int, help='as in tools/retrieval.py')
     parser.add_argument('--candidates', type=int, help='as in tools/retrieval.py')
@@ -77,8 +80,9 @@ def parse_args() -> argparse.Namespace:
         help='gallery to plan for (default 1000000x2048)',
     )
     parser.add_argument('--folder', help="for the galleries (default the system's temporary one)")
+    parser.add_argument('--out', help='JSON file for all figures')
     args = parser.parse_args()
-    for option in ('queries', 'neighbours', 'repeats'):
+    for option in ('queries', 'neighbours', 'turns'):
         if getattr(args, option) < 1:
             raise UserError(f'--{option} {getattr(args, option)}: use 1 or more')
     return args
@@ -186,8 +190,8 @@ def run(search: Callable[[], tuple]) -> tuple[dict[str, float], np.ndarray, int]
     return answer
 
 
-def benchmark(args: argparse.Namespace, num: int, dim: int) -> None:
-    """Measure one size and print its table."""
+def measure_size(args: argparse.Namespace, num: int, dim: int) -> list[dict]:
+    """One row for each search in a gallery of one size."""
     searches = [with_sklearn, with_exact, with_index]
     seconds: dict[str, list[float]] = {}
     peaks: dict[str, int] = {}
@@ -195,7 +199,7 @@ def benchmark(args: argparse.Namespace, num: int, dim: int) -> None:
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         generate(Path(folder), num, args.queries, dim)
-        turns = [search for _ in range(args.repeats) for search in searches]
+        turns = [search for _ in range(args.turns) for search in searches]
         for search in track(
             turns, f'{num}x{dim}', console=console, disable=not console.is_terminal
         ):
@@ -206,20 +210,32 @@ def benchmark(args: argparse.Namespace, num: int, dim: int) -> None:
             name = list(times)[-1]
             peaks[name] = max(peak, peaks.get(name, 0))
             found[name] = rows
-
-    print(f'\n{num} x {dim}, {args.queries} queries, K = {args.neighbours}, {args.repeats} runs')
-    print(f'{"":<20}{"median":>9}{"min":>9}{"max":>9}{"ratio":>8}{"memory":>10}{"found":>9}')
+    measured = []
     for name, times in seconds.items():
-        # A ratio for each turn: what loads the machine for long falls out of it.
-        ratio = np.median(np.divide(times, seconds[BASELINE]))
-        line = (
-            f'{name:<20}{np.median(times):7.2f} s{min(times):7.2f} s{max(times):7.2f} s{ratio:8.2f}'
-        )
+        ratios = np.divide(times, seconds[BASELINE])
+        row = dict(size=[num, dim], search=name, seconds=summary(times), of_sklearn=summary(ratios))
         if name in peaks:
             pairs = zip(found['exact'], found[name], strict=True)
-            share = 100 * np.mean([np.isin(true, rows) for true, rows in pairs])
-            line += f'{peaks[name] / 2**20:6.0f} MiB{share:7.1f} %'
-        print(line)
+            share = np.mean([np.isin(true, rows) for true, rows in pairs])
+            row |= dict(peak_bytes=peaks[name], found=float(share))
+        measured.append(row)
+    return measured
+
+
+def make_table(rows: list[dict]) -> Table:
+    """A line for each row."""
+    table = Table('gallery', 'search', 's', '× scikit-learn', 'memory', 'found')
+    for row in rows:
+        there = 'found' in row
+        table.add_row(
+            ' x '.join(map(str, row['size'])),
+            row['search'],
+            with_spread(row['seconds']),
+            with_spread(row['of_sklearn']),
+            f'{row["peak_bytes"] / 2**20:.0f} MiB' if there else '',
+            f'{100 * row["found"]:.1f} %' if there else '',
+        )
+    return table
 
 
 def print_plan(args: argparse.Namespace) -> None:
@@ -240,13 +256,19 @@ def print_plan(args: argparse.Namespace) -> None:
 @one_line_errors
 def main() -> None:
     args = parse_args()
+    rows = []
     for num, dim in args.sizes:
         if num < args.neighbours:
             raise UserError(
                 f'--sizes {num}x{dim}: fewer videos than --neighbours {args.neighbours}'
             )
-        benchmark(args, num, dim)
+        rows += measure_size(args, num, dim)
+    if rows:
+        Console(width=110).print(make_table(rows))
     print_plan(args)
+    if args.out:
+        keys = 'queries', 'neighbours', 'nlist', 'nprobe', 'candidates', 'code_size', 'turns'
+        write_figures(args.out, {key: getattr(args, key) for key in keys}, rows)
 
 
 if __name__ == '__main__':
