@@ -13,9 +13,8 @@ They are made in a temporary folder. From each, samples go through
 
 - this package: the config's train_pipeline;
 - decoding alone: this pipeline up to its decoder, so the same frames and nothing else;
-- MMAction2, from the originals: its DecordInit and DecordDecode (--stock-reader pyav: PyAVInit and
-  PyAVDecode) read the same frames, and its own transforms change them with one draw a sample. It
-  has neither grey nor blur, so it does less.
+- MMAction2, from the originals: its DecordInit and DecordDecode read the same frames, and its own
+  transforms change them with one draw a sample. It has neither grey nor blur, so it does less.
 
 A DataLoader as of training brings them, by so many worker processes; 0 is the process itself. A
 turn is some samples, one after another from each video, with the same draws for all; all that is
@@ -29,6 +28,7 @@ memory of the system; disk and network come on top.
 """
 
 import argparse
+import importlib.util
 import os.path as osp
 import sys
 import tempfile
@@ -60,17 +60,15 @@ from mmssl_video.video.storage import fit_size
 CONFIG = 'vclr/vclr_r50_8x64-3seg-400e_ucf101-rgb.py'
 STORAGES = 'originals', 'mjpeg', 'h264', 'frames'
 SHORT_SIDE = 256
+HAS_DECORD = importlib.util.find_spec('decord') is not None
 OURS, DECODING, STOCK = 'this package', 'decoding alone', 'MMAction2'
-READERS = {'decord': 'Decord', 'pyav': 'PyAV'}
 DECODERS = 'VideoDecode', 'RawFrameDecode'
 # Part of the time of a sample, by the transform; of what is not here, the part is 'other'.
 PARTS = {
     'VideoInit': 'open',
     'DecordInit': 'open',
-    'PyAVInit': 'open',
     'VideoDecode': 'decode',
     'DecordDecode': 'decode',
-    'PyAVDecode': 'decode',
     'RawFrameDecode': 'decode',
     'RandomResizedCrop': 'crop, resize',
     'RandomCrop': 'crop, resize',
@@ -114,7 +112,6 @@ def parse_args() -> argparse.Namespace:
         default=[0, cores],
         help=f'numbers of workers to measure (default 0 {cores}, the cores)',
     )
-    parser.add_argument('--stock-reader', choices=READERS, default='decord', help='of MMAction2')
     parser.add_argument('--batch-size', type=int, default=8, help='samples a batch (default 8)')
     parser.add_argument(
         '--samples', type=int, default=24, help='samples in a turn, of each worker (default 24)'
@@ -173,14 +170,14 @@ def write_frames(path: str, folder: Path) -> int:
         return len(video)
 
 
-def pipeline_of(steps: list[dict], storage: str, contender: str, reader: str) -> list[dict]:
+def pipeline_of(steps: list[dict], storage: str, contender: str) -> list[dict]:
     """The steps of a contender."""
     made = []
     for step in steps:
         kind = step['type']
         if contender == STOCK and kind in ('VideoInit', 'VideoDecode'):
             kept = {key: step[key] for key in ('io_backend', 'num_threads') if key in step}
-            made.append(dict(kept, type=kind.replace('Video', READERS[reader])))
+            made.append(dict(kept, type=kind.replace('Video', 'Decord')))
         elif contender == STOCK and kind == 'SharedAugment':
             made.extend(mmaction_steps(step['transforms']))
         elif storage == 'frames' and kind == 'VideoDecode':
@@ -297,9 +294,9 @@ def make_sources(args: argparse.Namespace, folder: Path) -> Iterator[tuple[tuple
     paths = find_videos(args.videos, args.num_videos, folder)
     for storage in args.storage:
         data = store(storage, paths, folder / f'of {storage}')
-        contenders = [STOCK] if storage == 'originals' else []
+        contenders = [STOCK] if storage == 'originals' and HAS_DECORD else []
         for contender in (*contenders, DECODING, OURS):
-            chosen = pipeline_of(steps, storage, contender, args.stock_reader)
+            chosen = pipeline_of(steps, storage, contender)
             for workers in args.workers:
                 yield (
                     (storage, contender, workers),
@@ -364,8 +361,10 @@ def main() -> None:
     console = Console(width=160)
     for table in make_tables(rows, args.workers):
         console.print(table)
+    if not HAS_DECORD:
+        console.print('decord is not installed, so MMAction2 is not measured')
     if args.out:
-        keys = 'config', 'videos', 'num_videos', 'batch_size', 'samples', 'turns', 'stock_reader'
+        keys = 'config', 'videos', 'num_videos', 'batch_size', 'samples', 'turns'
         write_figures(args.out, {key: getattr(args, key) for key in keys}, rows)
 
 
