@@ -82,7 +82,7 @@ class Encoder:
         checkpoint: Of the config's network; ``None`` for random weights.
         num_frames: Frames (2D) or clips (3D) of a video, evenly spaced; by default the config's.
         options: Of :func:`~mmssl_video.evaluation.encoder.build_encoder`: ``seed``, ``branch``,
-            ``layer``, ``trusted``.
+            ``layer``, ``trust``.
 
     Attributes:
         cfg (Config): The config.

@@ -12,7 +12,11 @@ MACHINE_FAULTS = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT}
 
 
 class UserError(ValueError):
-    """A mistake in a file, a config or a command line: names the thing and the remedy."""
+    """A mistake in a file, a config or an argument: names the thing and the remedy.
+
+    An argument is written as in Python, in backticks, ```skip_bad=True```, and a setting of the
+    config as ```cfg.model.momentum=0.9```. Tools show the options of the command line instead.
+    """
 
 
 class BadVideoError(UserError):
@@ -91,6 +95,28 @@ def message_of(error: UserError) -> str:
     return origin[-1] if origin else str(error)
 
 
+def as_options(message: str) -> str:
+    """Write the arguments in a message as a command line has them.
+
+    Example:
+        >>> as_options('set `batch_size=1`, leave them out with `skip_bad=True`')
+        'set --batch-size 1, leave them out with --skip-bad'
+        >>> as_options('extract with `per_clip=False` and `cfg.feature_head=None`')
+        'extract without --per-clip and --cfg-options feature_head=None'
+    """
+
+    def option(match: re.Match) -> str:
+        before, name, value = match.groups('')
+        dashed = '--' + name.replace('_', '-')
+        if name.startswith('cfg.'):
+            return f'{before}--cfg-options {name[4:]}={value}'
+        if value == 'False':
+            return f'without {dashed}'
+        return before + dashed + ('' if value == 'True' else f' {value}')
+
+    return re.sub(r'(with )?`((?:cfg\.)?[\w.]+)=([^`]*)`', option, message)
+
+
 def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
     """Make a tool end with one line instead of a traceback where the user can mend the cause.
 
@@ -103,7 +129,7 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
         try:
             main(*args, **kwargs)
         except UserError as error:
-            print(f'error: {message_of(error)}', file=sys.stderr)
+            print(f'error: {as_options(message_of(error))}', file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:
             print('interrupted', file=sys.stderr)

@@ -165,7 +165,7 @@ def run_pass(
         def finish(number: int, bad: Iterable[BadVideoError]) -> None:
             for error in bad:
                 if not skip_bad:
-                    raise UserError(f'{error}, or leave such videos out with --skip-bad')
+                    raise UserError(f'{error}, or leave such videos out with `skip_bad=True`')
                 message = f'left out: {str(error).removesuffix(f"; {error.remedy}")}'
                 print_log(message, logger='current', level=logging.WARNING)
                 faults.append((number, error.path, ' '.join(error.reason.split())))

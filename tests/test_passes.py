@@ -81,7 +81,7 @@ def test_videos_that_cannot_be_read(num_workers, left_out):
         run_pass(range(3, 6), broken, **options)
     said = str(error.value)
     assert said.startswith('v5 cannot be read (RuntimeError: of a decoder); replace it')
-    assert said.endswith(', or leave such videos out with --skip-bad')
+    assert said.endswith(', or leave such videos out with `skip_bad=True`')
 
 
 @pytest.mark.parametrize('num_workers', [0, 2])

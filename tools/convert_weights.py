@@ -58,7 +58,7 @@ def main(args: argparse.Namespace) -> None:
     from mmssl_video.files import atomic_path
 
     short_warnings()
-    checkpoint = load_checkpoint_file(args.source, trusted=args.trust)
+    checkpoint = load_checkpoint_file(args.source, trust=args.trust)
     try:
         tensors = convert_weights(
             checkpoint,

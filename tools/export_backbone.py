@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> None:
     from mmssl_video.files import atomic_path
 
     short_warnings()
-    checkpoint = load_checkpoint_file(args.checkpoint, trusted=args.trust)
+    checkpoint = load_checkpoint_file(args.checkpoint, trust=args.trust)
     try:
         backbone = select_backbone(checkpoint, args.branch)
         if args.format == 'mmaction':

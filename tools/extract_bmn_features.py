@@ -99,7 +99,7 @@ def main(args: argparse.Namespace) -> None:
     cfg, checkpoint = load_config(args), find_checkpoint(args)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     start_processes(args.launcher)
-    model = build_encoder(cfg, checkpoint, args.seed, trusted=args.trust)
+    model = build_encoder(cfg, checkpoint, args.seed, trust=args.trust)
     left_out = extract_bmn_features(
         cfg,
         model,

@@ -1,4 +1,4 @@
-"""Show what masked prediction makes of videos: the tokens it was given, and those it predicts.
+r"""Show what masked prediction makes of videos: the tokens it was given, and those it predicts.
 
     python tools/reconstructions.py configs/videomae/videomae_vit-t_1x16-8x2x1-100e_folder-rgb.py \
         work_dirs/RUN/epoch_100.pth --out reconstructions \

@@ -287,5 +287,5 @@ def _report(
             more = ', …' if len(keys) > 5 else ''
             raise UserError(
                 f'{len(keys)} keys {what} {kind}: {", ".join(keys[:5])}{more}; take the whole file '
-                f'of the network, or --allow-{kind} to convert the rest'
+                f'of the network, or `allow_{kind}=True` to convert the rest'
             )

@@ -95,14 +95,14 @@ def _load_allowed(path, map_location):
 
 
 def load_checkpoint_file(
-    path: str | Path, trusted: bool = False, map_location: Any = 'cpu'
+    path: str | Path, trust: bool = False, map_location: Any = 'cpu'
 ) -> dict[str, Any]:
     """Loads a checkpoint without running code that it may hold.
 
     Args:
         path: A local file: a plain state dict, or one as MMEngine's Runner writes; or a state dict
             of Hugging Face's ``safetensors``, which holds tensors alone.
-        trusted: Whether the file may hold any Python object, and so run any code. Setting the
+        trust: Whether the file may hold any Python object, and so run any code. Setting the
             environment variable ``MMSSL_TRUST_CHECKPOINT=1`` trusts every file.
         map_location: As in `torch.load`.
 
@@ -117,11 +117,11 @@ def load_checkpoint_file(
     path = Path(path).expanduser()
     if not path.is_file():
         raise UserError(f'{path}: no such checkpoint file; check the path')
-    trusted = trusted or os.environ.get(TRUST_VARIABLE) == '1'
+    trust = trust or os.environ.get(TRUST_VARIABLE) == '1'
     try:
         if path.suffix == '.safetensors':
             loaded = _read_safetensors(path, map_location)
-        elif trusted:
+        elif trust:
             loaded = torch.load(path, map_location, weights_only=False)
         else:
             loaded = _load_allowed(path, map_location)
@@ -132,7 +132,8 @@ def load_checkpoint_file(
         if culprit:
             raise UserError(
                 f'{path}: holds {culprit[1]}, which could run code on loading; if you trust where '
-                f'the file comes from, set {TRUST_VARIABLE}=1 (or --trust, where a tool has it)'
+                f'the file comes from, set {TRUST_VARIABLE}=1 (or `trust=True`, where there '
+                'is one)'
             ) from error
         reason = str(error).strip().split('\n')[0] or type(error).__name__
         raise UserError(

@@ -71,6 +71,6 @@ def find_checkpoint(work_dir: str | Path) -> Path | None:
     if problems:
         raise UserError(
             f'{work_dir}: none of its {len(problems)} checkpoints can be gone on from; the newest: '
-            f'{problems[0]}; move them away to start anew, or name one with --resume PATH'
+            f'{problems[0]}; move them away to start anew, or name one with `resume=PATH`'
         )
     return None

@@ -88,7 +88,8 @@ class Place:
                     return folder / name
         raise UserError(
             f'none of {", ".join(names)} is in {", ".join(map(str, folders))}; download the '
-            "data set's annotation (docs/data.md says where), or name its folder by --annotations"
+            "data set's annotation (docs/data.md says where), or name its folder by "
+            '`annotations=FOLDER`'
         )
 
     def video_folder(self, *among: str) -> Path:
@@ -102,7 +103,7 @@ class Place:
             if folder.is_dir():
                 return folder
         raise UserError(
-            f'no folder of videos at {", ".join(map(str, folders))}; name it by --videos'
+            f'no folder of videos at {", ".join(map(str, folders))}; name it by `videos=FOLDER`'
         )
 
 
@@ -465,7 +466,8 @@ def check_found(splits: Sequence[Split]) -> None:
         problems.append(told)
     if problems:
         raise UserError(
-            f'{"; ".join(problems)}; docs/data.md shows the layout, --videos names another folder'
+            f'{"; ".join(problems)}; docs/data.md shows the layout; or name another folder '
+            'by `videos=FOLDER`'
         )
 
 

@@ -109,8 +109,8 @@ def sliding_pipeline(
         clip_len = sampler.get('clip_len')
     if clip_len is None or frame_interval is None:
         raise UserError(
-            f'the feature pipeline of {cfg.filename} does not tell the clips; give --clip-len and '
-            '--frame-interval'
+            f'the feature pipeline of {cfg.filename} does not tell the clips; give '
+            '`clip_len=T` and `frame_interval=N`'
         )
     sliding = SampleSlidingClips(clip_len, frame_interval, interval)  # checks the numbers
     return [
@@ -311,7 +311,7 @@ def extract_bmn_features(
     if clip_len % mixed:
         raise UserError(
             f'the backbone of {cfg.filename} reads {mixed} frames together, a clip has {clip_len}; '
-            f'set --clip-len to {mixed}'
+            f'set `clip_len={mixed}`'
         )
     out = Path(out_dir)
     annotations = {Path(path): _read_annotations(path) for path in ann_files}
@@ -357,13 +357,13 @@ def extract_bmn_features(
             others = f' ({len(wrong) - 1} more are wrong)' if len(wrong) > 1 else ''
             raise UserError(
                 f'{name}: {fault}{others}; {ANNOTATION_REMEDY}, or leave such videos out with '
-                '--skip-bad'
+                '`skip_bad=True`'
             )
         paths, missing = _find_videos(wanted, data_root)
         if missing and not skip_bad:
             raise UserError(
                 f'{data_root}: {len(missing)} of {len(names)} videos are missing, the first is '
-                f'{next(iter(missing))}; add them, or leave such videos out with --skip-bad'
+                f'{next(iter(missing))}; add them, or leave such videos out with `skip_bad=True`'
             )
         claim_folder(out, settings, 'features')
         return paths, missing | wrong
@@ -488,7 +488,7 @@ def _find_videos(names: list[str], data_root: str) -> tuple[dict[str, str], dict
     """Paths of the videos that are there, and why the others are not."""
     root = Path(data_root)
     if not root.is_dir():
-        raise UserError(f'{data_root}: no such folder; set --data-root to the folder of videos')
+        raise UserError(f'{data_root}: no such folder; set `data_root=FOLDER` of the videos')
     index = index_videos(root)
     paths, missing = {}, {}
     for name in names:

@@ -41,7 +41,7 @@ def build_encoder(
     seed: int = 0,
     branch: str = 'online',
     layer: str | None = None,
-    trusted: bool = False,
+    trust: bool = False,
 ) -> nn.Module:
     """Build the config's model with the backbone of a checkpoint, in eval mode on the device.
 
@@ -59,7 +59,7 @@ def build_encoder(
             the same in both.
         layer: Dotted name of a layer of the backbone, ``layer4.1.conv2``, whose output takes the
             place of the backbone's, and of a ``feature_head``; see :class:`LayerOutput`.
-        trusted: Whether the file may hold any Python object, and so run any code.
+        trust: Whether the file may hold any Python object, and so run any code.
 
     Raises:
         UserError: If the checkpoint's backbone or ``feature_head`` does not fit the config's, key
@@ -85,11 +85,11 @@ def build_encoder(
         logger.setLevel(level)
     else:
         other = (
-            'leave out --branch target'
+            'take `branch=online`'
             if branch == 'target'
             else 'convert it with tools/convert_weights.py'
         )
-        state = load_checkpoint_file(checkpoint, trusted)
+        state = load_checkpoint_file(checkpoint, trust)
         fitted = fit_tensors(
             state,
             model.backbone,
@@ -105,7 +105,7 @@ def build_encoder(
                 f'heads.{name}.',
                 checkpoint,
                 "use the config it was trained with, or take the backbone's features: "
-                '--cfg-options feature_head=None',
+                '`cfg.feature_head=None`',
             )
             model.feature_head.load_state_dict(fitted)
     if isinstance(model.backbone, VisionTransformer) and model.backbone.fc_norm is None:
@@ -120,14 +120,14 @@ def _context_head(model: nn.Module, name: str, branch: str) -> nn.Module:
     """The head that ``feature_head`` names."""
     heads = dict(getattr(model, 'heads', {}))
     able = [key for key, head in heads.items() if hasattr(head, 'context')]
-    remedy = 'take the features of the backbone: --cfg-options feature_head=None'
+    remedy = 'take the features of the backbone: `cfg.feature_head=None`'
     if name not in able:
         raise UserError(
             f'feature_head is {name!r}, but the heads of this config that gather a context are '
             f'{", ".join(able) or "none"}; name one of them, or {remedy}'
         )
     if branch == 'target':
-        raise UserError(f'--branch target: feature_head {name!r} has no momentum copy; {remedy}')
+        raise UserError(f'`branch=target`: feature_head {name!r} has no momentum copy; {remedy}')
     return heads[name]
 
 
@@ -156,7 +156,7 @@ class LayerOutput(nn.Module):
         if layer not in names:
             near = get_close_matches(layer, names, n=5, cutoff=0) or ['none']
             raise UserError(
-                f'--layer: {type(backbone).__name__} has no layer {layer!r}; near are '
+                f'`layer={layer}`: {type(backbone).__name__} has no such layer; near are '
                 f'{", ".join(near)}'
             )
         self.backbone = backbone
@@ -185,7 +185,7 @@ class LayerOutput(nn.Module):
         self.backbone(inputs)
         if self._output is None or len(self._output) != len(inputs):
             raise UserError(
-                f'--layer: {self.layer!r} gives neither vectors [M, D] nor maps [M, D, (T,) H, W] '
+                f'`layer={self.layer}` gives neither vectors [M, D] nor maps [M, D, (T,) H, W] '
                 f'of M={len(inputs)} frames or clips in the forward pass (tokens, or channels at '
                 "the end, cannot be taken); choose another layer, or the backbone's output"
             )

@@ -191,7 +191,7 @@ def _encode(
         if len(shapes) > 1:
             raise UserError(
                 f'{videos.get_path(numbers[0])} and others of its batch differ in their clips '
-                f'({", ".join(str(list(shape)) for shape in sorted(shapes))}); set --batch-size 1'
+                f'({", ".join(str(list(shape)) for shape in sorted(shapes))}); set `batch_size=1`'
             )
         return finish(numbers, to_host(encode_clips(model, batch, per_clip, l2, amp)))
 

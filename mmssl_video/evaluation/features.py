@@ -218,7 +218,7 @@ class FeatureSet:
             self._fail(
                 "a row is a frame or clip (it has the array 'clips'), but neighbours are searched"
                 ' among whole videos',
-                'extract again without --per-clip',
+                'extract again with `per_clip=False`',
             )
 
     def num_shared(self, other: 'FeatureSet') -> int:
@@ -273,7 +273,7 @@ def load_pair(
         if differ.keys() - NAMES:
             raise UserError(
                 f'{sets[0].source} and {sets[1].source} are features of other settings '
-                f'({tell(differ)}); extract both in the same way, or add --allow-different'
+                f'({tell(differ)}); extract both in the same way, or give `allow_different=True`'
             )
     return sets
 

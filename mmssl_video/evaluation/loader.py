@@ -33,7 +33,7 @@ def feature_pipeline(cfg: Config, num_frames: int | None = None) -> list[dict]:
         samplers = [step for step in pipeline if step['type'] in SAMPLERS]
         if not samplers:
             raise UserError(
-                f'--num-frames: the feature pipeline of {cfg.filename} has none of '
+                f'`num_frames={num_frames}`: the feature pipeline of {cfg.filename} has none of '
                 f'{", ".join(SAMPLERS)}; leave it out, or change the pipeline'
             )
         samplers[0]['num_clips'] = num_frames

@@ -77,7 +77,7 @@ def check_clips(source: object, first: tuple[int, ...], other: tuple[int, ...]) 
     if first != other:
         raise UserError(
             f'{source}: has room for {list(first[-2:])} features of a video, not for '
-            f'{list(other[-2:])}; leave out --per-clip where videos differ in their clips'
+            f'{list(other[-2:])}; where videos differ in their clips, extract with `per_clip=False`'
         )
 
 

@@ -384,7 +384,7 @@ def save_video(
     num_steps = max(len(clip.frame_numbers) for clip in clips)
     if num_steps == 1:
         raise UserError(
-            f'{path}: this config feeds single frames, which do not move; use --format image'
+            f'{path}: this config feeds single frames, which do not move; use `format=image`'
         )
     frames = []
     for step in range(num_steps):

@@ -70,7 +70,7 @@ def feature_map(
         UserError: If there are fewer than 3 rows or 2 features.
     """
     if method not in METHODS:
-        raise UserError(f'--method is {method!r}; choose one of {", ".join(METHODS)}')
+        raise UserError(f'method is {method!r}; choose one of {", ".join(METHODS)}')
     if max_videos < 3 or len(features) < 3 or features.dim < 2:
         raise UserError(
             f'{features.source}: {min(len(features), max_videos)} videos of {features.dim} features'

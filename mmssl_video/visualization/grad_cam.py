@@ -143,7 +143,7 @@ def find_layer(backbone: nn.Module, inputs: Tensor, name: str | None = None) -> 
     if name is not None and name not in modules:
         children = ', '.join(child for child, _ in backbone.named_children())
         raise UserError(
-            f'--layer {name}: {type(backbone).__name__} has no such layer; it has {children}'
+            f'`layer={name}`: {type(backbone).__name__} has no such layer; it has {children}'
         )
     maps: dict[str, int] = {}
 
@@ -166,10 +166,10 @@ def find_layer(backbone: nn.Module, inputs: Tensor, name: str | None = None) -> 
     if name in maps:
         return name
     if name is not None or not maps:
-        layer = 'no layer' if name is None else f'--layer {name}: this layer'
+        layer = 'no layer' if name is None else f'`layer={name}`: this layer'
         raise UserError(
             f'{layer} of {type(backbone).__name__} puts out a map of several places; choose one '
-            f'by --layer{", e.g. " + list(maps)[-1] if maps else ""}'
+            f'by `layer={list(maps)[-1] if maps else "NAME"}`'
         )
     if num_channels not in maps.values():
         num_channels = max(maps.values())
@@ -215,15 +215,15 @@ def build_model(cfg: Config, checkpoint: str | None, with_head: bool, seed: int 
         return model
     if getattr(model, 'cls_head', None) is None or checkpoint is None:
         raise UserError(
-            f'--target class needs a config with a cls_head and its checkpoint, not {cfg.filename} '
-            f'and {checkpoint}; use --target norm or similarity'
+            f'`target=class` needs a config with a cls_head and its checkpoint, not {cfg.filename} '
+            f'and {checkpoint}; use `target=norm` or `target=similarity`'
         )
     fitted = fit_tensors(
         load_checkpoint_file(checkpoint),
         model.cls_head,
         'cls_head.',
         checkpoint,
-        'use the config it was fine-tuned with, or --target norm',
+        'use the config it was fine-tuned with, or `target=norm`',
     )
     model.cls_head.load_state_dict(fitted)
     return model
@@ -274,7 +274,7 @@ def look_at_video(
             if label is None:
                 label = int(probabilities.argmax())
             elif not 0 <= label < len(probabilities):
-                raise UserError(f'--class {label}: the classes are 0 … {len(probabilities) - 1}')
+                raise UserError(f'{label} is no class: they are 0 … {len(probabilities) - 1}')
             name = class_name(label, class_names)
             title += f' · {name}, {100 * probabilities[label]:.0f} %'
             score = class_score(model, label)
@@ -293,7 +293,7 @@ def look_at_video(
                 else:
                     raise UserError(
                         f'{video}: the pipeline gives a single view, which has none to be similar '
-                        'to; set --num-frames 2 or more, or --other'
+                        'to; set `num_frames=2` or more, or `other=VIDEO`'
                     )
             score = feature_score(model, reference)
         maps, scores = grad_cam(score, inputs, model.backbone.get_submodule(layer))
@@ -349,7 +349,7 @@ def _read_video(
     if num_segments and len(inputs) % num_segments:
         raise UserError(
             f'{video}: {len(inputs)} frames are no multiple of the {num_segments} segments of the '
-            f'backbone; set --num-frames {num_segments}'
+            f'backbone; set `num_frames={num_segments}`'
         )
     clip_len = images.shape[2] if images.ndim == 5 else 1
     # Crops show the frames of all clips again, one crop after the other.

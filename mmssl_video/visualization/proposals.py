@@ -160,7 +160,7 @@ def locate_videos(root: str | os.PathLike, names: Sequence[str]) -> list[Path]:
         path = find_video(index, name)
         if path is None:
             raise UserError(
-                f'{root}: no video {name} ({", ".join(VIDEO_SUFFIXES)}); check --data-root'
+                f'{root}: no video {name} ({", ".join(VIDEO_SUFFIXES)}); check `data_root=FOLDER`'
             )
         paths.append(Path(root, path))
     return paths

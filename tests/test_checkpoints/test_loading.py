@@ -177,7 +177,7 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path, any_torch, new_format, monk
     assert 'MMSSL_TRUST_CHECKPOINT=1' in str(caught.value) and '\n' not in str(caught.value)
     assert not mark.exists()
 
-    assert load_checkpoint_file(path, trusted=True)['x'] == 0
+    assert load_checkpoint_file(path, trust=True)['x'] == 0
     assert mark.exists()
     mark.unlink()
     monkeypatch.setenv('MMSSL_TRUST_CHECKPOINT', '1')

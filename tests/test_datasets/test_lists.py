@@ -451,8 +451,8 @@ def test_an_empty_list_is_no_success(tmp_path, monkeypatch, capsys):
     assert said.err.splitlines()[-1] == (
         f'error: kinetics400_val_list_videos.txt would be empty: none of 2 videos is in {tmp_path}'
         '/val, named like ddddddddddd_000000_000010.mp4 (or .mkv, .avi, …) at any depth, but '
-        '2 others, such as ddddddddddd.mp4; docs/data.md shows the layout, --videos names another '
-        'folder'
+        '2 others, such as ddddddddddd.mp4; docs/data.md shows the layout; or name another '
+        'folder by --videos FOLDER'
     )
     assert lines(tmp_path / 'kinetics400_train_list_videos.txt') == [
         'aaaaaaaaaaa_000003_000013.mp4 2'
@@ -468,7 +468,7 @@ def test_an_empty_list_is_no_success(tmp_path, monkeypatch, capsys):
         'a.txt would be empty: the annotation has no labelled video for it; b.txt would be empty: '
         f'none of 1 videos is in {tmp_path}/none, named like v.mp4 (or .mkv, .avi, …) at any depth,'
         ' but no video at all; c.txt would be empty: none of 1 videos can be read, such as w '
-        '(empty); docs/data.md shows the layout, --videos names another folder'
+        '(empty); docs/data.md shows the layout; or name another folder by `videos=FOLDER`'
     )
 
 
@@ -481,10 +481,12 @@ def test_index_takes_videos_alone_and_the_first_of_a_name(tmp_path):
 
 
 def test_what_cannot_be_made_is_told_and_nothing_is_written(tmp_path):
-    with pytest.raises(UserError, match='^no folder of videos at .*UCF-101; name it by --videos'):
+    with pytest.raises(
+        UserError, match='^no folder of videos at .*UCF-101; name it by `videos=FOLDER`'
+    ):
         write_lists('ucf101', Place(tmp_path), tmp_path)
     (tmp_path / 'videos').mkdir()
-    with pytest.raises(UserError, match='^none of classInd.txt is in .*--annotations'):
+    with pytest.raises(UserError, match='^none of classInd.txt is in .*`annotations=FOLDER`'):
         write_lists('ucf101', Place(tmp_path), tmp_path)
     write_tree(tmp_path, {name: text for name, text in UCF101.items() if name.endswith('txt')})
     words = r'train_split_1_videos.txt would .*: none of 2 videos is in \S*, named like v_Archery'

@@ -330,7 +330,7 @@ def test_what_stops_one_process_stops_all(folder, tmp_path):
     assert one == other and len(one) == 3
     for said, path in zip(one, ('second/videos/v_b', 'first/videos/v_a'), strict=False):
         assert said.startswith(f'{tmp_path}/{path}.mp4 cannot be read (')
-        assert said.endswith(', or leave such videos out with --skip-bad')
+        assert said.endswith(', or leave such videos out with `skip_bad=True`')
     assert 'out1 holds features of other settings' in one[2]
     assert [path.name for path in (tmp_path / 'out0' / 'csv').iterdir()] == ['v_a.csv']
     assert [path.name for path in (tmp_path / 'out1' / 'csv').iterdir()] == ['v_b.csv']
@@ -384,7 +384,9 @@ def test_videos_that_are_missing_or_broken(folder, tmp_path, left_out):
     (source / 'videos' / 'v_b.mp4').write_bytes(whole_file[:300])
     (source / 'videos' / 'v_c.mp4').write_bytes(b'')
     given = write_annotations(source / 'train.json', {f'v_{name}': 50 for name in 'abcxy'})
-    with pytest.raises(UserError, match=r'2 of 5 videos are missing, the first is v_x; .*--skip-b'):
+    with pytest.raises(
+        UserError, match=r'2 of 5 videos are missing, the first is v_x; .*`skip_bad=True`'
+    ):
         extract(source, out)
     assert not out.exists()
     assert list(extract(source, out, skip_bad=True)) == ['v_x', 'v_y', 'v_b', 'v_c']
@@ -408,7 +410,7 @@ def test_a_broken_video_stops(folder, tmp_path):
     (tmp_path / 'videos').mkdir()
     (tmp_path / 'videos' / 'v_a.mp4').write_bytes((folder / 'videos/v_a.mp4').read_bytes()[:300])
     write_annotations(tmp_path / 'train.json', dict(v_a=50))
-    with pytest.raises(UserError, match=r'v_a.mp4 cannot be read \(.*--skip-bad$') as error:
+    with pytest.raises(UserError, match=r'v_a.mp4 cannot be read \(.*`skip_bad=True`$') as error:
         extract(tmp_path, tmp_path / 'out')
     assert '\n' not in str(error.value)
     with pytest.raises(UserError, match='unreadable.txt: none of the videos can be read'):
@@ -425,7 +427,7 @@ def test_features_that_are_not_finite(folder, whole, tmp_path, monkeypatch, left
 
     monkeypatch.setattr(NumberReader, 'forward', spoil)
     fault = 'its features are not finite'
-    words = f'b.MKV: {fault}; check that video and the checkpoint, or leave such .* with --skip-bad'
+    words = f'b.MKV: {fault}; check that video and the checkpoint, .* with `skip_bad=True`'
     with pytest.raises(UserError, match=words):
         extract(folder, tmp_path / 'x', batch_size=2)
     # What follows had been encoded before the error was told.
@@ -516,7 +518,7 @@ def test_annotations_are_compared_with_the_videos(folder, whole, tmp_path, left_
     with pytest.raises(UserError) as error:
         extract(tmp_path, out)
     assert str(error.value) == (
-        f'v_b: {of_b}; correct the annotation, or leave such videos out with --skip-bad'
+        f'v_b: {of_b}; correct the annotation, or leave such videos out with `skip_bad=True`'
     )
     assert not out.exists()
     of_a = 'duration_second of its annotation is 12.5, the file has 5.0 s'
@@ -550,7 +552,7 @@ def test_arguments(folder, tmp_path):
             extract(folder, tmp_path / 'out', **bad)
     with pytest.raises(UserError, match='interval is 0; it must be 1 or more'):
         extract(folder, tmp_path / 'out', interval=0)
-    with pytest.raises(UserError, match=r'videos: no such folder; set --data-root'):
+    with pytest.raises(UserError, match=r'videos: no such folder; set `data_root=FOLDER`'):
         ann = str(folder / 'train.json')
         extract(tmp_path, tmp_path / 'out', anns=(ann,))
     assert not (tmp_path / 'out').exists()
@@ -571,7 +573,7 @@ def test_pipeline():
     del cfg.feature_pipeline[1]['frame_interval']
     assert sliding_pipeline(cfg)[0]['frame_interval'] == 1  # MMAction2's default
     cfg.feature_pipeline[1] = dict(type='UniformSample', clip_len=8)
-    with pytest.raises(UserError, match='does not tell the clips; give --clip-len and --frame-int'):
+    with pytest.raises(UserError, match='does not tell the clips; give `clip_len=T` and'):
         sliding_pipeline(cfg)
     assert sliding_pipeline(cfg, frame_interval=2)[0] == sampler | dict(frame_interval=2)
     del cfg.feature_pipeline[2]
@@ -606,6 +608,6 @@ def test_a_backbone_that_reads_frames_together(folder, tmp_path):
     model = build_encoder(cfg, None)
     model.backbone.num_segments = 8
     arguments = [str(folder / 'train.json')], str(folder / 'videos'), str(tmp_path)
-    with pytest.raises(UserError, match='reads 8 frames together, a clip has 1; set --clip-len to'):
+    with pytest.raises(UserError, match='reads 8 frames together, a clip has 1; set `clip_len='):
         extract_bmn_features(cfg, model, *arguments)
     assert not list(tmp_path.iterdir())

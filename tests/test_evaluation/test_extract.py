@@ -93,7 +93,7 @@ def test_pipeline_is_the_feature_pipeline_or_the_test_pipeline():
     assert feature_pipeline(Config(dict(test_pipeline=steps))) == steps
     with pytest.raises(UserError, match='has neither feature_pipeline nor test_pipeline'):
         feature_pipeline(Config(dict()))
-    with pytest.raises(UserError, match='^--num-frames: the feature pipeline of .* has none of'):
+    with pytest.raises(UserError, match='^`num_frames=.*`: the feature pipeline of .* has none of'):
         feature_pipeline(Config(dict(test_pipeline=[dict(type='VideoDecode')])), 4)
 
 
@@ -184,7 +184,7 @@ def test_a_file_with_other_objects_must_be_trusted(cfg, tmp_path):
     torch.save(dict(state_dict=source.state_dict(), other=print), tmp_path / 'c.pth')
     with pytest.raises(UserError, match='could run code on loading'):
         build_encoder(cfg, str(tmp_path / 'c.pth'))
-    model = build_encoder(cfg, str(tmp_path / 'c.pth'), trusted=True)
+    model = build_encoder(cfg, str(tmp_path / 'c.pth'), trust=True)
     assert torch.equal(next(model.backbone.parameters()), next(source.backbone.parameters()))
 
 
@@ -246,7 +246,7 @@ def test_layers_that_give_no_features():
             return inputs + self.summed(inputs.sum(dim=0, keepdim=True)).sum()
 
     for layer in ('unused', 'summed'):
-        with pytest.raises(UserError, match=f"--layer: '{layer}' gives neither vectors"):
+        with pytest.raises(UserError, match=f'`layer={layer}` gives neither vectors'):
             LayerOutput(Odd(), layer)(torch.ones(4, 2))
 
 
@@ -405,7 +405,7 @@ def test_feature_heads_that_cannot_be_used(dpc, tmp_path):
     match = r'c.pth: has no heads.memdpc.… \(found backbone\); .* --cfg-options feature_head=None$'
     with pytest.raises(UserError, match=match):
         build_encoder(dpc, path)
-    with pytest.raises(UserError, match="^--branch target: feature_head 'memdpc' has no momentum"):
+    with pytest.raises(UserError, match="^`branch=target`: feature_head 'memdpc' has no momentum"):
         build_encoder(dpc, path, branch='target')
     for name in ('order', 'dpc'):  # has no context; is not there
         dpc.feature_head = name
@@ -785,7 +785,7 @@ def test_a_run_that_has_stopped_at_a_video_goes_on(cfg, videos, tmp_path):
         content = (videos / f'video_{number}.mp4').read_bytes()
         (tmp_path / f'video_{number}.mp4').write_bytes(content[:300] if number == 3 else content)
     for out in ('mended.npz', 'skipped.npz'):
-        with pytest.raises(UserError, match='video_3.mp4 cannot be read .* with --skip-bad$'):
+        with pytest.raises(UserError, match='video_3.mp4 cannot be read .* with `skip_bad=True`$'):
             write(cfg, tmp_path, tmp_path / out)
     decoded, (_, unreadable) = write(cfg, tmp_path, tmp_path / 'skipped.npz', skip_bad=True)
     assert decoded == Counter(['video_2.mp4', 'video_4.mp4'])
@@ -805,7 +805,7 @@ def test_videos_whose_features_are_not_finite(cfg, videos, tmp_path, left_out):
         if len(calls) == 2:
             output[5] = float('inf')  # the last frame of the first video
 
-    with pytest.raises(UserError, match='/video_2.mp4: .*not finite; .* out with --skip-bad$'):
+    with pytest.raises(UserError, match='/video_2.mp4: .*not finite; .* out with `skip_bad=True`$'):
         write(cfg, videos, tmp_path / 'x.npz', spoil=spoil)
     calls.clear(), calls.append(1)  # the first batch is done
     decoded, (shape, unreadable) = write(
@@ -852,7 +852,7 @@ def test_what_stops_one_process_stops_all(cfg, videos, tmp_path):
             (tmp_path / folder / name).write_bytes(content[:300] if is_bad else content)
     one, other = run_in_processes(stop_in_one, tmp_path, cfg, tmp_path)
     assert one[0] == other[0] and one[0][0] == 'UserError'
-    assert 'bad/video_3.mp4 cannot be read (' in one[0][1] and '--skip-bad' in one[0][1]
+    assert 'bad/video_3.mp4 cannot be read (' in one[0][1] and '`skip_bad=True`' in one[0][1]
     assert one[1][0] == 'TypeError' and other[1] == ('UserError', f'TypeError: {one[1][1]}')
     assert one[2] == other[2] and 'holds unfinished features of other settings' in one[2][1]
     # What the others have done meanwhile is kept.
@@ -961,5 +961,5 @@ def test_videos_of_different_numbers_of_clips(cfg, videos, tmp_path, write_numbe
     with pytest.raises(UserError, match=r'has room for \[2, 12\] .*, not for \[4, 12\]'):
         encode_all(cfg, tmp_path, per_clip=True)
     (tmp_path / 'list.txt').write_text('a.mp4\nc.mp4\n')
-    with pytest.raises(UserError, match=r'a.mp4 and others .*\(\[2, .*\[4, .*; set --batch-size 1'):
+    with pytest.raises(UserError, match=r'a.mp4 and others .*\(\[2, .*\[4, .*; set `batch_size=1`'):
         encode_all(cfg, tmp_path, ann_file=tmp_path / 'list.txt')

@@ -191,7 +191,7 @@ def test_pickled_code_is_not_run(tmp_path):
 def test_rows_that_are_clips_are_no_videos():
     FeatureSet(**arrays()).require_videos()
     clips = FeatureSet(**arrays(), source='clips.npz', clips=np.zeros(3, int))
-    with pytest.raises(UserError, match='^clips.npz: a row is .* without --per-clip'):
+    with pytest.raises(UserError, match='^clips.npz: a row is .* with `per_clip=False`'):
         clips.require_videos()
 
 
@@ -255,7 +255,7 @@ def test_features_of_other_settings_are_not_put_together(tmp_path, changes, word
         load_pair(*paths)
     assert str(error.value) == (
         f'{paths[0]} and {paths[1]} are features of other settings ({words}); extract both in the '
-        'same way, or add --allow-different'
+        'same way, or give `allow_different=True`'
     )
     assert [found.source for found in load_pair(*paths, True)] == list(map(str, paths))
 

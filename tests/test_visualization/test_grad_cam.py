@@ -202,9 +202,9 @@ def test_layer_is_the_last_stage_or_the_last_map():
     # A transformer of vectors behind a convolution: the last map has other channels.
     vectors = nn.Sequential(TinyBackbone(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 7))
     assert find_layer(vectors, inputs_of(2)) == '0'
-    with pytest.raises(UserError, match='--layer layer9: ResNet3dSlowOnly has no such layer; it'):
+    with pytest.raises(UserError, match='`layer=layer9`: ResNet3dSlowOnly has no such layer; it'):
         find_layer(slowonly, clips, 'layer9')
-    with pytest.raises(UserError, match='--layer 3: this layer of Sequential puts out'):
+    with pytest.raises(UserError, match='`layer=3`: this layer of Sequential puts out'):
         find_layer(vectors, inputs_of(2), '3')
     with pytest.raises(UserError, match='no layer of Sequential puts out a map'):
         find_layer(nn.Sequential(nn.Flatten()), inputs_of(2))
@@ -306,7 +306,7 @@ def test_similarity_is_with_half_the_video_away_or_with_another_video(
         f'frame {a}: {s:.2f}' for (a, _), s in zip(pairs, expected, strict=True)
     ]
     assert row.title == 'v.mp4 · similar to other.mp4'
-    with pytest.raises(UserError, match='set --num-frames 2 or more, or --other'):
+    with pytest.raises(UserError, match='set `num_frames=2` or more, or `other=VIDEO`'):
         look_at_video(model, pipeline_of(num_clips=1), video, 'similarity')
 
 
@@ -320,7 +320,7 @@ def test_class_is_the_predicted_one_or_the_given_one(video):
     given = look_at_video(model, pipeline_of(), video, 'class', label=(label + 1) % CLASSES)
     assert given.title.startswith(f'v.mp4 · class {(label + 1) % CLASSES}, ')
     assert np.abs(given.maps - row.maps).max() > 0.1
-    with pytest.raises(UserError, match='--class 5: the classes are 0 … 4'):
+    with pytest.raises(UserError, match='5 is no class: they are 0 … 4'):
         look_at_video(model, pipeline_of(), video, 'class', label=5)
 
 

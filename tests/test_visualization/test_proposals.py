@@ -127,7 +127,7 @@ def test_video_is_found_with_or_without_prefix(tmp_path):
     for name in ('v_a.mp4', 'b.mkv', 'v_c.txt'):
         (tmp_path / name).write_text('no video')
     assert locate_videos(tmp_path, ['v_a', 'v_b']) == [tmp_path / 'v_a.mp4', tmp_path / 'b.mkv']
-    with pytest.raises(UserError, match='no video v_c .*check --data-root'):
+    with pytest.raises(UserError, match='no video v_c .*check `data_root=FOLDER`'):
         locate_videos(tmp_path, ['v_a', 'v_c'])
     with pytest.raises(UserError, match='v_a.mp4 cannot be read'):
         film_strip(tmp_path / 'v_a.mp4')
