@@ -175,7 +175,7 @@ def make_floor(model: torch.nn.Module, cfg: Config, batch: Batch) -> Callable[[]
         torch.autocast,
         batch['inputs'].device.type,
         torch.bfloat16,
-        enabled=cfg.optim_wrapper.type == 'Bf16OptimWrapper',
+        enabled=cfg.optim_wrapper.get('type') == 'Bf16OptimWrapper',
     )
 
     def encode(clips: Tensor, visible: Tensor | None, head: torch.nn.Module | None) -> Tensor:
