@@ -51,7 +51,7 @@ BACKBONES = {
     's3dg': ('S3D', None, 8_675_744),
     'swin-t': ('SwinTransformer3D', None, 27_850_470),
     'r2d3d18': ('ResNet3dSlowOnly', 18, R2D3D_18),
-    'vit-t': vit(192, 6, 8),  # half as deep as others of this name
+    'vit-t': vit(192, 6, 16),  # half as deep as others of this name
     'vit-s': vit(384, 12, 16),
     'vit-b': vit(768, 12, 16),
     'vit-l': vit(1024, 24, 16),
