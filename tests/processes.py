@@ -42,7 +42,9 @@ def train(model, batches, world):
         total, log = model.parse_losses(forward(inputs, data_samples=samples, mode='loss'))
         optimizer.zero_grad()
         total.backward()
-        optimizer.step()
         losses.append({key: value.item() for key, value in log.items()})
         gradients.append({name: p.grad.clone() for name, p in online.items()})
+        # Losses of embeddings that are not normalised would run away at this rate.
+        torch.nn.utils.clip_grad_norm_(online.values(), 1.0)
+        optimizer.step()
     return dict(losses=losses, gradients=gradients, state=model.state_dict())

@@ -112,7 +112,7 @@ def test_features_that_tell_nothing_give_the_chance_level_while_the_queue_fills(
     """Projections are the identity, classifiers 0, features random.
 
     The temperature is 1: below, the few most similar of many random negatives weigh more. The
-    features are small, as heads that do not normalise them find random ones of length 1 different.
+    features are small, for the heads that do not normalise them.
     """
     num = 150
     parameters = inspect.signature(MODELS.get(name)).parameters
@@ -135,7 +135,7 @@ def test_features_that_tell_nothing_give_the_chance_level_while_the_queue_fills(
         filled = int(head.queue.num_filled) if getattr(head, 'queue', None) else None
         online, target, fields = batch(head, step, num=num)
         views = (
-            map_views(lambda x: x * 1e-3 if x.is_floating_point() else x, side)
+            map_views(lambda x: x / 4 if x.is_floating_point() else x, side)
             for side in (online, target)
         )
         loss = apply(head, *views, fields)['loss'].item()
