@@ -21,6 +21,7 @@ from .simclr import SimCLRHead
 from .speed import SpeedHead
 from .swav import SwAVHead
 from .transformation import TransformationHead
+from .vicreg import VICRegHead
 from .videomae import VideoMAEHead
 from .vince import VINCEHead
 
@@ -44,6 +45,7 @@ __all__ = [
     'SpeedHead',
     'SwAVHead',
     'TransformationHead',
+    'VICRegHead',
     'VINCEHead',
     'VideoMAEHead',
 ]
