@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from mmaction.registry import DATASETS, MODELS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
@@ -367,14 +366,8 @@ def fill_queue(head):
     'path',
     [
         'vclr/vclr_r50_8x64-3seg-400e_kinetics400-rgb.py',
-        'mocov2/mocov2_r50_8x32-1x1x1-200e_kinetics400-rgb.py',
-        'mocov2/mocov2_slowonly-r50_8x8-8x8x2-200e_kinetics400-rgb.py',
-        'seco/seco_r50_4x128-1x1x3-400e_kinetics400-rgb.py',
-        'vince/vince_r50_1x64-1x1x4-200e_kinetics400-rgb.py',
-        'rho_moco/rho-moco_slowonly-r50_8x8-8x8x4-200e_kinetics400-rgb.py',
         'rho_byol/rho-byol_slowonly-r50_8x8-8x8x2-200e_kinetics400-rgb.py',
         'rho_swav/rho-swav_slowonly-r50_8x8-8x8x2-200e_kinetics400-rgb.py',
-        'iivcl/iivcl_slowonly-r50_8x8-8x8x2-200e_kinetics400-rgb.py',
     ],
 )
 def test_losses_of_random_weights_are_near_chance(path, videos):
@@ -414,32 +407,3 @@ def test_losses_of_random_weights_are_near_chance(path, videos):
         if name != 'intra' or isinstance(head, MoCoHead):
             chance = head.chance_level(num_videos)
             assert outputs[f'loss_{name}'].item() == pytest.approx(chance, rel=tolerance), name
-
-
-@pytest.mark.parametrize(
-    'path',
-    [
-        'cvrl/cvrl_r3d50_64x16-16x2x2-200e_kinetics400-rgb.py',
-        'simclr/simclr_r3d50_64x16-16x2x2-200e_kinetics400-rgb.py',
-        'rho_simclr/rho-simclr_slowonly-r50_8x8-8x8x4-200e_kinetics400-rgb.py',
-        'nnclr/nnclr_slowonly-r50_8x8-8x8x2-200e_kinetics400-rgb.py',
-    ],
-)
-def test_losses_over_the_batch_start_near_chance(path):
-    """These need a batch: BN sets a few embeddings apart by itself, and chance is low."""
-    torch.manual_seed(0)
-    backbone = MODELS.build(dict(type='ResNet', depth=50, pretrained=None, norm_eval=False))
-    backbone.init_weights()
-    backbone.train()
-    (head,) = (MODELS.build(cfg) for cfg in load(path).model.heads.values())
-    num_videos = 64
-    pictures = F.interpolate(torch.randn(num_videos, 3, 8, 8), size=(64, 64), mode='bilinear')
-    views = torch.stack([pictures + 0.3 * torch.randn_like(pictures) for _ in range(4)])
-    with torch.no_grad():
-        features = backbone(views.flatten(0, 1)).mean(dim=(2, 3)).unflatten(0, (4, -1, 1))
-        fields = {name: torch.full((num_videos,), -1) for name in head.reads}
-        online = {view: features[view] for view in head.online_views}
-        head.loss(online, {}, **fields)
-        fill_queue(head)
-        loss = head.loss(online, {}, **fields)['loss'].item()
-    assert loss == pytest.approx(head.chance_level(num_videos), rel=0.05)

@@ -18,16 +18,16 @@ init_default_scope('mmaction')
 ROOT = Path(__file__).resolve().parents[2]
 CONTRAST = 'configs/simclr/simclr_slowonly-r18_1x16-4x2x2-16e_generated-rgb.py'
 VIT = 'configs/downstream/finetune/videomae_vit-t_1x8-8x2x1-20e_generated-rgb.py'
-BASE = Config.fromfile(ROOT / 'configs/downstream/finetune/tsn_r18_1x8-1x1x3-20e_generated-rgb.py')
+BASE = 'configs/downstream/finetune/tsn_r18_1x8-1x1x3-20e_generated-rgb.py'
 
 
 def test_fine_tuning_by_another_recipe():
     """Its backbone of clips and its pipeline: a clip cut out at random, mirrored as before."""
-    cfg = Config.fromfile(ROOT / CONTRAST)
+    base, cfg = Config.fromfile(ROOT / BASE), Config.fromfile(ROOT / CONTRAST)
     differences = ConfigDict(type='ClipDifferences')
     cfg.feature_pipeline.insert(-2, differences)
     encoder = build_encoder(cfg, None)
-    finetuning = finetune_config(BASE, cfg, encoder)
+    finetuning = finetune_config(base, cfg, encoder)
     model = finetuning.model
     assert model.type == 'Recognizer3D' and model.backbone == cfg.model.backbone
     assert model.cls_head.type == 'I3DHead' and model.cls_head.in_channels == 128
@@ -40,9 +40,9 @@ def test_fine_tuning_by_another_recipe():
     assert train[1] == sampler and train[4]['size'] == cfg.feature_pipeline[4]['crop_size']
     augment = cfg.train_dataloader.dataset.pipeline[3]
     augment.transforms = [step for step in augment.transforms if step['type'] != 'Flip']
-    train = finetune_config(BASE, cfg, encoder).train_dataloader.dataset.pipeline
+    train = finetune_config(base, cfg, encoder).train_dataloader.dataset.pipeline
     assert 'Flip' not in [step['type'] for step in train]
-    assert BASE.model.type == 'Recognizer2D'  # as it was
+    assert base.model.type == 'Recognizer2D'  # as it was
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,10 @@ def test_fine_tuning_by_another_recipe():
     ids=['TSN', 'TSM'],
 )
 def test_fine_tuning_of_frames_has_the_segments_of_the_backbone(backbone, num_segments):
+    base = Config.fromfile(ROOT / BASE)
     cfg = Config.fromfile(ROOT / 'configs/vclr/vclr_r18_demo.py')
     cfg.model.backbone = dict(depth=18, pretrained=None, **backbone)
-    finetuning = finetune_config(BASE, cfg, build_encoder(cfg, None))
+    finetuning = finetune_config(base, cfg, build_encoder(cfg, None))
     assert finetuning.model.cls_head.in_channels == 512
     train = finetuning.train_dataloader.dataset.pipeline
     test = finetuning.test_dataloader.dataset.pipeline

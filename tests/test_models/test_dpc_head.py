@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from head_helpers import build_head
 from mmaction.registry import MODELS
 from mmengine.hooks import SyncBuffersHook
 from mmengine.model import ExponentialMovingAverage
@@ -15,11 +16,10 @@ from mmssl_video.errors import UserError
 
 N, S, T, H, W = 3, 5, 2, 2, 3
 SHAPE = N, S, CHANNELS, T, H, W
-DPC = dict(type='DPCHead', in_channels=CHANNELS, feature_channels=4, num_predicted=2, dropout=0.0)
 HEADS = dict(
-    dpc=DPC,
-    memdpc=DPC | dict(type='MemDPCHead', memory_size=6),
-    forward=DPC | dict(type='MemDPCHead', memory_size=6, bidirectional=False),
+    dpc=('DPCHead', {}),
+    memdpc=('MemDPCHead', {}),
+    forward=('MemDPCHead', dict(bidirectional=False)),
 )
 
 
@@ -30,10 +30,10 @@ def enlarge(head, scale=3.0):
         parameter.mul_(scale).add_(torch.randn_like(parameter) * 0.1)
 
 
-def build_head(name, scale=3.0, **changes):
-    """A head in float64."""
-    torch.manual_seed(0)
-    head = MODELS.build({**HEADS[name], 'map_size': (H, W), **changes}).double()
+def build(name, scale=3.0, **changes):
+    """A head in float64 that predicts two blocks."""
+    kind, settings = HEADS[name]
+    head = build_head(kind, **dict(num_predicted=2) | settings | changes)
     enlarge(head, scale)
     return head
 
@@ -115,7 +115,7 @@ def share(correct):
 @pytest.mark.parametrize('name', HEADS)
 @pytest.mark.parametrize('num_predicted', [1, 3])
 def test_loss_and_accuracy(name, num_predicted):
-    head = build_head(name, num_predicted=num_predicted, loss_weight=0.5)
+    head = build(name, num_predicted=num_predicted, loss_weight=0.5)
     seen = []
     for seed in range(3):
         maps = draw_maps(seed=seed)
@@ -133,12 +133,12 @@ def test_loss_and_accuracy(name, num_predicted):
 
 def test_directions():
     """DPC and half of MemDPC read forward; the other half has a ConvGRU of its own."""
-    assert len(build_head('dpc').aggregators) == len(build_head('forward').aggregators) == 1
-    head = build_head('memdpc')
+    assert len(build('dpc').aggregators) == len(build('forward').aggregators) == 1
+    head = build('memdpc')
     maps = draw_maps()
     both = head.loss({0: maps}, {})['loss'].item()
     forward, backward = head.aggregators
-    one = build_head('forward')
+    one = build('forward')
     weights = head.state_dict()
     parts = []
     for number, ordered in ((0, maps), (1, maps.flip(1))):
@@ -155,7 +155,7 @@ def test_directions():
 
 @pytest.mark.parametrize('name', HEADS)
 def test_predictions_see_nothing_of_what_they_predict(name):
-    head = build_head(name)
+    head = build(name)
     maps = draw_maps()
     seen = head.reduction(maps.mean(dim=3).flatten(0, 1)).unflatten(0, (N, S))[:, : S - 2]
     predicted = head.predict(seen, head.aggregators[0])
@@ -172,7 +172,7 @@ def test_predictions_see_nothing_of_what_they_predict(name):
 @pytest.mark.parametrize('name', HEADS)
 def test_context_is_the_mean_state_after_all_blocks(name):
     """Place by place, also those that the loss predicts; forward, then backward."""
-    head = build_head(name, dropout=0.5).eval()
+    head = build(name, dropout=0.5).eval()
     maps = draw_maps()
     expected = []
     for n in range(N):
@@ -195,7 +195,7 @@ def test_context_is_the_mean_state_after_all_blocks(name):
 
 def test_memory_bounds_the_prediction():
     """A prediction is a mean of the memory's slots: with one that stands out, it is this slot."""
-    head = build_head('forward')
+    head = build('forward')
     state = draw_maps((N, 4, H, W))
     predicted = head.predict_block(state)
     low, high = head.memory.amin(dim=0), head.memory.amax(dim=0)
@@ -209,7 +209,7 @@ def test_memory_bounds_the_prediction():
 @pytest.mark.parametrize('name', HEADS)
 def test_gradient_equals_finite_differences(name):
     """Into all blocks, also those that are predicted."""
-    head = build_head(name, scale=1.0, num_predicted=1, map_size=(1, 2))
+    head = build(name, scale=1.0, num_predicted=1, map_size=(1, 2))
     maps = draw_maps((2, 2, CHANNELS, 1, 1, 2)).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: head.loss({0: x}, {})['loss'], (maps,))
     (gradient,) = torch.autograd.grad(head.loss({0: maps}, {})['loss'], maps)
@@ -217,9 +217,9 @@ def test_gradient_equals_finite_differences(name):
 
 
 def test_dropout_is_of_the_state():
-    head = build_head('dpc', dropout=0.5)
+    head = build('dpc', dropout=0.5)
     assert [gru.dropout.p for gru in head.aggregators] == [0.5]
-    assert [gru.dropout.p for gru in build_head('memdpc', dropout=0.5).aggregators] == [0.5, 0.5]
+    assert [gru.dropout.p for gru in build('memdpc', dropout=0.5).aggregators] == [0.5, 0.5]
     maps = draw_maps()
     assert head.loss({0: maps}, {})['loss'] != head.loss({0: maps}, {})['loss']
     head.eval()
@@ -228,7 +228,7 @@ def test_dropout_is_of_the_state():
 
 @pytest.mark.parametrize(('name', 'directions'), [('dpc', 1), ('memdpc', 2), ('forward', 1)])
 def test_blocks_that_are_all_alike_give_chance_level(name, directions):
-    head = build_head(name)
+    head = build(name)
     maps = torch.ones(SHAPE, dtype=torch.float64)
     value = head.loss({0: maps}, {})
     candidates = N * 2 * H * W
@@ -268,8 +268,7 @@ def test_chance_of_the_papers():
     ],
 )
 def test_kernels_start_orthogonal_and_biases_at_zero(name, options, gain):
-    torch.manual_seed(0)
-    head = MODELS.build(HEADS[name] | options)
+    head = build_head(HEADS[name][0], **options).float()
     head.init_weights()
     convolutions = [
         layer
@@ -287,8 +286,8 @@ def test_kernels_start_orthogonal_and_biases_at_zero(name, options, gain):
 
 @pytest.mark.parametrize('name', HEADS)
 def test_what_does_not_fit_is_refused_in_one_line(name):
-    head = build_head(name)
-    kind = HEADS[name]['type']
+    head = build(name)
+    kind, _ = HEADS[name]
     with pytest.raises(UserError) as error:
         head.loss({0: draw_maps((N, 2, CHANNELS, T, H, W))}, {})
     assert str(error.value).startswith(f'{kind}.num_predicted is 2, but the view has only 2 blocks')
@@ -298,7 +297,7 @@ def test_what_does_not_fit_is_refused_in_one_line(name):
     assert str(error.value).startswith(f'{kind}.map_size is (2, 3), but the backbone makes maps of')
     assert '(3, 2)' in str(error.value)
     with pytest.raises(UserError, match=f'{kind}.num_predicted is 0'):
-        build_head(name, num_predicted=0)
+        build(name, num_predicted=0)
 
 
 # ------------------------------------------------------------------------------ in a recognizer
