@@ -31,10 +31,15 @@ def files_under(folder):
 
 # Modules that another module's test, or one of a whole way, goes through.
 TESTED_IN = {
-    'datasets/transforms/clip_frames.py': 'test_datasets/test_transforms/test_all_samplers.py',
+    'checkpoints/fitting.py': 'test_checkpoints/test_conversion.py',
+    'checkpoints/work_dir.py': 'test_engine/test_safe_checkpoint.py',
+    'compat/mmaction.py': 'test_compat.py',
+    'compat/mmengine.py': 'test_compat.py',
+    'compat/replace.py': 'test_compat.py',
+    'compat/torch.py': 'test_engine/test_bf16.py',
     'datasets/transforms/photometric.py': 'test_datasets/test_transforms/test_augment.py',
     'datasets/transforms/video.py': 'test_datasets/test_unlabeled_videos.py',
-    'engine/checkpoints.py': 'test_engine/test_safe_checkpoint.py',
+    'datasets/transforms/view_sampler.py': 'test_datasets/test_transforms/test_all_samplers.py',
     'engine/hooks/batch_size.py': 'test_engine/test_objective_report.py',
     'engine/hooks/head_epoch.py': 'test_models/test_swav.py',
     'engine/hooks/results_in_work_dir.py': 'test_localization.py',
@@ -50,6 +55,8 @@ TESTED_IN = {
     'models/backbones/masked_vit.py': 'test_models/test_videomae_head.py',
     'models/encoding.py': 'test_models/test_ssl_recognizer.py',
     'models/masks.py': 'test_models/test_videomae_head.py',
+    'models/memory_format.py': 'test_models/test_ssl_recognizer.py',
+    'models/precision.py': 'test_models/test_every_head.py',
     'settings.py': 'test_engine/test_resume_check.py',
     'version.py': 'test_package.py',
     'video/cores.py': 'test_video/test_find.py',

@@ -35,7 +35,7 @@ def test_fine_tuning_by_another_recipe():
     assert finetuning.test_dataloader.dataset.pipeline == cfg.feature_pipeline
     train = finetuning.train_dataloader.dataset.pipeline
     kinds = ['VideoInit', 'SampleFrames', 'VideoDecode', 'Resize', 'RandomCrop', 'ClipDifferences']
-    assert [step['type'] for step in train] == [*kinds, 'Flip', 'FormatShape', 'PackActionInputs']
+    assert [step['type'] for step in train] == [*kinds, 'Flip', 'FormatShape', 'PackViews']
     sampler = dict(cfg.feature_pipeline[1], num_clips=1, test_mode=False)
     assert train[1] == sampler and train[4]['size'] == cfg.feature_pipeline[4]['crop_size']
     augment = cfg.train_dataloader.dataset.pipeline[3]

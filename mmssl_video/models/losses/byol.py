@@ -18,6 +18,7 @@ def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
         Mean over all embeddings, a scalar.
 
     Example:
+        >>> import torch
         >>> byol_loss(torch.eye(3), torch.eye(3).roll(1, dims=0))
         tensor(2.)
     """

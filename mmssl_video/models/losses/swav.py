@@ -26,6 +26,7 @@ def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
         Codes [..., B, P].
 
     Example:
+        >>> import torch
         >>> sinkhorn(torch.tensor([[3.0, 0.0], [2.0, 0.0]]), epsilon=1.0, iterations=20)
         tensor([[0.6225, 0.3775],
                 [0.3775, 0.6225]])
