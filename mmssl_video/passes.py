@@ -19,7 +19,7 @@ which are there can be stopped at any time, and goes on, also in another number 
     faults = run_pass(
         paths, read, write, done=lambda path: target(path).exists(), num_workers=8, skip_bad=True
     )
-    report_faults(out / 'unreadable.txt', faults, len(paths))
+    report_faults(out / 'bad_videos.txt', faults, len(paths))
 """
 
 import atexit

@@ -291,11 +291,11 @@ def test_workers_may_be_spawned():
 
 
 def test_report(tmp_path):
-    path = tmp_path / 'new' / 'unreadable.txt'
+    path = tmp_path / 'new' / 'bad_videos.txt'
     report_faults(path, {'a b.mp4': 'is empty', 'c.mp4': 'cut short'}, 3)
     assert path.read_text() == 'a b.mp4\tis empty\nc.mp4\tcut short\n'
     report_faults(path, {}, 3)
     assert not path.exists()
-    with pytest.raises(UserError, match='unreadable.txt: none of the videos can be read; see the'):
+    with pytest.raises(UserError, match='bad_videos.txt: none of the videos can be read; see the'):
         report_faults(path, {'a': 'is empty'}, 1)
     assert path.read_text() == 'a\tis empty\n'

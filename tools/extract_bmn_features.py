@@ -10,7 +10,7 @@ features are rescaled to BINS equal parts of the time they cover. OUT_DIR gets
     csv/VIDEO.csv        a header f0,f1,... and BINS rows, BMN's data_prefix.video is OUT_DIR/csv
     anet_anno_train.json each annotation file, with the frames of the videos that are there
     settings.json        the interval and the other settings
-    unreadable.txt       with --skip-bad: the videos that are left out, a tab, and the reason
+    bad_videos.txt       with --skip-bad: the videos that are left out, a tab, and the reason
 
 BMN's feature_extraction_interval must be INTERVAL (16 in both by default), its temporal_dim BINS,
 its feat_dim the features' length, which is printed at the end. CHECKPOINT `none` stands for random
@@ -92,7 +92,7 @@ def main(args: argparse.Namespace) -> None:
     from mmengine.dist import is_main_process
     from mmengine.registry import init_default_scope
 
-    from mmssl_video.evaluation.bmn_features import UNREADABLE, extract_bmn_features
+    from mmssl_video.evaluation.bmn_features import BAD_VIDEOS, extract_bmn_features
     from mmssl_video.evaluation.encoder import build_encoder
     from mmssl_video.passes import start_processes
 
@@ -124,7 +124,7 @@ def main(args: argparse.Namespace) -> None:
         f'temporal_dim={args.bins}, feature_extraction_interval={args.interval}'
     )
     if left_out:
-        file = osp.join(args.out_dir, UNREADABLE)
+        file = osp.join(args.out_dir, BAD_VIDEOS)
         print(f'{len(left_out)} videos are left out; their names are in {file}')
 
 

@@ -84,7 +84,7 @@ def parse_args() -> argparse.Namespace:
         '--skip-bad',
         action='store_true',
         help='leave out videos that cannot be read or give features that are not finite, and list '
-        'them, with the reason, in OUT.unreadable.txt, instead of stopping at the first',
+        'them, with the reason, in OUT.bad_videos.txt, instead of stopping at the first',
     )
     parser.add_argument(
         '--overwrite', action='store_true', help='replace OUT if it is there, once all is done'
@@ -156,13 +156,13 @@ def main(args: argparse.Namespace) -> None:
     settings = extraction_settings(cfg, checkpoint, model, loader, pipeline, **kind)
     result = write_features(args.out, model, loader, settings, **options)
     if result is not None:  # in the first process
-        (num_videos, num_clips, dim), unreadable = result
+        (num_videos, num_clips, dim), bad_videos = result
         clips = f'{num_videos * num_clips} frames or clips of ' if args.per_clip else ''
         print(f'{args.out}: {clips}{num_videos} videos, {dim} dimensions')
-        if unreadable:
+        if bad_videos:
             print(
-                f'{len(unreadable)} videos are left out; they are listed in '
-                f'{args.out}.unreadable.txt'
+                f'{len(bad_videos)} videos are left out; they are listed in '
+                f'{args.out}.bad_videos.txt'
             )
 
 

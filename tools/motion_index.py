@@ -7,7 +7,7 @@ the next, in the cells of a grid, goes to a folder beside the list, train.motion
 without a list beside the folder of videos, VIDEO_DIR.motion. It takes 2 * GRID^2 bytes a frame.
 
 Ctrl-C stops it, and the same command goes on: motion that is there is kept. Videos that cannot be
-read are left out and listed in unreadable.txt in the folder, with the reason.
+read are left out and listed in bad_videos.txt in the folder, with the reason.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def parse_args() -> argparse.Namespace:
 @tool(parse_args)
 def main(args: argparse.Namespace) -> None:
     from mmssl_video.datasets import UnlabeledVideoDataset
-    from mmssl_video.datasets.motion import UNREADABLE, index_motion
+    from mmssl_video.datasets.motion import BAD_VIDEOS, index_motion
 
     videos = UnlabeledVideoDataset(
         [],
@@ -78,12 +78,12 @@ def main(args: argparse.Namespace) -> None:
         local_root=args.local_root,
         bad_videos='skip',
     )
-    unreadable = index_motion(videos, args.measure, args.size, args.grid, args.jobs)
-    num_videos = len(videos) + len(videos.left_out) - len(unreadable)
+    bad_videos = index_motion(videos, args.measure, args.size, args.grid, args.jobs)
+    num_videos = len(videos) + len(videos.left_out) - len(bad_videos)
     print(f'{videos.motion_folder}: the motion of {num_videos} videos')
-    if unreadable:
-        file = os.path.join(videos.motion_folder, UNREADABLE)
-        print(f'{len(unreadable)} videos cannot be read; their names are in {file}')
+    if bad_videos:
+        file = os.path.join(videos.motion_folder, BAD_VIDEOS)
+        print(f'{len(bad_videos)} videos cannot be read; their names are in {file}')
 
 
 if __name__ == '__main__':

@@ -9,7 +9,7 @@ that is written to it:
 
     DST/train.txt              the list with the new paths, labels as they were
     DST/train.jsonl            table, a line for each video: path, source, frames, fps, size, label
-    DST/train.unreadable.txt   videos that cannot be read, with the reason; they are left out
+    DST/train.bad_videos.txt   videos that cannot be read, with the reason; they are left out
 
 Without --ann-file, SRC is searched, and these are videos.txt and so on.
 
@@ -61,7 +61,7 @@ def parse_args() -> argparse.Namespace:
         default=600,
         metavar='SECONDS',
         help='that opening a video may take, and then reading 8 frames (default 600); one that '
-        'takes longer is listed as unreadable',
+        'takes longer is left out',
     )
     parser.add_jobs()
     return parser.parse_args()
@@ -74,11 +74,11 @@ def main(args: argparse.Namespace) -> None:
 
     preparation = Preparation(args.out, args.storage, args.short_side, args.quality, args.timeout)
     videos = Collection(args.source, args.ann_file)
-    unreadable = prepare_videos(videos, preparation, args.jobs)
+    bad_videos = prepare_videos(videos, preparation, args.jobs)
     print(f'{args.out}: use it as data_prefix, with ann_file={args.out / videos.title}.txt')
-    if unreadable:
-        report = args.out / f'{videos.title}.unreadable.txt'
-        print(f'{len(unreadable)} videos cannot be read; their names are in {report}')
+    if bad_videos:
+        report = args.out / f'{videos.title}.bad_videos.txt'
+        print(f'{len(bad_videos)} videos cannot be read; their names are in {report}')
 
 
 if __name__ == '__main__':

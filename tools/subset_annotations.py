@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> None:
     import numpy as np
 
     from mmssl_video.datasets.sources import read_lines
-    from mmssl_video.datasets.subset import draw_subset, find_unreadable, read_labels
+    from mmssl_video.datasets.subset import draw_subset, find_bad_videos, read_labels
     from mmssl_video.errors import UserError
     from mmssl_video.files import atomic_path
 
@@ -56,17 +56,17 @@ def main(args: argparse.Namespace) -> None:
     if not lines:
         raise UserError(f'{source}: is empty; give a list of videos with labels')
     tried: set[int] = set()
-    unreadable: dict[int, str] = {}
+    bad_videos: dict[int, str] = {}
     try:
         while True:
-            drawn = draw_subset(lines, args.fraction, args.per_class, args.seed, unreadable)
+            drawn = draw_subset(lines, args.fraction, args.per_class, args.seed, bad_videos)
             untried = [number for number in drawn.tolist() if number not in tried]
             if args.data_root is None or not untried:
                 break
-            unreadable |= find_unreadable(lines, args.data_root, untried)
+            bad_videos |= find_bad_videos(lines, args.data_root, untried)
             tried.update(untried)
     except UserError as error:
-        reason = f'{len(unreadable)} videos cannot be read, and ' if unreadable else ''
+        reason = f'{len(bad_videos)} videos cannot be read, and ' if bad_videos else ''
         raise UserError(f'{source}: {reason}{error}') from None
     if not len(drawn):
         raise UserError(f'{source}: none of its videos can be read; check --data-root')
@@ -75,8 +75,8 @@ def main(args: argparse.Namespace) -> None:
 
     labels = read_labels(lines)
     lost = sorted(set(labels.tolist()) - set(labels[drawn].tolist()))
-    if unreadable:
-        print(f'{len(unreadable)} videos that cannot be read are left out')
+    if bad_videos:
+        print(f'{len(bad_videos)} videos that cannot be read are left out')
     if lost:
         print(f'no video can be read of class {", ".join(map(str, lost))}')
     print(f'{out}: {len(drawn)} of {len(lines)} videos ({len(drawn) / len(lines):.2%})')

@@ -37,7 +37,7 @@ class Split:
         entries (list[tuple[str, int]]): (path, label) of the videos found; of raw frames, the path
             is followed by their number.
         missing (list[str]): Names of the annotated videos that are not there.
-        unreadable (dict[str, str]): Why others cannot be read, by name, where videos are opened.
+        bad_videos (dict[str, str]): Why others cannot be read, by name, where videos are opened.
         unlabelled (list[str]): Paths of those that are there and have no label: untrimmed videos
             without an action, which localization alone can use.
         localization (str): Name of the ActivityNet-style annotation to write, if any.
@@ -49,7 +49,7 @@ class Split:
     official: tuple[int, ...]
     entries: list[tuple[str, int]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    unreadable: dict[str, str] = field(default_factory=dict)
+    bad_videos: dict[str, str] = field(default_factory=dict)
     unlabelled: list[str] = field(default_factory=list)
     localization: str = ''
     intervals: dict[str, dict] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Split:
     @property
     def annotated(self) -> int:
         """The number of videos that the annotation names."""
-        return sum(map(len, (self.entries, self.missing, self.unreadable, self.unlabelled)))
+        return sum(map(len, (self.entries, self.missing, self.bad_videos, self.unlabelled)))
 
 
 @dataclass
@@ -388,12 +388,12 @@ def _make_untrimmed(
                 )
         paths = {key: str(folder / path) for key, path in index.items()}
         lengths, faults = _count_frames(list(paths.values()), f'Lengths of {part}')
-        split.unreadable = {key: faults[path] for key, path in paths.items() if path in faults}
+        split.bad_videos = {key: faults[path] for key, path in paths.items() if path in faults}
         split.entries = [pair for pair in split.entries if str(folder / pair[0]) not in faults]
         split.unlabelled = [path for path in split.unlabelled if str(folder / path) not in faults]
         split.localization = anno_name.format(part)
         for key, seconds in durations.items():
-            if key in split.unreadable:
+            if key in split.bad_videos:
                 continue
             frames = lengths[paths[key]]
             split.intervals[key] = dict(
@@ -458,8 +458,8 @@ def check_found(splits: Sequence[Split]) -> None:
                 f'none of {split.annotated:,} videos is in {split.folder}, named like '
                 f'{split.missing[0]}.mp4 (or .mkv, .avi, …) at any depth, but {there}'
             )
-        elif split.unreadable:
-            video, reason = next(iter(split.unreadable.items()))
+        elif split.bad_videos:
+            video, reason = next(iter(split.bad_videos.items()))
             told += f'none of {split.annotated:,} videos can be read, such as {video} ({reason})'
         else:
             told += 'the annotation has no labelled video for it'
@@ -475,7 +475,7 @@ def write_lists(name: str, place: Place, out: Path) -> list[Split]:
     """Write the lists of a data set, each complete or not at all.
 
     ``<out>/<list>.txt`` (``path label`` a line) where it has a video (:func:`check_found`),
-    ``<out>/<list>.missing.txt`` where videos are missing, ``<out>/<list>.unreadable.txt``
+    ``<out>/<list>.missing.txt`` where videos are missing, ``<out>/<list>.bad_videos.txt``
     (``name<TAB>reason`` a line) where videos cannot be read, ``<out>/<name>_classes.txt`` (a class
     a line, in the order of labels), and for localization ``<out>/<annotation>.json`` in the form of
     MMAction2's ``ActivityNetDataset``. Videos are opened for the latter alone.
@@ -514,7 +514,7 @@ def write_lists(name: str, place: Place, out: Path) -> list[Split]:
         if split.entries:
             with atomic_path(out / f'{split.name}.txt') as temporary:
                 write_list(temporary, split.entries)
-        reports = {'missing': split.missing, 'unreadable': map('\t'.join, split.unreadable.items())}
+        reports = {'missing': split.missing, 'bad_videos': map('\t'.join, split.bad_videos.items())}
         for word, lines in reports.items():
             report = out / f'{split.name}.{word}.txt'
             if text := ''.join(f'{line}\n' for line in lines):

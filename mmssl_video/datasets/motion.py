@@ -22,7 +22,7 @@ from mmssl_video.video.find import fetch
 
 from .unlabeled_videos import UnlabeledVideoDataset
 
-UNREADABLE = 'unreadable.txt'
+BAD_VIDEOS = 'bad_videos.txt'
 
 
 def _difference(earlier: np.ndarray, later: np.ndarray) -> np.ndarray:
@@ -133,7 +133,7 @@ def index_motion(
 
     Each video gets ``<its path>.npy``, float16 [total_frames - 1, G, G] of :func:`measure_motion`.
     Motion that is there is kept. ``settings.json`` in the folder keeps measures apart. Videos that
-    cannot be read are left out with a warning, and stand in ``unreadable.txt``, a line
+    cannot be read are left out with a warning, and stand in ``bad_videos.txt``, a line
     ``path<TAB>reason`` for each. They get an empty file, by which training knows them from those
     that were never measured, and are tried again the next time.
 
@@ -179,7 +179,7 @@ def index_motion(
             with atomic_path(videos.get_data_info(number)['motion_path']) as temporary:
                 temporary.touch()
     faults = videos.left_out | faults
-    report_faults(folder / UNREADABLE, faults, len(videos) + len(videos.left_out))
+    report_faults(folder / BAD_VIDEOS, faults, len(videos) + len(videos.left_out))
     return faults
 
 

@@ -4,7 +4,7 @@
 
     train.txt              paths in this folder, and labels as they were: MMAction2's list
     train.jsonl            a line for each of them: path, source, frames, fps, width, height, label
-    train.unreadable.txt   path and reason of those that could not be read
+    train.bad_videos.txt   path and reason of those that could not be read
     settings.json          how they are stored
 
 Without a list, these are ``videos.txt`` and so on.
@@ -147,7 +147,7 @@ def prepare_videos(videos: Collection, preparation: Preparation, jobs: int = 1) 
     for number in videos.numbers.values():
         if videos.path(number) in faults:  # of a source that has changed, what was made before
             (folder / targets[number]).unlink(missing_ok=True)
-    report_faults(folder / f'{videos.title}.unreadable.txt', faults, len(videos.numbers))
+    report_faults(folder / f'{videos.title}.bad_videos.txt', faults, len(videos.numbers))
     rows = [
         (number, known[name])
         for number, name in enumerate(videos.names)

@@ -51,7 +51,7 @@ def read_labels(lines: Sequence[str]) -> np.ndarray:
     return np.array([int(columns[-1]) for _, columns in _split_columns(lines)], dtype=np.int64)
 
 
-def find_unreadable(lines: Sequence[str], root: str, numbers: Sequence[int]) -> dict[int, str]:
+def find_bad_videos(lines: Sequence[str], root: str, numbers: Sequence[int]) -> dict[int, str]:
     """Decode local videos of a list from end to end; of raw frames, look for the folder alone.
 
     Args:

@@ -44,7 +44,7 @@ from .loader import feature_pipeline
 from .store import fingerprint
 
 FRAMES_AT_A_TIME = 64  # decoded by a worker, at the video's own size
-UNREADABLE = 'unreadable.txt'
+BAD_VIDEOS = 'bad_videos.txt'
 LENGTHS = 'duration_frame', 'feature_frame'
 ANNOTATION_REMEDY = 'correct the annotation'
 
@@ -268,7 +268,7 @@ def extract_bmn_features(
     ``out_dir`` gets ``csv/<video>.csv``, a line ``f0,f1,…`` and ``bins`` rows of D numbers, as
     MMAction2's ``LoadLocalizationFeature`` reads them; ``<name of each annotation file>``, with
     ``duration_frame`` and ``feature_frame`` of the video that is there; ``lengths/<video>.json``,
-    these two numbers and its seconds; ``settings.json``, and ``unreadable.txt`` with what has been
+    these two numbers and its seconds; ``settings.json``, and ``bad_videos.txt`` with what has been
     left out, a line ``name<TAB>reason`` for each. Videos whose CSV is there are kept. Of several
     processes each takes its share.
 
@@ -369,7 +369,7 @@ def extract_bmn_features(
         return paths, missing | wrong
 
     paths, left_out = from_main_process(prepare)
-    unreadable = run_pass(
+    bad_videos = run_pass(
         list(paths.items()),
         ClipReader(pipeline, batch_size or max(1, FRAMES_AT_A_TIME // clip_len), durations),
         _Assembly(model, clip_len, out, interval, bins),
@@ -378,8 +378,8 @@ def extract_bmn_features(
         to_device=True,
         skip_bad=skip_bad,
     )
-    faults = left_out | {n: unreadable[path] for n, path in paths.items() if path in unreadable}
-    report_faults(out / UNREADABLE, faults, len(names))
+    faults = left_out | {n: bad_videos[path] for n, path in paths.items() if path in bad_videos}
+    report_faults(out / BAD_VIDEOS, faults, len(names))
     if is_main_process():
         for path, videos in annotations.items():
             kept = {}

@@ -118,7 +118,7 @@ def write_features(
     Every process encodes its share. Until all is there it lies in the folder ``OUT.partial``.
     The memory that it takes does not depend on the number of videos, their names apart. Videos
     that cannot be read, or whose features are not finite, are tried again when the run is taken
-    up; at the end they are listed in ``OUT.unreadable.txt``, a line ``name<TAB>reason`` for each.
+    up; at the end they are listed in ``OUT.bad_videos.txt``, a line ``name<TAB>reason`` for each.
 
     Args:
         out: For :meth:`FeatureSet.save`, in the same words for every process.
@@ -142,8 +142,8 @@ def write_features(
     every = range(len(videos))
     # A list may have a video more than once.
     names = {videos.get_path(n): videos.get_name(n) for n in every} if faults else {}
-    unreadable = {names[path]: fault for path, fault in faults.items()}
-    report_faults(f'{Path(out)}.unreadable.txt', unreadable, len(names) or len(videos))
+    bad_videos = {names[path]: fault for path, fault in faults.items()}
+    report_faults(f'{Path(out)}.bad_videos.txt', bad_videos, len(names) or len(videos))
     if not is_main_process():
         return None
     numbers, features = partial.read()
@@ -156,7 +156,7 @@ def write_features(
     shape = features.shape
     del features  # some file systems cannot remove what is mapped
     shutil.rmtree(partial.folder, ignore_errors=True)
-    return shape, unreadable
+    return shape, bad_videos
 
 
 def _encode(

@@ -313,7 +313,7 @@ def test_activitynet(tmp_path, write_numbered_video):
     assert train['v_id_a']['duration_frame'] == train['v_id_a']['feature_frame'] == 20
     assert train['v_id_a']['fps'] == 10
     assert mmengine.load(tmp_path / 'anet_anno_val.json')['v_id_b']['duration_frame'] == 15
-    assert not list(tmp_path.glob('*.unreadable.txt'))
+    assert not list(tmp_path.glob('*.bad_videos.txt'))
     init_default_scope('mmaction')
     data = ActivityNetDataset(
         ann_file=str(tmp_path / 'anet_anno_train.json'),
@@ -331,16 +331,16 @@ def test_a_video_that_cannot_be_read_has_no_length(tmp_path, write_numbered_vide
     write_numbered_video(tmp_path / 'videos/v_id_b.mp4', 16)
     (tmp_path / 'videos/v_id_z.mkv').write_bytes(bytes(99))
     _, split = write_lists('activitynet', Place(tmp_path), tmp_path)
-    assert (split.annotated, len(split.entries), len(split.unreadable)) == (2, 1, 1)
+    assert (split.annotated, len(split.entries), len(split.bad_videos)) == (2, 1, 1)
     assert lines(tmp_path / 'anet_val_video.txt') == ['v_id_b.mp4 0']
-    (line,) = lines(tmp_path / 'anet_val_video.unreadable.txt')
+    (line,) = lines(tmp_path / 'anet_val_video.bad_videos.txt')
     name, reason = line.split('\t')
     assert name == 'v_id_z' and reason
     assert list(mmengine.load(tmp_path / 'anet_anno_val.json')) == ['v_id_b']
     # A mended one is no longer named.
     write_numbered_video(tmp_path / 'videos/v_id_z.mkv', 12)
     write_lists('activitynet', Place(tmp_path), tmp_path)
-    assert not (tmp_path / 'anet_val_video.unreadable.txt').exists()
+    assert not (tmp_path / 'anet_val_video.bad_videos.txt').exists()
     assert mmengine.load(tmp_path / 'anet_anno_val.json')['v_id_z']['duration_frame'] == 12
 
 
@@ -354,7 +354,7 @@ def test_several_processes_read_the_lengths(tmp_path, write_numbered_video, monk
     train, val = write_lists('activitynet', Place(tmp_path), tmp_path)
     found = {name: video['duration_frame'] for name, video in train.intervals.items()}
     assert found == {'v_id_a': 20, 'v_id_d': 7}
-    assert list(val.unreadable) == ['v_id_b'] and not val.entries
+    assert list(val.bad_videos) == ['v_id_b'] and not val.entries
 
 
 def test_no_video_that_can_be_read(tmp_path):
@@ -461,7 +461,7 @@ def test_an_empty_list_is_no_success(tmp_path, monkeypatch, capsys):
     assert said.out.splitlines()[3].split()[0] == 'kinetics400_val_list_videos'
 
     splits = [Split('a', tmp_path, (1,)), Split('b', tmp_path / 'none', (1,), missing=['v'])]
-    splits.append(Split('c', tmp_path, (1,), unreadable={'w': 'empty'}))
+    splits.append(Split('c', tmp_path, (1,), bad_videos={'w': 'empty'}))
     with pytest.raises(UserError) as error:
         check_found([*splits, Split('d', tmp_path, (1,), [('x.mp4', 1)])])
     assert str(error.value) == (

@@ -293,7 +293,7 @@ def test_unreadable_videos(tmp_path, write_numbered_video, left_out, jobs):
     dataset = videos(root)
     found = index_motion(dataset, jobs=jobs)
     assert list(found) == [f'{root}/text.mp4', f'{root}/b.mp4']
-    names = tmp_path / 'set.motion' / 'unreadable.txt'
+    names = tmp_path / 'set.motion' / 'bad_videos.txt'
     assert dict(line.split('\t') for line in names.read_text().splitlines()) == found
     assert left_out[1] == f'{root}/b.mp4 cannot be read ({found[f"{root}/b.mp4"]})'
     assert len(left_out) == 2 and '\n' not in left_out[1]

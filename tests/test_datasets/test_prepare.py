@@ -147,14 +147,14 @@ def test_what_cannot_be_read(source, tmp_path, jobs, left_out):
     faults = prepare(source, out, jobs=jobs)
     names = ['cut', 'empty', 'fifo', 'folder', 'loop']
     assert list(faults) == [f'{source}/{name}.mp4' for name in names] and len(left_out) == 5
-    report = (out / 'videos.unreadable.txt').read_text().splitlines()
+    report = (out / 'videos.bad_videos.txt').read_text().splitlines()
     assert report == [f'{path}\t{reason}' for path, reason in faults.items()]
     assert find_videos(out) == STORED
     for name in names:
         path = source / f'{name}.mp4'
         path.rmdir() if name == 'folder' else path.unlink()
     assert prepare(source, out, jobs=jobs) == {}
-    assert not (out / 'videos.unreadable.txt').exists()
+    assert not (out / 'videos.bad_videos.txt').exists()
 
 
 def test_a_video_that_fails_in_its_middle(tmp_path, real_data, write_numbered_video):
@@ -163,7 +163,7 @@ def test_a_video_that_fails_in_its_middle(tmp_path, real_data, write_numbered_vi
     write_numbered_video(tmp_path / 'set' / 'b.mp4', 5)
     prepare(tmp_path / 'set', tmp_path / 'out')
     files = {path.name for path in (tmp_path / 'out').iterdir()}
-    named = {'videos.txt', 'videos.jsonl', 'videos.unreadable.txt', 'settings.json'}
+    named = {'videos.txt', 'videos.jsonl', 'videos.bad_videos.txt', 'settings.json'}
     assert files == {'b.mkv'} | named
 
 

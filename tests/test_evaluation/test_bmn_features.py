@@ -391,7 +391,7 @@ def test_videos_that_are_missing_or_broken(folder, tmp_path, left_out):
     assert not out.exists()
     assert list(extract(source, out, skip_bad=True)) == ['v_x', 'v_y', 'v_b', 'v_c']
     assert list(json.loads((out / 'train.json').read_text())) == ['v_a']
-    lines = (out / 'unreadable.txt').read_text().splitlines()
+    lines = (out / 'bad_videos.txt').read_text().splitlines()
     assert lines[0] == f'v_x\tno such video in {source}/videos'
     assert lines[2].startswith('v_b\t') and len(lines) == 4 and len(left_out) == 2
     # What can be read now is made, and no trace of the fault stays.
@@ -401,7 +401,7 @@ def test_videos_that_are_missing_or_broken(folder, tmp_path, left_out):
     assert json.loads((out / 'train.json').read_text()) == {
         name: video | dict(duration_frame=50, feature_frame=48) for name, video in given.items()
     }
-    assert not (out / 'unreadable.txt').exists()
+    assert not (out / 'bad_videos.txt').exists()
     (source / 'videos' / 'v_a.mp4').unlink()  # no more needed
     assert extract(source, out) == {}
 
@@ -413,7 +413,7 @@ def test_a_broken_video_stops(folder, tmp_path):
     with pytest.raises(UserError, match=r'v_a.mp4 cannot be read \(.*`skip_bad=True`$') as error:
         extract(tmp_path, tmp_path / 'out')
     assert '\n' not in str(error.value)
-    with pytest.raises(UserError, match='unreadable.txt: none of the videos can be read'):
+    with pytest.raises(UserError, match='bad_videos.txt: none of the videos can be read'):
         extract(tmp_path, tmp_path / 'out', skip_bad=True)
 
 
@@ -435,7 +435,7 @@ def test_features_that_are_not_finite(folder, whole, tmp_path, monkeypatch, left
     assert extract(folder, tmp_path / 'x', batch_size=2, skip_bad=True) == {'v_b': fault}
     assert left_out == [f'{folder}/videos/Archery/b.MKV: {fault}']
     assert list(json.loads((tmp_path / 'x' / 'train.json').read_text())) == ['v_a', 'v_c']
-    assert (tmp_path / 'x' / 'unreadable.txt').read_text() == f'v_b\t{fault}\n'
+    assert (tmp_path / 'x' / 'bad_videos.txt').read_text() == f'v_b\t{fault}\n'
     for name in ('v_a', 'v_c'):
         csv = f'csv/{name}.csv'
         assert (tmp_path / 'x' / csv).read_bytes() == (whole / csv).read_bytes()

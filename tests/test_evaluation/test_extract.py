@@ -759,24 +759,24 @@ def test_videos_that_cannot_be_read_are_listed(cfg, spoilt, tmp_path, name, left
     source = dict(ann_file=spoilt / 'list.txt', skip_bad=True)
     write(cfg, spoilt, tmp_path / name, stop_after=1, **source)
     left_out.clear()
-    decoded, (shape, unreadable) = write(cfg, spoilt, tmp_path / name, **source)
+    decoded, (shape, bad_videos) = write(cfg, spoilt, tmp_path / name, **source)
     assert decoded == Counter(['d.mp4', 'g.mp4'])
     kept = FeatureSet.load(tmp_path / name)
     assert kept.names.tolist() == ['a.mp4', 'd.mp4', 'g.mp4'] and kept.labels.tolist() == [0, 3, 6]
     np.testing.assert_allclose(kept.features[1:], kept.features[:1].repeat(2, 0), rtol=1e-5)
     assert shape == (3, 1, CHANNELS)
-    report = (tmp_path / f'{name}.unreadable.txt').read_text().splitlines()
-    assert dict(line.split('\t') for line in report) == unreadable
-    assert list(unreadable) == ['b.mp4', 'c.mp4', 'e.mp4', 'f.mp4']
-    assert unreadable['f.mp4'] == 'does not exist'
+    report = (tmp_path / f'{name}.bad_videos.txt').read_text().splitlines()
+    assert dict(line.split('\t') for line in report) == bad_videos
+    assert list(bad_videos) == ['b.mp4', 'c.mp4', 'e.mp4', 'f.mp4']
+    assert bad_videos['f.mp4'] == 'does not exist'
     assert len(left_out) == 4
-    assert left_out[0] == f'{spoilt}/b.mp4 cannot be read ({unreadable["b.mp4"]})'
+    assert left_out[0] == f'{spoilt}/b.mp4 cannot be read ({bad_videos["b.mp4"]})'
 
     for bad in 'bcef':
         (spoilt / f'{bad}.mp4').write_bytes((spoilt / 'a.mp4').read_bytes())
     write(cfg, spoilt, tmp_path / name, **source)
     assert len(FeatureSet.load(tmp_path / name)) == 7
-    assert not (tmp_path / f'{name}.unreadable.txt').exists()
+    assert not (tmp_path / f'{name}.bad_videos.txt').exists()
 
 
 def test_a_run_that_has_stopped_at_a_video_goes_on(cfg, videos, tmp_path):
@@ -787,9 +787,9 @@ def test_a_run_that_has_stopped_at_a_video_goes_on(cfg, videos, tmp_path):
     for out in ('mended.npz', 'skipped.npz'):
         with pytest.raises(UserError, match='video_3.mp4 cannot be read .* with `skip_bad=True`$'):
             write(cfg, tmp_path, tmp_path / out)
-    decoded, (_, unreadable) = write(cfg, tmp_path, tmp_path / 'skipped.npz', skip_bad=True)
+    decoded, (_, bad_videos) = write(cfg, tmp_path, tmp_path / 'skipped.npz', skip_bad=True)
     assert decoded == Counter(['video_2.mp4', 'video_4.mp4'])
-    assert list(unreadable) == ['video_3.mp4']
+    assert list(bad_videos) == ['video_3.mp4']
     (tmp_path / 'video_3.mp4').write_bytes((videos / 'video_3.mp4').read_bytes())
     decoded, _ = write(cfg, tmp_path, tmp_path / 'mended.npz')
     assert decoded == Counter(f'video_{n}.mp4' for n in (2, 3, 4))
@@ -808,14 +808,14 @@ def test_videos_whose_features_are_not_finite(cfg, videos, tmp_path, left_out):
     with pytest.raises(UserError, match='/video_2.mp4: .*not finite; .* out with `skip_bad=True`$'):
         write(cfg, videos, tmp_path / 'x.npz', spoil=spoil)
     calls.clear(), calls.append(1)  # the first batch is done
-    decoded, (shape, unreadable) = write(
+    decoded, (shape, bad_videos) = write(
         cfg, videos, tmp_path / 'x.npz', spoil=spoil, skip_bad=True
     )
     # What had been encoded before the error was told is there, also the last batch.
     assert decoded == Counter(['video_2.mp4', 'video_3.mp4']) and shape[0] == 4
-    assert unreadable == {'video_2.mp4': 'its features are not finite'}
+    assert bad_videos == {'video_2.mp4': 'its features are not finite'}
     assert left_out == [f'{videos}/video_2.mp4: its features are not finite']
-    report = (tmp_path / 'x.npz.unreadable.txt').read_text()
+    report = (tmp_path / 'x.npz.bad_videos.txt').read_text()
     assert report == 'video_2.mp4\tits features are not finite\n'
     expected = encode_all(cfg, videos)
     kept = FeatureSet.load(tmp_path / 'x.npz')
@@ -921,10 +921,10 @@ def test_a_video_that_is_listed_twice(cfg, spoilt, tmp_path):
     """Each line has its row, and one that cannot be read stands in the report once."""
     (spoilt / 'list.txt').write_text('a.mp4 0\nb.mp4 1\nb.mp4 2\nd.mp4 3\na.mp4 4\n')
     source = dict(ann_file=spoilt / 'list.txt', skip_bad=True)
-    _, (shape, unreadable) = write(cfg, spoilt, tmp_path / 'x.npz', **source)
-    assert shape[0] == 3 and unreadable == {'b.mp4': 'is empty (0 bytes)'}
+    _, (shape, bad_videos) = write(cfg, spoilt, tmp_path / 'x.npz', **source)
+    assert shape[0] == 3 and bad_videos == {'b.mp4': 'is empty (0 bytes)'}
     assert FeatureSet.load(tmp_path / 'x.npz').labels.tolist() == [0, 3, 4]
-    assert (tmp_path / 'x.npz.unreadable.txt').read_text() == 'b.mp4\tis empty (0 bytes)\n'
+    assert (tmp_path / 'x.npz.bad_videos.txt').read_text() == 'b.mp4\tis empty (0 bytes)\n'
 
 
 def test_folders_of_frames_with_other_numbers(cfg, tmp_path, numbered_frames):
@@ -939,16 +939,16 @@ def test_folders_of_frames_with_other_numbers(cfg, tmp_path, numbered_frames):
     with pytest.raises(UserError, match='b has frames 0 to 11, .* 1 to 12; set .*start_index=0'):
         write(cfg, tmp_path, tmp_path / 'x.npz', ann_file=tmp_path / 'list.txt')
     source = dict(ann_file=tmp_path / 'list.txt', skip_bad=True)
-    _, (shape, unreadable) = write(cfg, tmp_path, tmp_path / 'x.npz', **source)
-    assert shape[0] == 1 and list(unreadable) == ['b']
-    assert unreadable['b'].startswith('has frames 0 to 11, expected are 1 to 12')
+    _, (shape, bad_videos) = write(cfg, tmp_path, tmp_path / 'x.npz', **source)
+    assert shape[0] == 1 and list(bad_videos) == ['b']
+    assert bad_videos['b'].startswith('has frames 0 to 11, expected are 1 to 12')
 
 
 def test_none_can_be_read(cfg, spoilt, tmp_path):
     (spoilt / 'list.txt').write_text('b.mp4\nf.mp4\n')
-    with pytest.raises(UserError, match='x.npz.unreadable.txt: none of the videos can be read'):
+    with pytest.raises(UserError, match='x.npz.bad_videos.txt: none of the videos can be read'):
         write(cfg, spoilt, tmp_path / 'x.npz', ann_file=spoilt / 'list.txt', skip_bad=True)
-    assert (tmp_path / 'x.npz.unreadable.txt').read_text().startswith('b.mp4\t')
+    assert (tmp_path / 'x.npz.bad_videos.txt').read_text().startswith('b.mp4\t')
 
 
 def test_videos_of_different_numbers_of_clips(cfg, videos, tmp_path, write_numbered_video):

@@ -89,7 +89,7 @@ def test_random_weights_and_a_missing_video(folder, tmp_path, monkeypatch, capsy
     )
     said = run(monkeypatch, capsys, *call, '--skip-bad', '--workers', 0)
     assert said.splitlines()[1:] == [
-        f'1 videos are left out; their names are in {tmp_path}/d/unreadable.txt'
+        f'1 videos are left out; their names are in {tmp_path}/d/bad_videos.txt'
     ]
 
 

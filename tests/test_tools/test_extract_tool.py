@@ -149,7 +149,7 @@ def test_bad_videos_are_listed(tmp_path, extract, real_data):
     broken = real_data / 'broken'
     status, printed, _ = extract('x.npz', '--skip-bad', videos=broken)
     assert status == 0
-    lines = (tmp_path / 'x.npz.unreadable.txt').read_text().splitlines()
+    lines = (tmp_path / 'x.npz.bad_videos.txt').read_text().splitlines()
     bad = dict(line.split('\t') for line in lines)
     assert {'text.mp4', 'zero_bytes.webm', 'corrupt_from_frame_28.mp4'} <= set(bad)
     assert all(bad.values())
@@ -158,7 +158,7 @@ def test_bad_videos_are_listed(tmp_path, extract, real_data):
     assert not set(kept) & set(bad)
     assert printed.splitlines() == [
         f'{tmp_path}/x.npz: {len(kept)} videos, {CHANNELS} dimensions',
-        f'{len(bad)} videos are left out; they are listed in {tmp_path}/x.npz.unreadable.txt',
+        f'{len(bad)} videos are left out; they are listed in {tmp_path}/x.npz.bad_videos.txt',
     ]
 
 

@@ -43,9 +43,9 @@ def test_list_measure_and_bad_videos(tmp_path, write_numbered_video, monkeypatch
     folder = tmp_path / 'list.motion'
     assert said.splitlines()[-2:] == [
         f'{folder}: the motion of 1 videos',
-        f'2 videos cannot be read; their names are in {folder}/unreadable.txt',
+        f'2 videos cannot be read; their names are in {folder}/bad_videos.txt',
     ]
-    lines = [line.split('\t') for line in (folder / 'unreadable.txt').read_text().splitlines()]
+    lines = [line.split('\t') for line in (folder / 'bad_videos.txt').read_text().splitlines()]
     assert [name for name, _ in lines] == [f'{tmp_path}/set/gone.mp4', f'{tmp_path}/set/b.mp4']
     assert all(reason for _, reason in lines)
     video = dict(filename=f'{tmp_path}/set/a.mp4', start_index=0)

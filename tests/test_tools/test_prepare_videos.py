@@ -40,10 +40,10 @@ def test_every_option(tmp_path, write_numbered_video, monkeypatch, capsys):
     said = run(monkeypatch, capsys, tmp_path / 'set', out, *options)
     assert said.splitlines()[-2:] == [
         f'{out}: use it as data_prefix, with ann_file={out}/train.txt',
-        f'1 videos cannot be read; their names are in {out}/train.unreadable.txt',
+        f'1 videos cannot be read; their names are in {out}/train.bad_videos.txt',
     ]
     assert (out / 'train.txt').read_text() == 'a.mp4 3\n'
-    assert 'gone.mp4\tdoes not exist' in (out / 'train.unreadable.txt').read_text()
+    assert 'gone.mp4\tdoes not exist' in (out / 'train.bad_videos.txt').read_text()
     with VideoReader(out / 'a.mp4') as video:
         assert video.codec == 'h264' and (video.width, video.height) == (32, 24)
 
@@ -61,7 +61,7 @@ def test_errors_are_one_line(tmp_path, write_numbered_video, monkeypatch, capsys
         ([source, tmp_path / 'out', '--jobs', 0], 'jobs is 0; '),
         (
             [source, tmp_path / 'out', '--ann-file', tmp_path / 'gone.txt'],
-            f'{tmp_path}/out/gone.unreadable.txt: none of the videos can be read; see there why',
+            f'{tmp_path}/out/gone.bad_videos.txt: none of the videos can be read; see there why',
         ),
     ):
         with pytest.raises(SystemExit) as error:

@@ -6,7 +6,7 @@ reads the annotation as it is distributed, looks for every video that it names, 
 the lists that the configs read (`path label` a line, paths relative to the folder of the videos),
 `<list>.missing.txt` with the names of videos that are not there, the names of the classes in the
 order of their labels, and for ActivityNet and HACS the annotations for localization. These need
-the lengths of the videos, which are opened; `<list>.unreadable.txt` says what cannot be read, and
+the lengths of the videos, which are opened; `<list>.bad_videos.txt` says what cannot be read, and
 why. A list that would be empty is an error; the others are written.
 
 docs/data.md shows where each data set comes from and how its folder looks.
@@ -70,8 +70,8 @@ def main(args: argparse.Namespace) -> None:
         print(f'paths are relative to {folder} in {lists}')
     if any(split.missing for split in splits):
         print(f'missing videos are named in {out}/*.missing.txt')
-    if num_unreadable := sum(len(split.unreadable) for split in splits):
-        print(f'{num_unreadable:,} videos cannot be read; {out}/*.unreadable.txt says why')
+    if num_bad := sum(len(split.bad_videos) for split in splits):
+        print(f'{num_bad:,} videos cannot be read; {out}/*.bad_videos.txt says why')
     check_found(splits)
 
 
