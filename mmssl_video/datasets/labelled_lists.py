@@ -1,4 +1,4 @@
-"""Labelled lists of fine-tuning and linear probes, checked before a run as pretraining's are."""
+"""Labelled lists of fine-tuning and linear evaluation: checked before a run."""
 
 import os.path as osp
 from bisect import bisect_left

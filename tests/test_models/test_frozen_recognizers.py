@@ -36,7 +36,7 @@ def model_cfg(backbone=TINY_2D, in_channels=CHANNELS, kind='FrozenRecognizer'):
         type=f'{kind}{ndim}D',
         backbone=backbone,
         cls_head=dict(
-            type='LinearProbeHead',
+            type='LinearEvaluationHead',
             num_classes=CLASSES,
             in_channels=in_channels,
             average_clips='prob',

@@ -11,7 +11,9 @@ model = dict(
     _delete_=True,
     type='FrozenRecognizer2D',
     backbone=_base_.model.backbone,
-    cls_head=dict(type='LinearProbeHead', num_classes=12, in_channels=512, average_clips='prob'),
+    cls_head=dict(
+        type='LinearEvaluationHead', num_classes=12, in_channels=512, average_clips='prob'
+    ),
     data_preprocessor=_base_.model.data_preprocessor,
 )
 default_hooks = dict(

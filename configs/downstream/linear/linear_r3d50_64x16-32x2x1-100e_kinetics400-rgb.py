@@ -1,4 +1,4 @@
-# R3D-50 on Kinetics-400, as CVRL is probed: clips of 32 frames, 10 clips and three crops to test.
+# R3D-50 on Kinetics-400, as CVRL is evaluated: clips of 32 frames, 10 clips, three crops.
 # Rate and epochs are the text's ("Linear evaluation"); batch, crop, warm-up and decay the code's.
 _base_ = 'linear_slowonly-r50_8x8-8x8x1-60e_kinetics400-rgb.py'
 

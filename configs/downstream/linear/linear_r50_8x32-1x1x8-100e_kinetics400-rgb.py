@@ -11,7 +11,7 @@ model = dict(
     backbone=dict(pretrained=None),
     cls_head=dict(
         _delete_=True,
-        type='LinearProbeHead',
+        type='LinearEvaluationHead',
         num_classes=400,
         in_channels=2048,
         average_clips='prob',

@@ -1,4 +1,4 @@
-# S3D on UCF101 (VCLR, Table 8), as CoCLR is probed: 32 frames at 128 pixels, and batch
+# S3D on UCF101 (VCLR, Table 8), as CoCLR is evaluated: 32 frames at 128 pixels, and batch
 # normalisation of the L2-normalised feature. CoCLR tests ten crops of windows that slide over the
 # video; here it is 10 clips and one crop. SPLIT=2 in the environment takes split 2.
 _base_ = [
@@ -11,7 +11,7 @@ _base_ = [
 model = dict(
     type='FrozenRecognizer3D',
     cls_head=dict(
-        type='LinearProbeHead',
+        type='LinearEvaluationHead',
         num_classes=101,
         in_channels=1024,
         norm_cfg=dict(type='BN1d'),

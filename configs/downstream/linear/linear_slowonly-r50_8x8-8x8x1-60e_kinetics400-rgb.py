@@ -1,4 +1,4 @@
-# SlowOnly-50 on Kinetics-400, as the ρ family is probed (SlowFast's configs/contrastive_ssl,
+# SlowOnly-50 on Kinetics-400, as the ρ family is evaluated (SlowFast's configs/contrastive_ssl,
 # linear_k400_Slow_8x8_R50_syn8): features as they are, the rate is for 64 videos; 10 clips and
 # three crops to test.
 _base_ = [
@@ -11,7 +11,7 @@ model = dict(
     backbone=dict(pretrained=None),
     cls_head=dict(
         _delete_=True,
-        type='LinearProbeHead',
+        type='LinearEvaluationHead',
         num_classes=400,
         in_channels=2048,
         l2_normalize=False,

@@ -1,5 +1,5 @@
 # ViT-B on Something-Something V2: the mean of all tokens of VideoMAE's frozen encoder (arXiv
-# 2203.12602, Table 3, which has no settings). Optimiser and schedule are those of R3D-50's probe,
+# 2203.12602, Table 3, which has no settings). Optimiser and schedule are those of R3D-50,
 # clips and views those of fine-tuning.
 _base_ = [
     '../../_base_/models/videomae.py',
@@ -12,7 +12,9 @@ model = dict(
     _delete_=True,
     type='FrozenRecognizer3D',
     backbone={**_base_.model.backbone, 'type': 'VisionTransformer'},
-    cls_head=dict(type='LinearProbeHead', num_classes=174, in_channels=768, average_clips='prob'),
+    cls_head=dict(
+        type='LinearEvaluationHead', num_classes=174, in_channels=768, average_clips='prob'
+    ),
     data_preprocessor=_base_.model.data_preprocessor,
 )
 default_hooks = dict(_delete_=True, **_base_.linear_hooks)

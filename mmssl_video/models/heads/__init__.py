@@ -1,6 +1,6 @@
 """Objectives: projection, memory, loss and the labels it makes, one per file.
 
-``LinearProbeHead`` is none of them, but the classifier of a frozen recognizer.
+``LinearEvaluationHead`` is none of them, but the classifier of a frozen recognizer.
 """
 
 from .base import SSLHead
@@ -8,7 +8,7 @@ from .byol import BYOLHead
 from .dpc import DPCHead, MemDPCHead
 from .inter_frame import InterFrameHead
 from .intra_frame import IntraFrameHead
-from .linear_probe import LinearProbeHead
+from .linear_evaluation import LinearEvaluationHead
 from .moco import MoCoHead
 from .neighbour import NeighbourHead
 from .nnclr import NNCLRHead
@@ -30,7 +30,7 @@ __all__ = [
     'DPCHead',
     'InterFrameHead',
     'IntraFrameHead',
-    'LinearProbeHead',
+    'LinearEvaluationHead',
     'MemDPCHead',
     'MoCoHead',
     'NNCLRHead',

@@ -1,4 +1,4 @@
-"""MMAction2's recognizers with a backbone that training leaves as it is, for linear probes."""
+"""MMAction2's recognizers with a backbone that training leaves as it is, for linear evaluation."""
 
 import torch
 from mmaction.models import Recognizer2D, Recognizer3D

@@ -14,7 +14,7 @@ CLASSES, D, SEGMENTS = 4, 6, 3
 def build(**kwargs):
     torch.manual_seed(0)
     head = MODELS.build(
-        dict(type='LinearProbeHead', num_classes=CLASSES, in_channels=D, topk=1, **kwargs)
+        dict(type='LinearEvaluationHead', num_classes=CLASSES, in_channels=D, topk=1, **kwargs)
     )
     head.init_weights()
     head.fc_cls.bias.data.normal_()
@@ -87,7 +87,7 @@ def test_float32_under_autocast():
 
 def test_start():
     torch.manual_seed(0)
-    head = MODELS.build(dict(type='LinearProbeHead', num_classes=101, in_channels=1024))
+    head = MODELS.build(dict(type='LinearEvaluationHead', num_classes=101, in_channels=1024))
     head.init_weights()
     assert head.fc_cls.weight.std().item() == pytest.approx(0.01, rel=0.01)
     assert head.fc_cls.weight.mean().abs().item() < 1e-4

@@ -1,4 +1,4 @@
-"""The classifier of a linear probe: not an objective, but the ``cls_head`` of a recognizer."""
+"""The classifier of linear evaluation: not an objective, but the ``cls_head`` of a recognizer."""
 
 import torch
 import torch.nn.functional as F
@@ -12,15 +12,15 @@ from ..precision import at_least_float32
 
 
 @MODELS.register_module()
-class LinearProbeHead(BaseHead):
+class LinearEvaluationHead(BaseHead):
     """One fully connected layer on the L2-normalised feature (CVRL, "Linear evaluation").
 
     A feature is the mean of the backbone's map over space and time, and of frames (2D) also over
     the segments, which is TSN's consensus. Of clips (3D), each is classified by itself; in a test
     of several, ``average_clips='prob'`` averages their probabilities.
 
-    Mean, norm and layer are computed in float32 also under autocast: the weights of a probe grow
-    large, since the features are short. They start from a normal distribution of standard deviation
+    Mean, norm and layer are computed in float32 also under autocast: the weights grow large,
+    since the features are short. They start from a normal distribution of standard deviation
     0.01, the biases from 0.
 
     Args:
