@@ -414,16 +414,6 @@ def test_vcop_with_other_tuples(num_segments, sources):
     assert head.classifier.weight.grad.abs().amax(dim=1).min() > 0  # of every class
 
 
-def test_retrieval_of_vcop_is_of_ten_clips():
-    """Xu et al., Sec. 4.3: ten clips of a video as in training, a centre crop."""
-    for path in PAPER:
-        if path.startswith('vcop/'):
-            pipeline = load(path).feature_pipeline
-            sampler = find_step(pipeline, 'SampleFrames')
-            assert (sampler.num_clips, sampler.clip_len, sampler.frame_interval) == (10, 16, 1)
-            assert sampler.test_mode and find_step(pipeline, 'CenterCrop').crop_size == 112
-
-
 def check_step(path, sources):
     cfg = shrink(load(path))
     dataset = build_dataset(cfg, sources)

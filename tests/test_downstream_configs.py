@@ -7,7 +7,6 @@ import sys
 from contextlib import nullcontext
 from copy import deepcopy
 from functools import cache
-from itertools import dropwhile
 from pathlib import Path
 
 import mmaction
@@ -451,23 +450,6 @@ def test_rates_of_backbone_and_classifier():
     assert backbone == [pytest.approx(1e-4)] and head == [1e-3]
     backbone, head = rates('finetune/tsm_r50_8x6-1x1x8-50e_sthv2-rgb.py')  # TSM: 5 and 10 times
     assert backbone == [0.0075] and head == pytest.approx([0.0375, 0.075])
-
-
-def test_s3d_is_trained_on_the_augmented_clips_of_coclr():
-    finetune = load('finetune/s3d_1x32-32x1x1-500e_hmdb51-rgb.py').train_dataloader.dataset.pipeline
-    linear = load('linear/linear_s3d_1x32-32x1x1-100e_ucf101-rgb.py')
-    assert finetune == linear.train_dataloader.dataset.pipeline
-    jitter = dict(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, prob=0.3)
-    decoded = dropwhile(lambda step: step.type != 'VideoDecode', finetune)
-    assert list(decoded) == [
-        dict(type='VideoDecode'),
-        dict(type='RandomResizedCrop', area_range=(0.2, 1.0)),
-        dict(type='Resize', scale=(128, 128), keep_ratio=False),
-        dict(type='Flip', flip_ratio=0.5),
-        dict(type='ClipColorJitter', **jitter),
-        dict(type='FormatShape', input_format='NCTHW'),
-        dict(type='PackViews'),
-    ]
 
 
 def test_cvrl_with_few_labels_normalises_as_in_pretraining():

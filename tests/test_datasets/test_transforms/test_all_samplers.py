@@ -1,10 +1,14 @@
 """What every view sampler promises, for any video."""
 
+import inspect
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmaction.registry import TRANSFORMS
+
+from mmssl_video.errors import UserError
 
 lengths, intervals, segments = st.integers(1, 17), st.integers(1, 5), st.integers(1, 6)
 clips = dict(clip_len=lengths, frame_interval=intervals)
@@ -41,7 +45,26 @@ def test_frames_are_those_of_the_video_and_follow_the_seed(name, data, num_frame
     shape = results['num_views'], -1, results['clip_len']
     clips = inds.reshape(shape)
     assert clips.shape[1] * clips.shape[0] == results['num_clips']
+    # MMAction2's keys, and those of the recognizer and of SharedAugment.
+    assert results['num_clips'] == np.sum(np.ones(results['num_views']) * results['num_segments'])
+    assert {'clip_len', 'frame_interval', 'total_frames', 'start_index'} <= results.keys()
     np.testing.assert_array_equal(draw(first)['frame_inds'], inds + first)
     span = (arguments['clip_len'] - 1) * arguments.get('frame_interval', 1)
     if name not in IRREGULAR and span < num_frames:
         assert set(np.diff(clips, axis=2).flat) <= {arguments['frame_interval']}
+
+
+@pytest.mark.parametrize(
+    ('name', 'argument'),
+    [
+        (name, argument)
+        for name in SAMPLERS
+        for argument in inspect.signature(TRANSFORMS.get(name)).parameters
+        if argument in ('num_views', 'num_segments', 'clip_len', 'frame_interval')
+    ],
+)
+def test_numbers_below_one(name, argument):
+    """The message names the argument, its value and the least."""
+    with pytest.raises(UserError, match=rf'{argument}( is |=)0.*\d or more') as error:
+        TRANSFORMS.build({'type': name, argument: 0})
+    assert '\n' not in str(error.value)

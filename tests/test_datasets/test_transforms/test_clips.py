@@ -71,24 +71,6 @@ def test_properties(
         np.testing.assert_array_equal(again, inds)
 
 
-def test_default_is_the_public_configs():
-    """Two clips of 8 frames, 8 apart; MMAction2's keys, in order view, segment, frame."""
-    np.random.seed(0)
-    sampler = TRANSFORMS.build(dict(type='SampleClips'))
-    results = sampler(dict(total_frames=300, start_index=0))
-    assert {k: results[k] for k in results if k != 'frame_inds'} == dict(
-        total_frames=300,
-        start_index=0,
-        num_views=2,
-        num_segments=1,
-        num_clips=2,
-        clip_len=8,
-        frame_interval=8,
-    )
-    assert results['frame_inds'].shape == (16,)
-    np.testing.assert_array_equal(np.diff(results['frame_inds'].reshape(2, 1, 8)), 8)
-
-
 @pytest.mark.parametrize(
     'total_frames, num_starts',
     [(15, 5), (11, 1), (10, 10), (4, 4)],  # clips of 3 frames, 5 apart, need 11
@@ -102,13 +84,6 @@ def test_starts_are_independent_and_uniform(total_frames, num_starts):
     ]
     cells = list(product(range(num_starts), repeat=2))
     assert_distribution(draws, dict.fromkeys(cells, 1 / len(cells)))
-
-
-def test_three_views():
-    """Also three at a time."""
-    np.random.seed(2)
-    draws = [tuple(draw(3, num_views=3, clip_len=1)[:, 0]) for _ in range(3000)]
-    assert_distribution(draws, dict.fromkeys(product(range(3), repeat=3), 1 / 27))
 
 
 @pytest.mark.parametrize('timespan', [None, 1.0])
@@ -237,13 +212,6 @@ def test_unknown_rate():
     assert len(set(starts.ravel())) == 1
     with pytest.raises(ValueError, match='NaN'):
         draw(100, avg_fps=float('nan'), timespan=3)
-
-
-@pytest.mark.parametrize('name', ['num_views', 'clip_len', 'frame_interval'])
-def test_number_below_one(name):
-    """The message names the argument and its value."""
-    with pytest.raises(UserError, match=rf'SampleClips\.{name} is 0; .*1 or more$'):
-        SampleClips(**{name: 0})
 
 
 @pytest.mark.parametrize('timespan', [-0.5, float('nan')])

@@ -71,17 +71,6 @@ def test_properties(
     check(total_frames, inds, **sizes)
 
 
-@pytest.mark.parametrize('total_frames', range(1, 31))
-def test_short_videos(total_frames):
-    """1 to 30 frames, less and more than a clip and a tuple."""
-    np.random.seed(total_frames)
-    vcop = dict(num_segments=3, clip_len=16, frame_interval=1, clip_gap=8)
-    small = dict(num_segments=4, clip_len=3, frame_interval=2, clip_gap=1)
-    for sizes in (vcop, DPC, small, dict(small, num_segments=1)):
-        for _ in range(5):
-            check(total_frames, draw(total_frames, **sizes), **sizes)
-
-
 @pytest.mark.parametrize(
     'total_frames, starts',
     [
@@ -98,25 +87,6 @@ def test_short_videos(total_frames):
 def test_gap_shrinks_in_a_short_video(total_frames, starts):
     for _ in range(5):
         assert draw(total_frames)[:, 0].tolist() == starts
-
-
-def test_default_is_vcop():
-    """64 frames from the first to the last; MMAction2's keys."""
-    np.random.seed(0)
-    sampler = TRANSFORMS.build(dict(type='SampleConsecutiveClips'))
-    results = sampler(dict(total_frames=300, start_index=0))
-    assert {k: results[k] for k in results if k != 'frame_inds'} == dict(
-        total_frames=300,
-        start_index=0,
-        num_views=1,
-        num_segments=3,
-        num_clips=3,
-        clip_len=16,
-        frame_interval=1,
-    )
-    expected = [24 * s + t for s in range(3) for t in range(16)]
-    np.testing.assert_array_equal(results['frame_inds'] - results['frame_inds'][0], expected)
-    assert np.ptp(results['frame_inds']) == 63
 
 
 def test_blocks_of_dpc():
@@ -162,13 +132,6 @@ def test_dpc_beside_vclr(total_frames):
     np.testing.assert_array_equal(results['frame_inds'], np.concatenate(expected))
     assert results['num_segments'] == (8, 3, 3) and results['num_clips'] == 14
     assert results['frame_inds'].shape == (14 * 5,)
-
-
-@pytest.mark.parametrize('name', ['num_segments', 'clip_len', 'frame_interval'])
-def test_number_below_one(name):
-    """The message names the argument and its value."""
-    with pytest.raises(UserError, match=rf'SampleConsecutiveClips\.{name} is 0; .*1 or more$'):
-        SampleConsecutiveClips(**{name: 0})
 
 
 def test_gap_below_zero():

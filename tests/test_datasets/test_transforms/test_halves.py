@@ -11,7 +11,6 @@ from mmaction.registry import TRANSFORMS
 from scipy.stats import binomtest, chisquare
 
 from mmssl_video.datasets.transforms import SampleHalves
-from mmssl_video.errors import UserError
 
 
 def draw(total_frames, start_index=0, **kwargs):
@@ -61,27 +60,6 @@ def test_properties(total_frames, start_index, clip_len, frame_interval, seed):
     assert query in mine and earlier in others and later in others
     assert (query > later) if label else (query < earlier)
     assert earlier < later or (earlier == later and len(others) == 1)
-
-
-def test_default_is_seco():
-    """Frames; the query alone, and again with its two keys; MMAction2's keys and the label."""
-    np.random.seed(0)
-    results = TRANSFORMS.build(dict(type='SampleHalves'))(dict(total_frames=300, start_index=0))
-    label = results['query_in_second_half']
-    assert {k: results[k] for k in results if k != 'frame_inds'} == dict(
-        total_frames=300,
-        start_index=0,
-        query_in_second_half=label,
-        num_views=2,
-        num_segments=(1, 3),
-        num_clips=4,
-        clip_len=1,
-        frame_interval=1,
-    )
-    np.testing.assert_array_equal(
-        results['frame_inds'] // 150, [label, label, 1 - label, 1 - label]
-    )
-    assert results['frame_inds'][0] == results['frame_inds'][1]
 
 
 @pytest.mark.parametrize(
@@ -135,10 +113,3 @@ def test_label_arrives_at_the_model():
         sample = sample.to('cpu').cpu()  # as the data preprocessor moves it
         seen.add(sample.get('query_in_second_half'))
     assert seen == {0, 1}
-
-
-@pytest.mark.parametrize('name', ['clip_len', 'frame_interval'])
-def test_number_below_one(name):
-    """The message names the argument and its value."""
-    with pytest.raises(UserError, match=rf'SampleHalves\.{name} is 0; .*1 or more$'):
-        SampleHalves(**{name: 0})

@@ -65,34 +65,6 @@ def test_properties(total_frames, start_index, num_segments, clip_len, frame_int
     check(total_frames, inds - start_index, odd_one, **sizes)
 
 
-@pytest.mark.parametrize('total_frames', range(1, 31))
-def test_short_videos(total_frames):
-    np.random.seed(total_frames)
-    for sizes in (
-        dict(num_segments=6, clip_len=6, frame_interval=1),
-        dict(num_segments=3, clip_len=8, frame_interval=4),
-    ):
-        for _ in range(5):
-            check(total_frames, *draw(total_frames, **sizes), **sizes)
-
-
-def test_default():
-    """Six clips of six frames; MMAction2's keys and the label."""
-    np.random.seed(0)
-    results = TRANSFORMS.build(dict(type='SampleOddOneOut'))(dict(total_frames=99, start_index=0))
-    assert {k: results[k] for k in results if k != 'frame_inds'} == dict(
-        total_frames=99,
-        start_index=0,
-        num_views=1,
-        num_segments=6,
-        num_clips=6,
-        clip_len=6,
-        frame_interval=1,
-        odd_one=results['odd_one'],
-    )
-    assert results['frame_inds'].shape == (36,)
-
-
 @pytest.mark.parametrize('clip_len', [3, 4])
 def test_label_and_order_are_uniform_and_independent(clip_len):
     """Every place with every order but the right one and its reversal: T! - 2 of them."""
@@ -158,16 +130,6 @@ def test_pipeline(tmp_path, write_numbered_video, frame_number, decoder):
     assert in_order == [i != results['odd_one'] for i in range(6)]
     pack = TRANSFORMS.build(dict(type='PackActionInputs', algorithm_keys=('odd_one',)))
     assert pack(results)['data_samples'].odd_one == results['odd_one']
-
-
-@pytest.mark.parametrize(
-    'name, value, least',
-    [('num_segments', 1, 2), ('clip_len', 2, 3), ('frame_interval', 0, 1)],
-)
-def test_number_too_small(name, value, least):
-    """The message names the argument, its value and the least."""
-    with pytest.raises(UserError, match=rf'{name} is {value}; it must be {least} or more$'):
-        SampleOddOneOut(**{name: value})
 
 
 # -- Sum of differences ----------------------------------------------------------------------

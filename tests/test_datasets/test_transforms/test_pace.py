@@ -54,35 +54,6 @@ def test_properties(total_frames, start_index, clip_len, paces, every, seed):
         assert_steps(clips[0], paces[results['pace']], total_frames)
 
 
-@pytest.mark.parametrize('every', [False, True])
-@pytest.mark.parametrize('total_frames', range(1, 31))
-def test_short_videos(total_frames, every):
-    """1 to 30 frames: the clip starts at a frame and goes round and round."""
-    np.random.seed(total_frames)
-    for _ in range(10):
-        results, inds = sample(total_frames, every=every)
-        paces = (1, 2, 3, 4) if every else [results['pace'] + 1]
-        for clip, pace in zip(inds, paces, strict=True):
-            assert clip.tolist() == [(clip[0] + pace * t) % total_frames for t in range(16)]
-
-
-def test_default_is_pace_prediction():
-    """16 frames at pace 1, 2, 3 or 4; MMAction2's keys and the label."""
-    np.random.seed(0)
-    results = TRANSFORMS.build(dict(type='SamplePace'))(dict(total_frames=300, start_index=0))
-    pace = results['pace']
-    assert {k: results[k] for k in results if k != 'frame_inds'} == dict(
-        total_frames=300,
-        start_index=0,
-        pace=pace,
-        num_views=1,
-        num_segments=1,
-        num_clips=1,
-        clip_len=16,
-        frame_interval=pace + 1,
-    )
-
-
 def test_two_speeds_of_a_video():
     """SpeedNet's batch: view 0 as it is, view 1 twice as fast, from the same frame on."""
     np.random.seed(1)
@@ -140,11 +111,6 @@ def test_label_arrives_at_the_model():
         assert label == results['pace']
         seen.add(label)
     assert seen == {0, 1, 2, 3}
-
-
-def test_clip_without_frames():
-    with pytest.raises(UserError, match=r'SamplePace\.clip_len is 0; it must be 1 or more$'):
-        SamplePace(clip_len=0)
 
 
 @pytest.mark.parametrize('paces', [(), (2,), (1, 2, 1), (0, 1), (-1, 1)])

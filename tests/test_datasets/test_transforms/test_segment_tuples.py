@@ -90,26 +90,6 @@ def test_properties(total_frames, num_segments, clip_len, frame_interval, views,
             assert min(starts) >= min(first, max(0, allowed[-1] - num_tuples + 1))
 
 
-def test_default_is_vclr():
-    """Anchor tuple, positive tuple, anchor again; three frames each; MMAction2's keys."""
-    np.random.seed(0)
-    results = SampleSegmentTuples()(dict(total_frames=300, start_index=0))
-    assert {k: results[k] for k in results if k != 'frame_inds'} == dict(
-        total_frames=300,
-        start_index=0,
-        num_views=3,
-        num_segments=3,
-        num_clips=9,
-        clip_len=1,
-        frame_interval=1,
-    )
-    anchor, positive, again = results['frame_inds'].reshape(3, 3)
-    np.testing.assert_array_equal(anchor, again)
-    assert (anchor != positive).all()
-    for frames in (anchor, positive):
-        np.testing.assert_array_equal(frames // 100, [0, 1, 2])
-
-
 def test_uniform_in_segment():
     """Each tuple's frame is uniform in its segment, and every pair of different frames too."""
     np.random.seed(0)
@@ -164,37 +144,6 @@ def test_fewer_frames_than_the_tuple(total_frames, expected):
     for seed in range(5):
         np.random.seed(seed)
         np.testing.assert_array_equal(draw(total_frames)[..., 0], [expected] * 3)
-
-
-@pytest.mark.parametrize('total_frames', [1, 2, 3])
-def test_clip_wraps_around_a_short_video(total_frames):
-    """A clip of 4 frames 2 apart begins again at the front."""
-    for seed in range(5):
-        np.random.seed(seed)
-        clips = draw(total_frames, num_segments=1, clip_len=4, frame_interval=2)[:, 0]
-        for clip in clips:
-            expected = [(clip[0] + 2 * t) % total_frames for t in range(4)]
-            np.testing.assert_array_equal(clip, expected)
-        assert total_frames == 1 or clips[0, 0] != clips[1, 0]
-
-
-def test_start_index_of_raw_frames():
-    """Raw frames count from 1: every index is one higher, none is 0."""
-    np.random.seed(4)
-    from_0 = draw(5, clip_len=4)
-    np.random.seed(4)
-    from_1 = draw(5, clip_len=4, start_index=1)
-    np.testing.assert_array_equal(from_1, from_0 + 1)
-    np.random.seed(5)
-    seen = np.concatenate([draw(7, start_index=1).ravel() for _ in range(50)])
-    assert set(seen) == set(range(1, 8))
-
-
-@pytest.mark.parametrize('name', ['num_segments', 'clip_len', 'frame_interval'])
-def test_number_below_one(name):
-    """The message names the argument and its value."""
-    with pytest.raises(UserError, match=rf'SampleSegmentTuples\.{name} is 0; .*1 or more$'):
-        SampleSegmentTuples(**{name: 0})
 
 
 @pytest.mark.parametrize('views', [(), (1,), (0, 2), (0, 1, 3), (-1, 0)])
