@@ -11,6 +11,7 @@ from torch import Tensor
 from mmssl_video.errors import UserError
 
 from ..gather import gather_with_gradient
+from ..precision import at_least_float32
 from .base import SSLHead, Views, consensus, normalize, pairs_of_views
 
 
@@ -72,8 +73,7 @@ class VICRegHead(SSLHead):
         """The weighted sum; ``invariance``, ``variance`` and ``covariance``: s, v and c."""
         # All views in one batch: the expander normalises over it.
         features = torch.stack([consensus(clips) for clips in online.values()], dim=1)
-        embeddings = self.projector(features)  # [N, V, D]
-        embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+        embeddings = at_least_float32(self.projector(features))  # [N, V, D]
         with torch.autocast(embeddings.device.type, enabled=False):
             by_view = dict(zip(online, embeddings.unbind(dim=1), strict=True))
             invariance = torch.stack(
