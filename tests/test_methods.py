@@ -217,7 +217,7 @@ def draw(path, num_frames):
     steps = [
         TRANSFORMS.build(step)
         for step in load(path).train_pipeline
-        if step.type not in ('VideoInit', 'VideoDecode', 'PackActionInputs')
+        if step.type not in ('VideoInit', 'VideoDecode', 'PackViews')
     ]
     results = steps[0](dict(total_frames=num_frames, start_index=0, modality='RGB'))
     inds = results['frame_inds'].reshape(-1, results['clip_len'])

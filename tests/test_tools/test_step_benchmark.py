@@ -66,7 +66,7 @@ def test_figures(tool, monkeypatch, tmp_path):
         2,
         '--side',
         32,
-        '--repeats',
+        '--turns',
         2,
         '--out',
         out,

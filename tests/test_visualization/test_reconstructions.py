@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from demo_stages import draw_reconstructions
 from mmaction.registry import MODELS
 from mmengine.config import Config
 from PIL import Image
@@ -199,7 +200,7 @@ def test_tool_says_in_one_line_what_is_wrong(run, run_tool, tmp_path):
 def test_demo_shows_four_videos_of_its_list(run, tmp_path):
     folder, model, _ = run
     cfg = Config.fromfile(folder / 'c.py')
-    path = load_tool('demo').draw_reconstructions(cfg, folder / 'x.pth', tmp_path, 2).path
+    path = draw_reconstructions(cfg, folder / 'x.pth', tmp_path, 2).path
     dataset = build_dataset(cfg)
     samples = [reconstruct(model, read_sample(dataset, n, 2), 2 + n) for n in (0, 0, 1, 1)]
     expected = np.concatenate([draw_sample(sample, ROWS) for sample in samples])

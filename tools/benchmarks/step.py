@@ -19,7 +19,6 @@ before: weights, optimiser and queues do not count.
 """
 
 import argparse
-import json
 import math
 import sys
 import time
@@ -31,7 +30,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from augment import processor, summary
 from mmaction.registry import MODELS, TRANSFORMS
 from mmengine.config import Config, DictAction
 from mmengine.dataset import pseudo_collate
@@ -39,14 +37,13 @@ from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
+from timing import summary, take_turns, write_figures
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from mmssl_video.config_check import apply_options
 from mmssl_video.errors import one_line_errors
-from mmssl_video.files import atomic_path
 from mmssl_video.models.encoding import run_backbone
 from mmssl_video.models.heads.videomae import complement
 
@@ -66,7 +63,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--compile', action='store_true', help='model.compile=True')
     parser.add_argument('--channels-last', action='store_true', help='model.channels_last=True')
     parser.add_argument('--device', default='cpu', help='cpu (default) or cuda')
-    parser.add_argument('--repeats', type=int, default=5, help='turns of each (default 5)')
+    parser.add_argument('--turns', type=int, default=5, help='turns of each (default 5)')
     parser.add_argument('--steps', type=int, default=1, help='steps in a turn (default 1)')
     parser.add_argument(
         '--cfg-options',
@@ -150,7 +147,7 @@ def make_step(model: torch.nn.Module, cfg: Config, batch: Batch) -> Callable[[],
 
 def make_floor(model: torch.nn.Module, cfg: Config, batch: Batch) -> Callable[[], None]:
     """The passes of the networks that a step contains."""
-    views = model._split_views(batch['inputs'])
+    views = model._split_views(**batch)
 
     def together(wanted: Iterable[int]) -> Tensor:
         return torch.cat([views[view] for view in sorted(wanted)], dim=1).flatten(0, 1)
@@ -211,7 +208,7 @@ def peak_memory(run: Callable[[], None], device: str) -> float:
     return np.cumsum([e.nbytes() for e in events if e.name() == '[memory]']).max() / 2**20
 
 
-def take_turn(run: Callable[[], None], args: argparse.Namespace) -> float:
+def take_turn(run: Callable[[], None], args: argparse.Namespace, turn: int) -> float:
     """Milliseconds a sample."""
     on_gpu = args.device.startswith('cuda')
     clock = time.perf_counter if on_gpu else time.process_time
@@ -233,16 +230,12 @@ def measure(path: str, args: argparse.Namespace) -> list[dict]:
     short = shorten_queues(cfg, model, args.batch)
     if short:
         contenders[SHORT] = make_step(build_model(short, args), short, batch)
-    memory, times = {}, {name: [] for name in contenders}
+    memory = {}
     for name, run in contenders.items():
-        take_turn(run, args)  # warms up, and compiles
+        run()  # compiles
         memory[name] = peak_memory(run, args.device)
-    console = Console(stderr=True)
-    for _ in track(
-        range(args.repeats), Path(path).stem, console=console, disable=not console.is_terminal
-    ):
-        for name, run in contenders.items():
-            times[name].append(take_turn(run, args))
+    turns = {name: partial(take_turn, run, args) for name, run in contenders.items()}
+    times = take_turns(turns, args.turns, Path(path).stem)
     return [
         dict(
             config=path,
@@ -280,15 +273,10 @@ def main() -> None:
     rows = [row for path in args.configs for row in measure(path, args)]
     Console(width=120).print(make_table(rows))
     if args.out:
-        on_gpu = args.device.startswith('cuda')
-        figures = dict(
-            machine=torch.cuda.get_device_name() if on_gpu else processor(),
-            torch=torch.__version__,
-            **{key: value for key, value in vars(args).items() if key not in ('configs', 'out')},
-            rows=rows,
-        )
-        with atomic_path(args.out) as path:
-            Path(path).write_text(json.dumps(figures, indent=1) + '\n')
+        settings = {
+            key: value for key, value in vars(args).items() if key not in ('configs', 'out')
+        }
+        write_figures(args.out, settings, rows)
 
 
 if __name__ == '__main__':

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
-from mmssl_video.datasets import UnlabeledVideoDataset, fixed_scenes
+from mmssl_video.datasets import UnlabeledVideoDataset
 from mmssl_video.datasets.collection import write_list
 from mmssl_video.datasets.motion import index_motion
 from mmssl_video.datasets.subset import draw_subset, read_labels
@@ -34,6 +34,7 @@ from mmssl_video.evaluation.loader import feature_pipeline
 from mmssl_video.evaluation.pretext import pretext_accuracy
 from mmssl_video.evaluation.trivial import frame_difference, mean_frame
 from mmssl_video.files import write_json
+from mmssl_video.generated import fixed_scenes
 from mmssl_video.generated.scenes import CLASSES, write_splits
 from mmssl_video.video import available_cores
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmssl_video.datasets import fixed_scenes, moving_objects
+from mmssl_video.generated import fixed_scenes, moving_objects
 
 SIZES = (50, 15, 10)  # videos of a class in each split
 OBJECT_SIZES = (60, 24, 12)
