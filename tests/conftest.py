@@ -109,3 +109,17 @@ def left_out():
     logger.addHandler(handler)
     yield messages
     logger.removeHandler(handler)
+
+
+@pytest.fixture
+def tool_runner(monkeypatch, capsys):
+    """``tool_runner(name)(*arguments)`` calls ``tools/name.py`` here: exit status and output."""
+    from tiny_vclr import call_tool
+
+    def of(name):
+        def run(*arguments):
+            return call_tool(name, *arguments, monkeypatch=monkeypatch), capsys.readouterr()
+
+        return run
+
+    return of

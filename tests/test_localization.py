@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from copy import deepcopy
 from functools import cache
 from types import SimpleNamespace
@@ -16,7 +15,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
-from tiny_vclr import REPOSITORY, load_tool
+from tiny_vclr import REPOSITORY, call_tool
 
 from mmssl_video.engine.hooks import ResultsInWorkDirHook
 
@@ -189,18 +188,6 @@ def test_background_videos_train(tmp_path):
 # From features to AR@AN ---------------------------------------------------------------------------
 
 
-def call(tool, *args, monkeypatch):
-    """Run a tool in this process; its exit status."""
-    module = load_tool(tool)
-    monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, args)])
-    monkeypatch.setenv('LOCAL_RANK', '0')  # the tools set it
-    try:
-        module.main()
-    except SystemExit as stop:
-        return stop.code
-    return 0
-
-
 def write_config(folder):
     """The small config, smaller yet, on made-up features."""
     cfg = load(SMALL)
@@ -230,7 +217,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp('bmn')
     with pytest.MonkeyPatch.context() as monkeypatch:
         args = (write_config(folder), '--seed', 0)
-        assert call('train', *args, monkeypatch=monkeypatch) == 0
+        assert call_tool('train', *args, monkeypatch=monkeypatch) == 0
     return folder
 
 
@@ -263,7 +250,7 @@ def test_proposals_find_what_the_features_tell(trained, tmp_path, monkeypatch):
     checkpoint = trained / 'work/epoch_12.pth'
     work = tmp_path / 'elsewhere'
     args = (trained / 'bmn.py', checkpoint, '--work-dir', work)
-    assert call('test', *args, monkeypatch=monkeypatch) == 0
+    assert call_tool('test', *args, monkeypatch=monkeypatch) == 0
     chance = random_recall(json.loads((trained / 'anet_anno_test.json').read_text()))
     found = metrics_of(work)
     for key, value in chance.items():
@@ -290,7 +277,7 @@ def test_only_a_relative_path_starts_at_the_work_dir(tmp_path):
 def test_wrong_features_end_in_one_line(trained, tmp_path, monkeypatch, capsys):
     options = ('--cfg-options', 'test_dataloader.dataset.pipeline.0.channels=512')
     args = (trained / 'bmn.py', trained / 'work/epoch_12.pth', '--work-dir', tmp_path, *options)
-    assert call('test', *args, monkeypatch=monkeypatch) == 2
+    assert call_tool('test', *args, monkeypatch=monkeypatch) == 2
     (line,) = (x for x in capsys.readouterr().err.splitlines() if x.startswith('error: '))
     assert re.search(r'v_test0.csv: holds 20 rows of 8, the config is for 20 rows of 512; ', line)
 
@@ -306,7 +293,7 @@ def test_two_processes_train_and_test_as_one(trained, forks, tmp_path, monkeypat
     # Nine videos in two processes: one is read twice and counts once.
     launch('test.py', trained / 'bmn.py', both / 'epoch_1.pth', '--work-dir', tmp_path / 'two')
     args = (trained / 'bmn.py', both / 'epoch_1.pth', '--work-dir', tmp_path / 'one')
-    assert call('test', *args, monkeypatch=monkeypatch) == 0
+    assert call_tool('test', *args, monkeypatch=monkeypatch) == 0
     assert metrics_of(tmp_path / 'two') == pytest.approx(metrics_of(tmp_path / 'one'), abs=1e-6)
     one, two = ((tmp_path / n / 'results.json').read_text() for n in ('one', 'two'))
     assert json.loads(one)['results'].keys() == json.loads(two)['results'].keys()

@@ -34,6 +34,18 @@ def load_tool(name: str):
     return module
 
 
+def call_tool(name, *args, monkeypatch):
+    """Run ``tools/<name>.py`` in this process; its exit status."""
+    tool = load_tool(name)
+    monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, args)])
+    monkeypatch.setenv('LOCAL_RANK', '0')  # the tools set it
+    try:
+        tool.main()
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
 @MODELS.register_module()
 class TinyBackbone(nn.Module):
     """Two convolutions with strides 2, frames or clips to a map [M, CHANNELS, ...].

@@ -1,11 +1,9 @@
 """The tool linear_probe.py: what it writes, prints and refuses."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
-from tiny_vclr import load_tool
 
 from mmssl_video.evaluation import FeatureSet, linear_probe
 
@@ -31,17 +29,12 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(tool_runner):
     """``run(*arguments)`` -> exit status, stdout, stderr."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, 'argv', ['linear_probe.py', *map(str, arguments)])
-        try:
-            load_tool('linear_probe').main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
+        status, output = tool_runner('linear_probe')(*arguments)
+        return status, *output
 
     return run
 

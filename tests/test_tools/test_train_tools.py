@@ -16,7 +16,15 @@ import pytest
 import torch
 from mmaction.models import VisionTransformer
 from mmengine.runner import Runner
-from tiny_vclr import CHANNELS, REPOSITORY, build_tiny, load_tool, tiny_config, write_videos
+from tiny_vclr import (
+    CHANNELS,
+    REPOSITORY,
+    build_tiny,
+    call_tool,
+    load_tool,
+    tiny_config,
+    write_videos,
+)
 
 from mmssl_video.checkpoints.loading import load_checkpoint_file
 
@@ -38,18 +46,6 @@ def config(videos, tmp_path):
         return str(tmp_path / 'tiny.py')
 
     return write
-
-
-def call(tool, *args, monkeypatch):
-    """Run a tool in this process; its exit status."""
-    module = load_tool(tool)
-    monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, args)])
-    monkeypatch.setenv('LOCAL_RANK', '0')  # the tools set it
-    try:
-        module.main()
-    except SystemExit as stop:
-        return stop.code
-    return 0
 
 
 def start(*command, cwd):
@@ -127,7 +123,7 @@ def test_train_in_two_processes(config, tmp_path):
 
 def test_train_in_bfloat16(config, tmp_path, monkeypatch):
     """--amp on a CPU: products in bfloat16, weights, queue and losses in float32."""
-    assert call('train', config(), '--amp', '--seed', 4, monkeypatch=monkeypatch) == 0
+    assert call_tool('train', config(), '--amp', '--seed', 4, monkeypatch=monkeypatch) == 0
     checkpoint = load_checkpoint_file(tmp_path / 'work/epoch_2.pth')
     assert checkpoint['state_dict']['heads.inter.queue.num_filled'] == 16
     for key, value in checkpoint['state_dict'].items():
@@ -139,7 +135,7 @@ def test_train_in_bfloat16(config, tmp_path, monkeypatch):
 
 
 def test_objectives_are_switched_off_from_the_command_line(config, tmp_path, monkeypatch):
-    status = call(
+    status = call_tool(
         'train',
         config(epochs=1),
         *('--cfg-options', 'model.heads.order=None', 'model.heads.inter=None'),
@@ -191,7 +187,7 @@ def test_errors_are_one_line(config, videos, tmp_path, monkeypatch, capsys, opti
     options = [
         re.sub(r'=([A-Z]+)$', lambda match: f'={tmp_path / match[1]}', option) for option in options
     ]
-    status = call('train', config(), '--cfg-options', *options, monkeypatch=monkeypatch)
+    status = call_tool('train', config(), '--cfg-options', *options, monkeypatch=monkeypatch)
     output = capsys.readouterr()
     assert status == 2
     assert words in error_line(output.err)
@@ -208,7 +204,7 @@ def test_errors_are_one_line(config, videos, tmp_path, monkeypatch, capsys, opti
 )
 def test_errors_of_the_command_line(config, monkeypatch, capsys, args, words):
     args = [config() if arg == 'CONFIG' else arg for arg in args]
-    assert call('train', *args, monkeypatch=monkeypatch) == 2
+    assert call_tool('train', *args, monkeypatch=monkeypatch) == 2
     assert words in error_line(capsys.readouterr().err)
 
 
@@ -229,7 +225,7 @@ def test_auto_scale_lr_counts_accumulated_batches(config, monkeypatch, counts):
         'auto_scale_lr.base_batch_size=8',
         f'optim_wrapper.accumulative_counts={counts}',
     )
-    assert call('train', config(), '--cfg-options', *options, monkeypatch=monkeypatch) == 0
+    assert call_tool('train', config(), '--cfg-options', *options, monkeypatch=monkeypatch) == 0
     assert rates == [pytest.approx(0.05 * 4 * counts / 8)]
 
 
@@ -246,7 +242,7 @@ def test_an_error_in_a_worker_is_one_line_too(config, videos, tmp_path, monkeypa
     (tmp_path / 'cut').mkdir()
     for number in range(4):
         (tmp_path / f'cut/{number}.mp4').write_bytes((videos / 'video_0.mp4').read_bytes()[:300])
-    status = call(
+    status = call_tool(
         'train',
         config(),
         '--cfg-options',
@@ -278,7 +274,7 @@ def test_labelled_lists_are_checked_before_the_run(videos, tmp_path, monkeypatch
             options.append(f'{data}.data_prefix.video={videos}')
         checkpoint = [tmp_path / 'any.pth'] if tool == 'test' else []
         args = (config, *checkpoint, '--work-dir', tmp_path / 'work', '--cfg-options', *options)
-        assert call(tool, *args, monkeypatch=monkeypatch) == 2
+        assert call_tool(tool, *args, monkeypatch=monkeypatch) == 2
         assert re.search(words, error_line(capsys.readouterr().err))
 
 
@@ -286,7 +282,7 @@ def test_labelled_lists_are_checked_before_the_run(videos, tmp_path, monkeypatch
 
 
 def extract(config, checkpoint, out, videos, *args, monkeypatch):
-    return call(
+    return call_tool(
         'extract_features',
         *(config, checkpoint, out, '--data-root', videos, '--workers', 0, *args),
         monkeypatch=monkeypatch,
@@ -363,7 +359,7 @@ def test_convert_weights(tmp_path, monkeypatch, capsys):
     state = moco_like(tmp_path / 'moco.pth')
     out = tmp_path / 'new' / 'converted.pth'
     args = (tmp_path / 'moco.pth', out, '--allow-missing', '--heads', 'inter', 'mine')
-    assert call('convert_weights', *args, monkeypatch=monkeypatch) == 0
+    assert call_tool('convert_weights', *args, monkeypatch=monkeypatch) == 0
     converted = torch.load(out, weights_only=True)['state_dict']
     names = {
         'backbone.conv1.conv.weight': 'conv1.weight',
@@ -388,9 +384,9 @@ def test_convert_a_fine_tuned_vision_transformer(tmp_path, monkeypatch, capsys):
     torch.save(dict(state_dict=ours), tmp_path / 'ours.pth')
     theirs, back = tmp_path / 'pytorch_model.bin', tmp_path / 'back.pth'
     args = (tmp_path / 'ours.pth', theirs, '--format', 'huggingface')
-    assert call('export_backbone', *args, monkeypatch=monkeypatch) == 0
+    assert call_tool('export_backbone', *args, monkeypatch=monkeypatch) == 0
     assert 'classifier.weight' in torch.load(theirs, weights_only=True)
-    assert call('convert_weights', theirs, back, monkeypatch=monkeypatch) == 0
+    assert call_tool('convert_weights', theirs, back, monkeypatch=monkeypatch) == 0
     assert f"{back}: 19 tensors for the backbone and ['cls_head']" in capsys.readouterr().out
     found = torch.load(back, weights_only=True)['state_dict']
     assert found.keys() == ours.keys() - {'backbone.pos_embed'}
@@ -413,6 +409,6 @@ def test_errors_of_convert_weights(tmp_path, monkeypatch, capsys):
         ('object.pth', 'which could run code on loading'),
     ):
         args = (tmp_path / name, tmp_path / 'out.pth')
-        assert call('convert_weights', *args, monkeypatch=monkeypatch) == 2
+        assert call_tool('convert_weights', *args, monkeypatch=monkeypatch) == 2
         assert words in error_line(capsys.readouterr().err)
     assert not (tmp_path / 'out.pth').exists()

@@ -1,7 +1,6 @@
 """Browsed pictures show the pixels that the dataset yields, under the numbers of their frames."""
 
 import math
-import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 from PIL import Image, ImageDraw
-from tiny_vclr import REPOSITORY, load_tool, tiny_config
+from tiny_vclr import REPOSITORY, tiny_config
 
 from mmssl_video.datasets import UnlabeledVideoDataset
 from mmssl_video.datasets.motion import index_motion
@@ -330,20 +329,9 @@ def test_video_plays_the_drawn_steps(videos, tmp_path):
 
 
 @pytest.fixture
-def run_tool(monkeypatch, capsys, tmp_path):
+def run_tool(tool_runner, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    tool = load_tool('browse_dataset')
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, 'argv', ['browse_dataset.py', *map(str, arguments)])
-        try:
-            tool.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        return code, capsys.readouterr()
-
-    return run
+    return tool_runner('browse_dataset')
 
 
 def test_tool_writes_files_or_one_file(videos, run_tool, tmp_path):

@@ -1,14 +1,11 @@
 """Feature maps keep groups apart, are the same every time, and tell how good the features are."""
 
-import sys
-
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image, ImageColor
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
-from tiny_vclr import load_tool
 
 from mmssl_video.errors import UserError
 from mmssl_video.evaluation import FeatureSet, knn_accuracy
@@ -175,20 +172,9 @@ def test_more_classes_than_colours_get_other_markers(tmp_path):
 
 
 @pytest.fixture
-def run_tool(monkeypatch, capsys, tmp_path):
+def run_tool(tool_runner, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    tool = load_tool('feature_map')
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, 'argv', ['feature_map.py', *map(str, arguments)])
-        try:
-            tool.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        return code, capsys.readouterr()
-
-    return run
+    return tool_runner('feature_map')
 
 
 def test_tool_compares_files_and_folders(run_tool, tmp_path):

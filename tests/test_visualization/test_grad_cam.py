@@ -8,7 +8,7 @@ import torch
 from mmaction.registry import MODELS
 from mmengine.config import Config
 from PIL import Image
-from tiny_vclr import CHANNELS, TinyBackbone, build_tiny, load_tool, tiny_config, write_videos
+from tiny_vclr import CHANNELS, TinyBackbone, build_tiny, tiny_config, write_videos
 from torch import nn
 from torch.nn import functional as F
 
@@ -393,19 +393,8 @@ def test_sheet_shows_frames_above_their_overlays(tmp_path, video):
 
 
 @pytest.fixture
-def run_tool(monkeypatch, capsys):
-    tool = load_tool('grad_cam')
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, 'argv', ['grad_cam.py', *map(str, arguments)])
-        try:
-            tool.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        return code, capsys.readouterr()
-
-    return run
+def run_tool(tool_runner):
+    return tool_runner('grad_cam')
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
 """Proposals: bars at the right times in the colour of their overlap, below the right frames."""
 
 import json
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 from PIL import Image
-from tiny_vclr import load_tool
+from tiny_vclr import call_tool
 
 from mmssl_video.errors import UserError
 from mmssl_video.visualization import VideoProposals, film_strip, read_proposals, save_proposals
@@ -190,14 +190,7 @@ def test_pixels(tmp_path):
 # Tool ---------------------------------------------------------------------------------------------
 
 
-def call(*args, monkeypatch):
-    """Run the tool in this process; its exit status."""
-    monkeypatch.setattr(sys, 'argv', ['visualize_proposals.py', *map(str, args)])
-    try:
-        load_tool('visualize_proposals').main()
-    except SystemExit as stop:
-        return stop.code
-    return 0
+call = partial(call_tool, 'visualize_proposals')
 
 
 def test_tool(files, tmp_path, write_numbered_video, monkeypatch, capsys):

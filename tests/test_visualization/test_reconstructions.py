@@ -1,7 +1,6 @@
 """Reconstructions: each row of a sheet holds the pixels that its heading says."""
 
 import itertools
-import sys
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from demo_stages import draw_reconstructions
 from mmaction.registry import MODELS
 from mmengine.config import Config
 from PIL import Image
-from tiny_vclr import REPOSITORY, load_tool, tiny_config
+from tiny_vclr import REPOSITORY, tiny_config
 
 from mmssl_video.models.heads.videomae import normalize_patches
 from mmssl_video.video import encode_video
@@ -148,20 +147,9 @@ def test_only_views_of_the_head_are_drawn(run):
 
 
 @pytest.fixture
-def run_tool(monkeypatch, capsys, tmp_path):
+def run_tool(tool_runner, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    tool = load_tool('reconstructions')
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, 'argv', ['reconstructions.py', *map(str, arguments)])
-        try:
-            tool.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        return code, capsys.readouterr()
-
-    return call
+    return tool_runner('reconstructions')
 
 
 def test_tool_writes_the_same_pictures_again(run, run_tool, tmp_path):
