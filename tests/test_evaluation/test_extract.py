@@ -138,7 +138,7 @@ def test_the_online_backbone_and_its_momentum_copy(cfg, tmp_path):
     model = build_encoder(cfg, str(tmp_path / 'c.pth'), branch='target')
     assert all((parameter == 7).all() for parameter in model.backbone.parameters())
     torch.save(build_tiny(5).backbone.state_dict(prefix='backbone.'), tmp_path / 'c.pth')
-    match = r'has no target_backbone.module.… \(found backbone\); .* leave out --branch target$'
+    match = r'has no target_backbone.module.… \(found backbone\); .* take `branch=online`$'
     with pytest.raises(UserError, match=match):
         build_encoder(cfg, str(tmp_path / 'c.pth'), branch='target')
 
@@ -231,7 +231,7 @@ def test_a_layer_of_a_tsm_is_of_the_frames_that_it_mixes():
 
 def test_layers_that_give_no_features():
     backbone = MODELS.build(dict(type='ResNet', depth=18))
-    near = r"ResNet has no layer 'layer4.1.conv3'; near are layer4\.\d\.conv\d, (\S+, ){3}\S+$"
+    near = r'`: ResNet has no such layer; near are layer4\.\d\.conv\d, (\S+, ){3}\S+$'
     with pytest.raises(UserError, match=near):
         LayerOutput(backbone, 'layer4.1.conv3')
 
@@ -325,7 +325,7 @@ def test_layers_of_a_video_swin():
         found = LayerOutput(backbone, 'patch_embed')(clips)
         torch.testing.assert_close(found, patches.mean(dim=(2, 3, 4)))
         for layer in ('layers.0', 'layers.1', 'layers.0.blocks.0', 'norm1'):
-            with pytest.raises(UserError, match=f"{layer}' gives .*channels at the end"):
+            with pytest.raises(UserError, match=f'{layer}` gives .*channels at the end'):
                 LayerOutput(backbone, layer)(clips)
 
 
@@ -402,7 +402,7 @@ def test_feature_heads_that_cannot_be_used(dpc, tmp_path):
     path = str(tmp_path / 'c.pth')
     source = build_encoder(dpc, None)
     torch.save(source.backbone.state_dict(prefix='backbone.'), path)
-    match = r'c.pth: has no heads.memdpc.… \(found backbone\); .* --cfg-options feature_head=None$'
+    match = r'c.pth: has no heads.memdpc.… \(found backbone\); .* `cfg.feature_head=None`$'
     with pytest.raises(UserError, match=match):
         build_encoder(dpc, path)
     with pytest.raises(UserError, match="^`branch=target`: feature_head 'memdpc' has no momentum"):
@@ -410,7 +410,7 @@ def test_feature_heads_that_cannot_be_used(dpc, tmp_path):
     for name in ('order', 'dpc'):  # has no context; is not there
         dpc.feature_head = name
         with pytest.raises(
-            UserError, match=f"^feature_head is '{name}', but .* are memdpc; .*feature_head=None$"
+            UserError, match=f"^feature_head is '{name}', but .* are memdpc; .*feature_head=None`$"
         ):
             build_encoder(dpc, None)
     del dpc.model.heads['memdpc']
@@ -477,7 +477,9 @@ def test_rows_of_zeros_stay_so(cfg, videos):
 def test_features_that_are_not_finite(cfg, videos):
     model = build_encoder(cfg, None)
     nn.init.constant_(model.backbone.layers[2].bias, float('nan'))
-    words = '/video_0.mp4: its features are not finite; check .* or leave .* out with --skip-bad'
+    words = (
+        '/video_0.mp4: its features are not finite; check .* or leave .* out with `skip_bad=True`'
+    )
     with pytest.raises(UserError, match=words):
         encode_all(cfg, videos, model)
 

@@ -168,7 +168,11 @@ def test_bad_videos_are_listed(tmp_path, extract, real_data):
         ('x.npz', ('--batch-size', 0), '--batch-size is 0; it must be 1 or more'),
         ('x.npz', ('--num-clips', 0), '--num-frames is 0; it must be 1 or more'),
         ('x.npz', ('--workers', -1), '--workers is -1; it must be 0 or more'),
-        ('x.npz', ('--layer', 'layers.9'), "has no layer 'layers.9'; near are layers.3, "),
+        (
+            'x.npz',
+            ('--layer', 'layers.9'),
+            '--layer layers.9: TinyBackbone has no such layer; near are layers.3, ',
+        ),
         (
             'x.npz',
             ('--per-clip', '--cfg-options', 'feature_head=video'),
