@@ -31,9 +31,9 @@ def contrast(
             positive = positive[:, None]
         query = query / temperature
         with_positive = torch.einsum('nd,npd->np', query, positive)
-        pattern = 'nd,kd->nk' if negatives.ndim == 2 else 'nd,nkd->nk'
-        with_negatives = torch.einsum(pattern, query, negatives)
-        return with_positive, with_negatives
+        if negatives.ndim == 2:
+            return with_positive, F.linear(query, negatives)
+        return with_positive, torch.einsum('nd,nkd->nk', query, negatives)
 
 
 def info_nce_from_similarities(with_positive: Tensor, with_negatives: Tensor) -> Tensor:
