@@ -2,13 +2,12 @@
 
 import numpy as np
 from mmaction.registry import TRANSFORMS
-from mmcv.transforms import BaseTransform
 
-from mmssl_video.errors import UserError
+from .view_sampler import ViewSampler
 
 
 @TRANSFORMS.register_module()
-class SampleSlidingClips(BaseTransform):
+class SampleSlidingClips(ViewSampler):
     """Take a clip from the middle of every interval of a video.
 
     Interval k holds the frames ``k * interval … (k + 1) * interval - 1``. A video has
@@ -32,16 +31,7 @@ class SampleSlidingClips(BaseTransform):
     """
 
     def __init__(self, clip_len: int, frame_interval: int = 1, interval: int = 16) -> None:
-        for name, value in (
-            ('clip_len', clip_len),
-            ('frame_interval', frame_interval),
-            ('interval', interval),
-        ):
-            if value < 1:
-                raise UserError(f'SampleSlidingClips.{name} is {value}; it must be 1 or more')
-        self.clip_len = clip_len
-        self.frame_interval = frame_interval
-        self.interval = interval
+        self.keep(1, clip_len=clip_len, frame_interval=frame_interval, interval=interval)
 
     def num_clips(self, total_frames: int) -> int:
         """K of a video."""
@@ -60,9 +50,3 @@ class SampleSlidingClips(BaseTransform):
         results['clip_len'] = self.clip_len
         results['frame_interval'] = self.frame_interval
         return results
-
-    def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(clip_len={self.clip_len}, '
-            f'frame_interval={self.frame_interval}, interval={self.interval})'
-        )
