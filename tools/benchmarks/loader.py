@@ -81,7 +81,7 @@ PARTS = {
     'ClipGaussianBlur': 'blur',
     'FormatViews': 'pack',
     'FormatShape': 'pack',
-    'PackActionInputs': 'pack',
+    'PackViews': 'pack',
 }
 COLUMNS = 'open', 'decode', 'crop, resize', 'colours', 'blur', 'pack', 'collate', 'other'
 
