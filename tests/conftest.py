@@ -4,6 +4,7 @@ import logging
 import sys
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from forks import Forks
@@ -15,6 +16,10 @@ from mmssl_video.video import encode_video
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.append(str(REPOSITORY / 'tools'))  # the tools import modules that lie beside them
 REAL_DATA = REPOSITORY.parent / 'shared' / 'data'
+
+# The same examples in each run; `--hypothesis-profile default` draws new ones.
+hypothesis.settings.register_profile('same', derandomize=True)
+hypothesis.settings.load_profile('same')
 
 
 def _numbered_frames(num_frames, first=0, size=(64, 48)):

@@ -5,11 +5,13 @@ import doctest
 import importlib
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 from head_helpers import N, batch, build_head, project, similarity
 from mmengine.config import Config, DictAction
+from tiny_vclr import load_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -59,6 +61,40 @@ def test_options_in_commands_are_read(page):
         if len(words) > 1:  # more than its name
             options = parser.parse_known_args(words)[0].cfg_options
             assert all(re.fullmatch(r'[a-z]\w*(\.\w+)*', key) for key in options), command
+
+
+LAUNCHED = {  # script: tool, number of the script's own words, and where they are
+    'demo': ('demo', 0, 0),
+    'dist_train': ('train', 1, 1),
+    'dist_test': ('test', 1, 2),
+    'dist_extract_features': ('extract_features', 1, 3),
+    'slurm_train': ('train', 2, 0),
+    'slurm_test': ('test', 2, 0),
+}
+
+
+@pytest.mark.parametrize('page', PAGES, ids=name_of)
+def test_commands_are_understood(page, tmp_path, monkeypatch):
+    """Of the code blocks; each tool reads its arguments as it does in a shell."""
+    for name in ('train.txt', 'test.txt'):  # of a folder that the comparison looks into
+        (tmp_path / 'DIR' / name).parent.mkdir(exist_ok=True)
+        (tmp_path / 'DIR' / name).touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    for block in page.read_text().split('```')[1::2]:
+        for command in block.replace('\\\n', ' ').splitlines():
+            match = re.search(r'^[^#]*tools/([\w/]+)\.(py|sh)([^#|<>&;[]*)', command)
+            if not match or match[1] in ('setup_env', 'run_tests'):
+                continue
+            tool, suffix, words = match[1], match[2], shlex.split(match[3])
+            if suffix == 'sh':
+                tool, number, place = LAUNCHED[tool]
+                del words[place : place + number]
+            monkeypatch.setattr(sys, 'argv', [tool, *words])
+            try:
+                load_tool(tool).parse_args()
+            except SystemExit as stop:
+                assert '--help' in words and stop.code == 0, command
 
 
 def test_tests_that_are_named_exist():

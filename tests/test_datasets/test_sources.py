@@ -137,14 +137,14 @@ names = st.text(
     end=st.sampled_from(['\n', '\r\n']),
 )
 def test_what_is_written_is_read(tmp_path_factory, rows, encoding, end):
-    """Names of any letters, spaces in them."""
+    """Names of any letters, spaces in them; absolute paths and URIs are read as they are."""
     path = tmp_path_factory.getbasetemp() / 'any_list.txt'
     lines = [f'{name}.mp4 {label}{end}' for name, label in rows]
     path.write_bytes(''.join(lines).encode(encoding))
     entries = read_list(str(path), 'videos')
-    expected = [(f'videos/{name}.mp4', label) for name, label in rows if name[0] != '/']
-    read = [(entry['filename'], entry['label']) for entry in entries]
-    assert [row for row in read if row[0].startswith('videos/')] == expected
+    for entry, (name, label) in zip(entries, rows, strict=True):
+        root = '' if name[0] == '/' or '://' in name else 'videos/'
+        assert (entry['filename'], entry['label']) == (f'{root}{name}.mp4', label)
     assert [entry['line'] for entry in entries] == list(range(1, len(rows) + 1))
 
 
