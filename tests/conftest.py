@@ -1,5 +1,6 @@
 """Shared fixtures: small videos whose frames tell their own number, and the log."""
 
+import gc
 import logging
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import hypothesis
 import numpy as np
 import pytest
 from forks import Forks
+from mmengine.config import config
 from mmengine.logging import MMLogger
 
 import mmssl_video  # noqa: F401  registers everything and mends the upstream faults
@@ -20,6 +22,14 @@ REAL_DATA = REPOSITORY.parent / 'shared' / 'data'
 # The same examples in each run; `--hypothesis-profile default` draws new ones.
 hypothesis.settings.register_profile('same', derandomize=True)
 hypothesis.settings.load_profile('same')
+
+# Formatting a config takes longer than such short runs.
+config.FormatCode = lambda text, **kwargs: (text, True)
+
+
+def pytest_collection_finish():
+    """MMEngine collects garbage for each data set; it need not look through all imports."""
+    gc.freeze()
 
 
 def _numbered_frames(num_frames, first=0, size=(64, 48)):

@@ -2,17 +2,17 @@
 
 import json
 import os
-import random
 import re
 import signal
-import subprocess
-import sys
 import time
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import demo_stages as demo
 import pytest
 from mmengine.config import Config
-from tiny_vclr import load_tool
+from tiny_vclr import call_tool
 
 from mmssl_video.errors import UserError
 
@@ -179,25 +179,30 @@ def test_what_does_no_worse_than_pretraining_is_told():
     assert len(pictures) == 1 and 'R@1 of 31.0 (chance 5.0)' in pictures[0]
 
 
-def make_small(module, folder):
-    """Leave the demo a few videos and epochs; called in the process that runs it."""
-    module.CLASSES = module.CLASSES[:3]
-    module.NUM_PRETRAIN, module.NUM_GALLERY, module.NUM_QUERY = 11, 5, 2
-    module.NUM_UNTRIMMED = dict(train=4, val=2)
-    bmn = 'model = dict(hidden_dim_1d=8, hidden_dim_2d=4, hidden_dim_3d=8)\n'
-    for name, more in (('CONFIG', ''), ('FINETUNE', ''), ('BMN', bmn)):
-        config = folder / getattr(module, name).name
-        config.write_text(
-            f"_base_ = r'{module.ROOT / getattr(module, name)}'\n"
-            'train_cfg = dict(max_epochs=3)\n'
-            'default_hooks = dict(checkpoint=dict(interval=1))\n'
-            f'param_scheduler = [dict(type="ConstantLR", factor=1.0)]\n{more}'
-        )
-        setattr(module, name, config)
+@pytest.fixture
+def run_demo(forks, monkeypatch):
+    """``run_demo(*arguments, kill=None)``: exit status; its trainings are forks that start at once.
+
+    Each that has written the first of its checkpoints in a folder that ``kill`` names is killed.
+    """
+
+    def train(command, stdout, cwd, kill):
+        work_dir = Path(command[command.index('--work-dir') + 1])
+        process = forks.start('train.py', *command[2:], out=stdout.name, cwd=cwd)
+        if kill and kill in str(work_dir):
+            while not (work_dir / 'last_checkpoint').exists():
+                time.sleep(0.01)
+            os.killpg(process, signal.SIGKILL)
+        return SimpleNamespace(returncode=forks.wait(process)[0])
+
+    def run(*arguments, kill=None):
+        monkeypatch.setattr(demo, 'subprocess', SimpleNamespace(run=partial(train, kill=kill)))
+        return call_tool('demo', *arguments, monkeypatch=monkeypatch)
+
+    return run
 
 
-@pytest.mark.slow
-def test_a_folder_by_a_recipe_of_clips(real_data, tmp_path, monkeypatch):
+def test_a_folder_by_a_recipe_of_clips(real_data, tmp_path, run_demo):
     """Differences of frames, one epoch; what is written is of this recipe."""
     config = tmp_path / 'differences.py'
     train, features = (
@@ -211,12 +216,8 @@ def test_a_folder_by_a_recipe_of_clips(real_data, tmp_path, monkeypatch):
         'train_cfg = dict(max_epochs=1)\n'
         'param_scheduler = [dict(type="ConstantLR", factor=1.0)]\n'
     )
-    monkeypatch.setenv('PYTHONPATH', str(demo.ROOT))
     videos, out = real_data / 'actions4', tmp_path / 'out'
-    monkeypatch.setattr(
-        'sys.argv', ['demo.py', str(videos), '--config', str(config), '--out', str(out)]
-    )
-    load_tool('demo').main()
+    assert run_demo(videos, '--config', config, '--out', out) == 0
     metrics = json.loads((out / 'metrics.json').read_text())
     assert set(metrics['pretrained']) == {'R@1', 'R@5', 'svm_top1', 'probe_top1', 'finetune_top1'}
     page = (out / 'report.html').read_text()
@@ -237,79 +238,36 @@ def test_commands_of_the_report_name_files_that_exist(classes, tmp_path):
         assert (demo.ROOT / next(filter(None, path))).exists()
 
 
-STAGES = 'pretrain', 'finetune', 'localize'
-DRIVER = """
-import sys
-from pathlib import Path
-from test_tools.test_demo import STAGES, make_small
-from tiny_vclr import load_tool
-
-import demo_stages as demo
-make_small(demo, Path(sys.argv[1]))
-for name in STAGES:
-    def stage(*args, run=getattr(demo, name), name=name, **kwargs):
-        print('begins', name, flush=True)
-        result = run(*args, **kwargs)
-        print('ends', name, flush=True)
-        return result
-    setattr(demo, name, stage)
-sys.argv = ['demo.py', '--seed', '5', '--out', sys.argv[2]]
-load_tool('demo').main()
-"""
-
-
-def run_demo(configs, out, kill_in=None, after=0.0):
-    """Run the small demo in a process group of its own.
-
-    Args:
-        configs, out: Folders of its configs and of its results.
-        kill_in: Stage in which it is killed, with all that it has started.
-        after: Seconds from the start of that stage to the kill.
-
-    Returns:
-        Length of each stage in seconds.
-    """
-    configs.mkdir(exist_ok=True)
-    folders = (demo.ROOT, demo.ROOT / 'tests', demo.ROOT / 'tools')
-    path = os.pathsep.join(map(str, folders))
-    process = subprocess.Popen(
-        [sys.executable, '-W', 'ignore', '-c', DRIVER, configs, out],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {'PYTHONPATH': path},
-    )
-    begun, lengths = {}, {}
-    for line in process.stdout:
-        what, _, stage = line.strip().partition(' ')
-        if what == 'begins':
-            begun[stage] = time.monotonic()
-            if stage == kill_in:
-                time.sleep(after)
-                os.killpg(process.pid, signal.SIGKILL)
-        elif what == 'ends':
-            lengths[stage] = time.monotonic() - begun[stage]
-    assert process.wait() == (-signal.SIGKILL if kill_in else 0)
-    return lengths
-
-
-@pytest.fixture(scope='module')
-def whole(tmp_path_factory):
-    """The configs and the results of a small demo, and the lengths of its stages."""
-    folder = tmp_path_factory.mktemp('demo')
-    return folder / 'configs', folder / 'out', run_demo(folder / 'configs', folder / 'out')
-
-
 def metrics_of(out):
     metrics = json.loads((out / 'metrics.json').read_text())
     assert metrics.pop('seconds') > 0
     return metrics
 
 
+@pytest.fixture
+def make_small(monkeypatch, tmp_path):
+    """Leave the demo a few videos and epochs."""
+    monkeypatch.setattr(demo, 'CLASSES', demo.CLASSES[:3])
+    for name, number in (('PRETRAIN', 11), ('GALLERY', 5), ('QUERY', 2)):
+        monkeypatch.setattr(demo, f'NUM_{name}', number)
+    monkeypatch.setattr(demo, 'NUM_UNTRIMMED', dict(train=4, val=2))
+    bmn = 'model = dict(hidden_dim_1d=8, hidden_dim_2d=4, hidden_dim_3d=8)\n'
+    for name, more in (('CONFIG', ''), ('FINETUNE', ''), ('BMN', bmn)):
+        config = tmp_path / getattr(demo, name).name
+        config.write_text(
+            f"_base_ = r'{demo.ROOT / getattr(demo, name)}'\n"
+            'train_cfg = dict(max_epochs=2)\n'
+            'default_hooks = dict(checkpoint=dict(interval=1))\n'
+            f'param_scheduler = [dict(type="ConstantLR", factor=1.0)]\n{more}'
+        )
+        monkeypatch.setattr(demo, name, config)
+
+
 @pytest.mark.slow
-def test_from_videos_to_report(whole):
-    _, out, _ = whole
+def test_from_videos_to_report(make_small, run_demo, tmp_path):
+    """The same after its trainings were killed; what was trained is not trained again."""
+    out = tmp_path / 'out'
+    assert run_demo('--seed', 5, '--out', out) == 0
     metrics = metrics_of(out)
     assert metrics['seed'] == 5
     frozen = {'R@1', 'R@5', 'svm_top1', 'probe_top1'}
@@ -326,19 +284,14 @@ def test_from_videos_to_report(whole):
     assert page.count('data:image/png;base64,') == 3 and '>Actions in long videos</h2>' in page
     assert not re.search(r'(src|href)="https?:', page)
     # Pretraining; fine-tuning and BMN, each from two starts.
-    assert len(list((out / 'pretrain-seed5').rglob('epoch_3.pth'))) == 5
+    assert len(list((out / 'pretrain-seed5').rglob('epoch_2.pth'))) == 5
 
-
-@pytest.mark.slow
-def test_killed_in_each_training(whole, tmp_path):
-    """The metrics are those of an unbroken run, and what was trained is not trained again."""
-    configs, out, lengths = whole
-    draws, trained = random.Random(0), {}
-    for stage, length in lengths.items():
-        run_demo(configs, tmp_path, stage, draws.uniform(0.1, 0.5) * length)
-        for path in tmp_path.rglob('epoch_3.pth'):
+    broken, trained = tmp_path / 'broken', {}
+    for training in ('pretrain-seed5', 'bmn-pretrained'):  # the first and a late one
+        assert run_demo('--seed', 5, '--out', broken, kill=training) == 2
+        for path in broken.rglob('epoch_2.pth'):
             trained.setdefault(path, path.stat().st_mtime_ns)
-    run_demo(configs, tmp_path)
-    assert len(trained) >= 3  # before the last stage
+    assert run_demo('--seed', 5, '--out', broken) == 0
+    assert len(trained) == 3
     assert trained == {path: path.stat().st_mtime_ns for path in trained}
-    assert metrics_of(tmp_path) == metrics_of(out)
+    assert metrics_of(broken) == metrics
