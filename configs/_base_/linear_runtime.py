@@ -1,6 +1,6 @@
-# What linear probes add to it. A probe's hooks are MMEngine's and these, in place of MMAction2's:
-# `default_hooks = dict(_delete_=True, **_base_.linear_hooks)`. So there is no SyncBuffersHook:
-# the mean of all processes would round the frozen statistics.
+# What linear probes add to the downstream runtime. A probe uses MMEngine's hooks and these instead
+# of MMAction2's: `default_hooks = dict(_delete_=True, **_base_.linear_hooks)`. So it has no
+# SyncBuffersHook, whose mean over all processes would round the frozen statistics.
 _base_ = 'downstream_runtime.py'
 
 linear_hooks = dict(

@@ -1,4 +1,4 @@
-# Table 4, SA: one clip twice, each frame augmented by a draw of its own.
+# Table 4, SA: one clip twice, each frame augmented by its own draw.
 _base_ = 'cvrl_slowonly-r18_1x16-4x2x2-16e_generated-rgb.py'
 
 train_pipeline = [

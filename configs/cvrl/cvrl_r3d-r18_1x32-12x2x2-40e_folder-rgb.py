@@ -1,4 +1,4 @@
-# CVRL on clips of a folder.
+# CVRL on the videos of a folder.
 _base_ = [
     '../_base_/models/folder_r3d.py',
     '../_base_/datasets/folder_clips.py',

@@ -20,7 +20,7 @@ crop = dict(type='RandomResizedCrop', area_range=(0.3, 1.0), aspect_ratio_range=
 jitter = dict(
     type='ClipColorJitter', brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, prob=0.8
 )
-# The text's blur at 224 pixels, scaled to these.
+# The text's blur for 224 pixels, scaled to this size.
 blur = dict(type='ClipGaussianBlur', sigma_range=(0.1, 0.6), prob=1.0)
 augment = dict(
     type='SharedAugment',

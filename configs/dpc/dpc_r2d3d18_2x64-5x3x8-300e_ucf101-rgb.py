@@ -6,7 +6,7 @@ _base_ = [
 ]
 
 model = dict(
-    # As the authors' code: the statistics of the batch, in evaluation too.
+    # As in the authors' code: the statistics of the batch, in evaluation too.
     backbone=dict(norm_cfg=dict(type='BN3d', requires_grad=True, track_running_stats=False)),
     heads=dict(
         dpc=dict(

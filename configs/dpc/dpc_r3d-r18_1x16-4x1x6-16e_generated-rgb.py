@@ -5,7 +5,8 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# Batch normalisation keeps its statistics here, as in all small recipes: they share the evaluation.
+# Batch normalisation has running statistics, as in all small recipes, since they share the
+# evaluation.
 model = dict(
     heads=dict(
         dpc=dict(
@@ -14,8 +15,9 @@ model = dict(
     )
 )
 
-# 24 frames in a row. One crop and flip for all of them; the authors' colours, one draw for a block.
-# Without, a colour tells a block's video from all others, and nothing of the motion is learned.
+# 24 consecutive frames. One crop and flip for all of them; the authors' colours, one draw per
+# block. Without this change of colours, the colour of a block identifies its video, and the network
+# learns nothing about motion.
 sample_blocks = dict(
     type='SampleConsecutiveClips', num_segments=6, clip_len=4, frame_interval=1, clip_gap=0
 )

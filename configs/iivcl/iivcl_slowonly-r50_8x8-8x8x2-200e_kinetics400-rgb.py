@@ -5,8 +5,8 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# The recipe of IIVCL could not be read: projections, queue and schedule are ρ-MoCo's with two
-# clips, on which it builds.
+# The recipe of IIVCL could not be read: projections, queue and schedule are those of ρ-MoCo with
+# two clips, on which IIVCL builds.
 projector = dict(
     type='ProjectionMLP', in_channels=2048, hidden_channels=2048, out_channels=128, num_layers=3
 )

@@ -18,7 +18,7 @@ model = dict(
     )
 )
 
-# Half as many frames as DPC's have one channel alone.
+# Half as many frames as in DPC are reduced to one channel.
 grey = dict(type='RandomApply', transforms=[dict(type='ChannelSplit')], prob=0.25)
 colour = dict(type='SharedAugment', share='frame', transforms=[grey, _base_.jitter])
 train_pipeline = [

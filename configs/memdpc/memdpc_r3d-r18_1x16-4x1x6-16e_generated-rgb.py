@@ -10,7 +10,7 @@ model = dict(
             feature_channels=64,
             num_predicted=2,
             map_size=(2, 2),
-            # With SGD, the predictions would stay alike from the authors' 0.1.
+            # From the authors' 0.1, the predictions would stay the same under SGD.
             init_gain=1.0,
         ),
     )

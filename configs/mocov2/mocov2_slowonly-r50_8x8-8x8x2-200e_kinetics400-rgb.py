@@ -5,8 +5,8 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# MoCo v2's head on two clips of a video, the first the query; clips, augmentation and schedule are
-# those of the ρ family with two clips, since MoCo v2's own are for images.
+# MoCo v2's head on two clips of a video; the first is the query. Clips, augmentation and schedule
+# are those of the ρ family with two clips, since MoCo v2's own are for images.
 projector = dict(type='ProjectionMLP', in_channels=2048, hidden_channels=2048, out_channels=128)
 model = dict(
     heads=dict(moco=dict(type='MoCoHead', projector=projector, queue_size=65536, temperature=0.2)),

@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# For some hundred videos: in a longer queue, a clip of the video itself would be the neighbour.
+# For a few hundred videos: in a longer queue, a clip of the same video would be the neighbour.
 model = dict(
     heads=dict(
         nnclr=dict(

@@ -5,7 +5,8 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# A fraction of the data: in a longer queue, a clip of the video itself would be the neighbour.
+# The queue holds a fraction of the data: in a longer one, a clip of the same video would be the
+# neighbour.
 model = dict(
     heads=dict(
         nnclr=dict(

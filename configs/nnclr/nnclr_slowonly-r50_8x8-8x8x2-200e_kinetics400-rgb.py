@@ -5,8 +5,8 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# The paper is about images: the heads are its own, clips, augmentation and schedule those of the ρ
-# family.
+# The paper is about images: the heads are the paper's; clips, augmentation and schedule are those
+# of the ρ family.
 projector = dict(
     type='ProjectionMLP',
     in_channels=2048,

@@ -7,7 +7,7 @@ _base_ = [
 
 model = dict(
     heads=dict(
-        # Many orders of each sample: one alone teaches too little in this time.
+        # Many orders of each sample: a single one teaches too little in this time.
         odd_one=dict(type='OddOneOutHead', in_channels=128, orders_per_sample=12, dropout=0.0)
     )
 )

@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# The paper's recipe was not read: size of the pictures, crop and schedule are VCOP's.
+# The paper's recipe was not read: picture size, crop and schedule are VCOP's.
 model = dict(heads=dict(odd_one=dict(type='OddOneOutHead', in_channels=512, fusion='difference')))
 
 sample_odd_one = dict(type='SampleOddOneOut', num_segments=6, clip_len=6)

@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# ResNet-18 stands in for CaffeNet.
+# ResNet-18 replaces CaffeNet.
 model = dict(
     heads=dict(
         order=dict(
@@ -50,8 +50,8 @@ train_dataloader = dict(
     ),
 )
 
-# 170,000 iterations, the rate falls after 130,000. An epoch of UCF101 has 9537 // 64 = 149 of them:
-# 1141 epochs are 170,009, and 872 are 129,928.
+# 170,000 iterations; the rate falls after 130,000. An epoch of UCF101 has 9537 // 64 = 149
+# iterations, so 1141 epochs are 170,009 and 872 are 129,928.
 train_cfg = dict(max_epochs=1141)
 optim_wrapper = dict(optimizer=dict(lr=0.01))
 param_scheduler = [dict(type='MultiStepLR', milestones=[872], gamma=0.1)]

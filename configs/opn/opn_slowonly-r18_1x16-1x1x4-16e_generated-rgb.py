@@ -13,15 +13,15 @@ model = dict(
             num_segments=4,
             up_to_reversal=True,
             norm=True,
-            # All orders of each sample: one alone teaches too little in this time.
+            # All orders of each sample: a single one teaches too little in this time.
             orders_per_sample=24,
             dropout=0.0,
         )
     )
 )
 
-# Frames, as clips of one; 12 to 27 of 30 frames from the first to the last. Patches of 64 pixels
-# out of frames of 96 x 72, and no colours but the channels.
+# Single frames as clips; 12 to 27 of 30 frames from the first to the last. Patches of 64 pixels
+# from frames of 96 x 72; of colours, only the channels change.
 train_pipeline = [
     _base_.open_video,
     _base_.load_motion,

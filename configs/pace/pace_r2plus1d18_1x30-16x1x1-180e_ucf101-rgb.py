@@ -25,8 +25,8 @@ train_pipeline = [
 ]
 train_dataloader = dict(batch_size=30, dataset=dict(pipeline=train_pipeline))
 
-# The authors' 18 epochs are of a list that names each video ten times: 180 epochs, and the steps
-# after 6 and 12 are after 60 and 120.
+# The authors' 18 epochs use a list that names each video ten times. Here they are 180 epochs, and
+# the steps after 6 and 12 epochs come after 60 and 120.
 train_cfg = dict(max_epochs=180)
 optim_wrapper = dict(optimizer=dict(weight_decay=5e-3))
 param_scheduler = [dict(type='MultiStepLR', milestones=[60, 120], gamma=0.1)]

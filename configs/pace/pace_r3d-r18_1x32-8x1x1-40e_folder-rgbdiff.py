@@ -1,4 +1,4 @@
-# Pace on differences of frames. 8 of them at the slowest pace are 25 frames.
+# Pace on differences of frames. A clip of 8 differences at the slowest pace spans 25 frames.
 _base_ = [
     '../_base_/models/folder_r3d.py',
     '../_base_/datasets/folder_differences.py',

@@ -6,7 +6,7 @@ _base_ = [
 ]
 
 model = dict(
-    # Nearer to the online network, the target is too quick to be predicted.
+    # With a lower momentum, the target changes too fast to be predicted.
     momentum=0.99,
     heads=dict(
         byol=dict(

@@ -17,7 +17,7 @@ model = dict(
         byol=dict(type='BYOLHead', projector=projector, predictor={**projector, 'in_channels': 256})
     ),
     momentum=0.996,
-    shuffle_bn=False,  # batch normalisation is over all GPUs
+    shuffle_bn=False,  # batch normalisation covers all GPUs
 )
 sync_bn = 'torch'
 custom_hooks = [*_base_.custom_hooks, dict(type='MomentumScheduleHook')]

@@ -5,8 +5,8 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# 16 videos and 112 earlier ones use 32 prototypes alike. With softer codes, or with prototypes that
-# learn, all embeddings of so short a run come to lie equally near to all of them (loss ln 32).
+# 16 videos and 112 earlier ones use 32 prototypes equally. In so short a run, softer codes or
+# learned prototypes would bring all embeddings equally near to all prototypes (loss ln 32).
 model = dict(
     heads=dict(
         swav=dict(

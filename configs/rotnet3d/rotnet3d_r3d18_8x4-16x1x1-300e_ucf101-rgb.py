@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# All numbers are those of a public re-implementation (CtP).
+# All numbers are from a public re-implementation (CtP).
 model = dict(
     heads=dict(
         rotation=dict(
@@ -13,7 +13,7 @@ model = dict(
         )
     )
 )
-# 4 clips of a GPU are few for batch normalisation.
+# 4 clips a GPU are few for batch normalisation.
 sync_bn = 'torch'
 
 train_pipeline = [

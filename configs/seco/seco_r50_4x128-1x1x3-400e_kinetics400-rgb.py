@@ -5,7 +5,8 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# View 0 is the query frame; view 1 holds it again, augmented anew, and two of the other half.
+# View 0 is the query frame. View 1 holds it again, augmented anew, and two frames of the other
+# half.
 projector = _base_.projector
 model = dict(
     heads=dict(

@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# ResNet-18 stands in for AlexNet; the layer of 4096 is that network's fc7.
+# ResNet-18 replaces AlexNet; the layer of 4096 replaces AlexNet's fc7.
 model = dict(heads=dict(order=dict(type='ShuffleLearnHead', in_channels=512, hidden_channels=4096)))
 
 # Five frames a < b < c < d < e; crop and flip are drawn for all of them at once.
@@ -32,8 +32,8 @@ train_dataloader = dict(
     ),
 )
 
-# 100,000 iterations, the rate falls after 80,000. An epoch of UCF101 has 9537 // 128 = 74 of them:
-# 1350 epochs are 99,900, and 1080 are 79,920.
+# 100,000 iterations; the rate falls after 80,000. An epoch of UCF101 has 9537 // 128 = 74
+# iterations, so 1350 epochs are 99,900 and 1080 are 79,920.
 train_cfg = dict(max_epochs=1350)
 param_scheduler = [dict(type='MultiStepLR', milestones=[1080], gamma=0.1)]
 auto_scale_lr = dict(base_batch_size=128)

@@ -5,14 +5,14 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# The paper's linear classifier of three frames cannot tell what lies between the others.
+# The paper's linear classifier of three frames cannot see which frame is between the two others.
 model = dict(
     heads=dict(
         order=dict(type='ShuffleLearnHead', in_channels=128, tuple_channels=256, dropout=0.0)
     )
 )
 
-# Frames, as clips of one; 10 to 26 of 30 frames from the first to the last. One draw for all five.
+# Single frames as clips; 10 to 26 of 30 frames from the first to the last. One draw for all five.
 train_pipeline = [
     _base_.open_video,
     _base_.load_motion,

@@ -5,8 +5,8 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# SimCLR on two independent, uniform clips, with its projection of two layers. Network, augmentation
-# and schedule are CVRL's, since SimCLR's own are for images.
+# SimCLR on two clips, drawn independently and uniformly, with its projection of two layers.
+# Network, augmentation and schedule are CVRL's, since SimCLR's own are for images.
 projector = dict(
     type='ProjectionMLP',
     in_channels=2048,

@@ -9,10 +9,10 @@ model = dict(
     backbone=dict(gating=True),
     heads=dict(speed=dict(type='SpeedHead', in_channels=1024)),
 )
-# 4 videos of a GPU are few for batch normalisation.
+# 4 videos a GPU are few for batch normalisation.
 sync_bn = 'torch'
 
-# The clip and the one twice as fast, both in the batch, each resized by a draw of its own.
+# The clip at normal and at double speed, both in the batch, each with its own draw of the size.
 train_pipeline = [
     _base_.open_video,
     dict(type='SamplePace', clip_len=64, paces=(1, 2), every=True),
@@ -40,7 +40,7 @@ feature_pipeline = [
 ]
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
 
-# The paper's schedule was not read; this is a public re-implementation's (CtP), made for R3D-18.
+# The paper's schedule was not read; this one is from a public re-implementation (CtP) with R3D-18.
 train_cfg = dict(max_epochs=90)
 optim_wrapper = dict(
     optimizer=dict(lr=0.01, weight_decay=1e-4), clip_grad=dict(max_norm=40, norm_type=2)

@@ -5,8 +5,8 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# Objectives combine: VCLR's video-level contrast and order on tuples of three clips, CVRL's NT-Xent
-# on a pair of clips beside them. Views 0 and 1 are the tuples, 2 and 3 the pair.
+# An example of combined objectives: VCLR's video-level contrast and order on tuples of three clips,
+# and CVRL's NT-Xent on a pair of clips. Views 0 and 1 are the tuples, 2 and 3 the pair.
 model = dict(
     heads=dict(
         video=dict(type='MoCoHead', **_base_.contrast, queue_size=16),

@@ -1,11 +1,11 @@
-# VCLR's video-level contrast and order beside DPC (Table 9, App. A.3). View 0 are DPC's 8 blocks,
-# views 1 and 2 the tuples: a clip of 5 frames from each of 3 segments.
+# VCLR's video-level contrast and order with DPC (Table 9, App. A.3). View 0 holds DPC's 8 blocks.
+# Views 1 and 2 are the tuples: a clip of 5 frames from each of 3 segments.
 _base_ = '../dpc/dpc_r2d3d18_2x64-5x3x8-300e_ucf101-rgb.py'
 
 projector = dict(type='ProjectionMLP', in_channels=512, hidden_channels=512, out_channels=128)
 model = dict(
     heads=dict(
-        # As VCLR's recipe for UCF101: its queue of 131,072 would hold every video a dozen times.
+        # As in VCLR's recipe for UCF101: a queue of 131,072 would hold every video a dozen times.
         video=dict(
             type='MoCoHead',
             projector=projector,
@@ -19,7 +19,7 @@ model = dict(
     momentum=0.999,
 )
 
-# The text does not say how the tuples are augmented: as the blocks, with a crop for each tuple.
+# The text does not say how the tuples are augmented: here like the blocks, with one crop per tuple.
 train_pipeline = [
     _base_.open_video,
     dict(

@@ -1,5 +1,5 @@
-# Table 8, with the video-level objective: tuples of three clips. InfoNCE reads the same clips, its
-# query is one of the anchor tuple, its positives are those of the positive tuple.
+# Table 8, with the video-level objective: tuples of three clips. InfoNCE reads the same clips: its
+# query is one clip of the anchor tuple, its positives are the clips of the positive tuple.
 _base_ = 'vclr-nce_s3d_4x16-32x1x2-300e_ucf101-rgb.py'
 
 model = dict(

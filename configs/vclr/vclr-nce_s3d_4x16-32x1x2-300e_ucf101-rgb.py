@@ -1,4 +1,4 @@
-# Table 8, the baseline: InfoNCE of two clips of a video, as in CoCLR. The anchor is a tuple of one.
+# Table 8, the baseline: InfoNCE of two clips of a video, as in CoCLR. Each tuple has one clip.
 _base_ = [
     '../_base_/models/s3d.py',
     '../_base_/datasets/vclr_clips_128.py',

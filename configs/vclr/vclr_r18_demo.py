@@ -1,5 +1,6 @@
-# VCLR for one CPU and a few minutes: `bash tools/demo.sh`. Smaller than the paper's recipe in
-# network, pictures, batch, queues and length, and from scratch; what that asks for is said below.
+# VCLR for one CPU and a few minutes: `bash tools/demo.sh`. Network, pictures, batch, queues and
+# length are smaller than in the paper's recipe, and training starts from scratch. The comments
+# below say what this needs.
 _base_ = [
     '../_base_/models/vclr_r50.py',
     '../_base_/datasets/frames.py',
@@ -7,13 +8,13 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# From random weights and in so few iterations, three things keep InfoNCE from being won without a
-# look at the videos (docs/choosing.md, "What makes a small run stable"):
-# - normalisation, also after the last layer, or all embeddings share a part that drifts with the
-#   weights, and keys in the queue are told by their age;
-# - a queue that holds the last batch alone, for the same reason;
-# - a temperature at which more than the few nearest of the random directions count. The paper's
-#   0.1 is for embeddings that are in order.
+# With random weights and few iterations, the network could solve InfoNCE without the content of the
+# videos. Three things prevent it (docs/choosing.md, "What makes a small run stable"):
+# - normalisation, also after the last layer. Without it, all embeddings share a part that drifts
+#   with the weights, and keys in the queue are recognised by their age;
+# - a queue that holds only the last batch, for the same reason;
+# - a temperature high enough that more than the few nearest of the random directions count. The
+#   paper's 0.1 is for embeddings that are in order.
 projector = dict(
     type='ProjectionMLP',
     in_channels=512,
@@ -43,13 +44,13 @@ model = dict(
         ),
         # No order: the generated scenes look the same played backwards.
     ),
-    # At 0.999 the target network would be a mean over more iterations than there are.
+    # At 0.999, the target network would be a mean over more iterations than the run has.
     momentum=0.9,
 )
 
 SIZE = 64
 resize = dict(type='Resize', scale=(SIZE, SIZE), keep_ratio=False)
-# The paper's blur at 224 pixels, scaled to these.
+# The paper's blur for 224 pixels, scaled to this size.
 blur = dict(type='ClipGaussianBlur', sigma_range=(0.1, 0.6), prob=0.5)
 augment = dict(
     type='SharedAugment',

@@ -1,4 +1,4 @@
-# VCLR with R(2+1)D-18; of no paper. Like R3D-18's recipe.
+# VCLR with R(2+1)D-18; from no paper. The recipe is that of R3D-18.
 _base_ = [
     '../_base_/models/r2plus1d18.py',
     '../_base_/datasets/vclr_clips_112.py',

@@ -1,4 +1,4 @@
-# VCLR with clips, on differences of frames: contrast of videos and of clips, and order.
+# VCLR with clips, on differences of frames: contrast of tuples and of clips, and order.
 _base_ = [
     '../_base_/models/folder_r3d.py',
     '../_base_/datasets/folder_differences.py',

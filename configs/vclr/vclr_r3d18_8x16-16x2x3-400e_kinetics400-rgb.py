@@ -1,4 +1,4 @@
-# VCLR with R3D-18; of no paper. Clips are as long and as large as is usual for this network.
+# VCLR with R3D-18; from no paper. Clips have the usual length and size for this network.
 _base_ = [
     '../_base_/models/r3d18.py',
     '../_base_/datasets/vclr_clips_112.py',

@@ -7,6 +7,6 @@ train_dataloader = dict(
     )
 )
 
-# The paper gives no separate numbers for UCF101, so all but the queue is the Kinetics recipe.
+# The paper gives no separate numbers for UCF101, so all but the queue is from the Kinetics recipe.
 # 9,537 training videos cannot fill a queue of 131,072: it would hold every video a dozen times.
 model = dict(heads=dict(inter=dict(queue_size=4096), video=dict(queue_size=4096)))

@@ -1,4 +1,4 @@
-# VCLR with S3D-G; of no paper. Clips are those of the text's S3D.
+# VCLR with S3D-G; from no paper. Clips are those of the text's S3D.
 _base_ = [
     '../_base_/models/s3d.py',
     '../_base_/datasets/vclr_clips_128.py',

@@ -18,7 +18,7 @@ model = dict(
     data_preprocessor=dict(format_shape='NCTHW'),
 )
 
-# One draw per clip, so that motion inside it stays what it was.
+# One draw per clip preserves its motion.
 train_pipeline = [
     _base_.open_video,
     dict(type='SampleSegmentTuples', num_segments=3, clip_len=8, frame_interval=4, views=(0, 1, 0)),

@@ -10,7 +10,7 @@ model = dict(
         arch='tiny',
         pretrained=None,
         pretrained2d=False,
-        # Without stochastic depth, which would also drop blocks of the momentum copy.
+        # No stochastic depth: it would also drop blocks of the momentum copy.
         drop_path_rate=0.0,
     ),
     heads=dict(

@@ -7,12 +7,12 @@ _base_ = [
 
 model = dict(
     heads=dict(
-        # All orders of each sample: one alone teaches too little in this time.
+        # All orders of each sample: a single one teaches too little in this time.
         order=dict(type='PermutationHead', in_channels=128, orders_per_sample=6, dropout=0.0)
     )
 )
 
-# 25 of 30 frames. One draw for all three clips, so that order is told by what moves.
+# 25 of 30 frames. One draw for all three clips, so that only motion shows their order.
 train_pipeline = [
     _base_.open_video,
     dict(type='SampleConsecutiveClips', num_segments=3, clip_len=4, frame_interval=2, clip_gap=2),

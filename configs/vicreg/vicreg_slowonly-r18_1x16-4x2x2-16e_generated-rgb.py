@@ -1,4 +1,4 @@
-# VICReg on the clips of CVRL.
+# VICReg on CVRL's clips.
 _base_ = '../cvrl/cvrl_slowonly-r18_1x16-4x2x2-16e_generated-rgb.py'
 
 # Wider than the backbone's 128 channels, as the paper's expander is.

@@ -1,5 +1,5 @@
-# A random mask in space and time, and four clips of each video that is opened, in the manner of
-# ST-MAE, with the encoder, decoder and target of VideoMAE.
+# A random mask in space and time and four clips of each opened video, as in ST-MAE, with the
+# encoder, decoder and target of VideoMAE.
 _base_ = [
     '../_base_/models/videomae.py',
     '../_base_/datasets/videomae_clips.py',
@@ -35,7 +35,7 @@ train_pipeline = [
 ]
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 
-# 1.6e-3 for 256 videos, whatever the number of their clips.
+# 1.6e-3 for 256 videos, for any number of clips.
 train_cfg = dict(max_epochs=200)
 optim_wrapper = dict(optimizer=dict(lr=3.2e-3), clip_grad=dict(max_norm=0.02))
 param_scheduler = [{**_base_.param_scheduler[0], 'eta_min': 0.0}]

@@ -1,4 +1,4 @@
-# For a folder of some hundred videos: large frames are made small by means over areas.
+# For a folder of a few hundred videos. Large frames are resized by means over areas.
 _base_ = [
     '../_base_/models/small_masked.py',
     '../_base_/datasets/small_masked.py',

@@ -28,8 +28,8 @@ train_dataloader = dict(
     ),
 )
 
-# The authors' rate for 256 frames, so 64 videos, a step, and the cosine that their ResNet-50 has.
-# Their data are of their own (R2V2), their 200 epochs 5000 steps each.
+# The authors' rate for a step of 256 frames, which is 64 videos, and the cosine of their ResNet-50.
+# They use their own data (R2V2), and their 200 epochs have 5000 steps each.
 train_cfg = dict(max_epochs=200)
 optim_wrapper = dict(optimizer=dict(lr=0.03))
 param_scheduler = [{**_base_.param_scheduler[0], 'warmup': 0, 'eta_min': 0.0}]

@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# A batch enqueues 4 x 16 clips, which is the queue.
+# A batch enqueues 4 x 16 clips, which fill the queue.
 model = dict(heads=dict(vince=dict(type='VINCEHead', **_base_.contrast, queue_size=64)))
 
 train_pipeline = [

@@ -1,4 +1,4 @@
-# CVRL's clip pair: 16 frames, 2 apart, short gaps more often than long ones.
+# CVRL's pair of clips: 16 frames, 2 apart; short gaps are more frequent than long ones.
 _base_ = 'rho_clips.py'
 
 sample_pair = dict(type='SampleClipPair', clip_len=16, frame_interval=2, gap='decreasing')

@@ -1,5 +1,5 @@
-# DPC's blocks: 40 frames, 3 apart, in 8 blocks of 5, at 128 pixels. All frames are cropped and
-# flipped alike, so that a place of the maps is the same in all blocks; colours change by the frame.
+# DPC's blocks: 40 frames, 3 apart, in 8 blocks of 5, at 128 pixels. All frames have one crop and
+# flip, so that a place of the maps is the same in all blocks; colours change with each frame.
 _base_ = '../pipelines/video.py'
 
 sample_blocks = dict(

@@ -1,11 +1,11 @@
-# Two clips of a video that people have made: 12 frames, every second one, at 32 pixels. That few
-# pixels are quick, and where hundreds of videos are all there is, features of more were no better
-# (docs/choosing.md). The lists are train.txt and test.txt of a folder.
+# Two clips of a real video: 12 frames, every second one, at 32 pixels. So few pixels are fast, and
+# with only hundreds of videos, more pixels gave no better features (docs/choosing.md). The lists
+# are train.txt and test.txt of a folder.
 _base_ = 'small_clips.py'
 
 sample_clips = dict(type='SampleClips', num_views=2, clip_len=12, frame_interval=2)
 crop = dict(type='RandomResizedCrop', area_range=(0.3, 1.0))
-# By means over areas, or single pixels of large frames would be what is left of them.
+# By means over areas; otherwise only single pixels of large frames would remain.
 resize = dict(type='Resize', scale=(32, 32), keep_ratio=False, interpolation='area')
 augment = dict(
     type='SharedAugment',

@@ -1,6 +1,6 @@
-# Differences of frames in place of frames, for videos whose classes are motions before a fixed
-# camera: signs, gestures, exercises. Crops are large, since where something moves tells as much
-# as how; and not flipped, since left is not right.
+# Differences of frames instead of frames, for classes that are motions before a fixed camera:
+# signs, gestures, exercises. Crops are large, since the place of a motion matters as much as its
+# kind. There is no flip, since left and right differ.
 _base_ = 'folder_clips.py'
 
 differences = dict(type='ClipDifferences')

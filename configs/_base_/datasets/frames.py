@@ -1,5 +1,5 @@
-# Frames of video files, as VCLR reads them: view 0 the anchor tuple, 1 the positive, 2 the anchor
-# again.
+# Frames of video files, as VCLR reads them: view 0 is the anchor tuple, view 1 the positive tuple,
+# view 2 the anchor tuple again.
 _base_ = '../pipelines/video.py'
 
 sample_tuples = dict(type='SampleSegmentTuples', num_segments=3, clip_len=1, views=(0, 1, 0))

@@ -1,4 +1,4 @@
-# Two clips of a video, each augmented by one draw; small pictures for one CPU.
+# Two clips of a video, each augmented by one draw. Pictures are small, for one CPU.
 _base_ = '../pipelines/video.py'
 
 sample_clips = dict(type='SampleClips', num_views=2, clip_len=4, frame_interval=2)
@@ -8,7 +8,7 @@ jitter = dict(
     type='ClipColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, prob=0.8
 )
 grayscale = dict(type='ClipGrayscale', prob=0.2)
-# The papers' blur at 224 pixels, scaled to these.
+# The papers' blur for 224 pixels, scaled to this size.
 blur = dict(type='ClipGaussianBlur', sigma_range=(0.1, 0.6), prob=0.5)
 augment = dict(
     type='SharedAugment',

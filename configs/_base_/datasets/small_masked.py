@@ -1,5 +1,5 @@
-# One clip of 8 frames at 64 pixels. Large crops and no change of colours: a mask is augmentation
-# enough.
+# One clip of 8 frames at 64 pixels. Large crops and no change of colours: the mask is already a
+# strong augmentation.
 _base_ = 'small_objects.py'
 
 sample_clips = dict(type='SampleClips', num_views=1, clip_len=8, frame_interval=2)

@@ -1,5 +1,5 @@
-# Clips of videos in which something moves: crops are large, or they would often leave it out, and
-# colours are left as they are, as in most of these tasks.
+# Clips of videos with a moving object. Crops are large; smaller ones would often miss the object.
+# Colours are unchanged, as in most of these tasks.
 _base_ = 'small_clips.py'
 
 crop = dict(type='RandomResizedCrop', area_range=(0.5, 1.0))

@@ -1,4 +1,5 @@
-# Clips of UCF101 split 1 at 112 pixels, as VCOP reads them: three in a row, each cropped by itself.
+# Clips of UCF101 split 1 at 112 pixels, as VCOP reads them: three consecutive clips, each with its
+# own crop.
 _base_ = '../pipelines/video.py'
 
 sample_clips = dict(type='SampleConsecutiveClips', num_segments=3, clip_len=16, clip_gap=8)

@@ -1,6 +1,6 @@
-# Labelled clips of UCF101 at 112 pixels, as VCOP fine-tunes on them: one clip of 16 frames of a
-# video to train, 10 clips and a centre crop to test. The environment variable SPLIT, 1 if it is not
-# set, says which of the three splits.
+# Labelled clips of UCF101 at 112 pixels, as in VCOP's fine-tuning: one clip of 16 frames of a video
+# for training, 10 clips and a centre crop for the test. The environment variable SPLIT, 1 if it is
+# not set, chooses one of the three splits.
 _base_ = '../pipelines/video.py'
 
 sample_train = dict(type='SampleFrames', clip_len=16, frame_interval=1, num_clips=1)

@@ -1,4 +1,4 @@
-# The same for S3D, as CoCLR trains on them: 32 frames in a row, at 128 pixels.
+# Labelled clips of UCF101 for S3D, as in CoCLR: 32 consecutive frames, at 128 pixels.
 _base_ = 'ucf101_labelled_clips.py'
 
 sample_train = dict(type='SampleFrames', clip_len=32, frame_interval=1, num_clips=1)

@@ -1,5 +1,5 @@
-# VCLR's tuples with clips: 16 frames, 2 apart, from each segment; at 112 pixels. One draw per clip,
-# so that motion inside it stays what it was.
+# VCLR's tuples with clips: 16 frames, 2 apart, from each segment, at 112 pixels. One draw per clip
+# preserves its motion.
 _base_ = 'frames.py'
 
 sample_tuples_16x2 = dict(type='SampleSegmentTuples', num_segments=3, clip_len=16, frame_interval=2)

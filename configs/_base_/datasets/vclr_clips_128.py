@@ -1,4 +1,4 @@
-# The same for S3D: 32 frames in a row, at 128 pixels.
+# VCLR's tuples with clips for S3D: 32 consecutive frames, at 128 pixels.
 _base_ = 'vclr_clips_112.py'
 
 sample_tuples_32x1 = dict(type='SampleSegmentTuples', num_segments=3, clip_len=32)

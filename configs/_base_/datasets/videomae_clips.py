@@ -1,4 +1,5 @@
-# VideoMAE's clips: 16 frames, 4 apart, from one random start; corners and scales of TSN, no flip.
+# VideoMAE's clips: 16 frames, 4 apart, from one random start; TSN's corner and scale crops, no
+# flip.
 _base_ = 'rho_clips.py'
 
 sample_clips = dict(type='SampleClips', num_views=1, clip_len=16, frame_interval=4)

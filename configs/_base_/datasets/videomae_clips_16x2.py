@@ -1,4 +1,4 @@
-# The same, 2 frames apart.
+# VideoMAE's clips with frames 2 apart.
 _base_ = 'videomae_clips.py'
 
 sample_clips = dict(type='SampleClips', num_views=1, clip_len=16, frame_interval=2)

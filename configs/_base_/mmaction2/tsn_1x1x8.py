@@ -1,4 +1,4 @@
-# The same with 8 frames of a video, 25 to test.
+# TSN with 8 frames of a video, and 25 for the test.
 _base_ = 'tsn_1x1x3.py'
 
 sample_train = dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=8)

@@ -1,6 +1,6 @@
-# The backbone of the small recipes, for folders of some hundred real videos. From random weights
-# and in so few iterations it needs two things (docs/choosing.md): blocks that pass something on
-# from the start, and normalisation also after the projector's last layer.
+# The backbone of the small recipes, for folders of a few hundred real videos. With random weights
+# and few iterations, it needs two things (docs/choosing.md): residual blocks that do not start at
+# zero, and normalisation also after the projector's last layer.
 _base_ = 'small_r3d.py'
 
 model = dict(backbone=dict(zero_init_residual=False))

@@ -1,5 +1,5 @@
-# R(2+1)D-18 on clips. MMAction2's has a pooling after the stem, which the paper's has not; with
-# stride 1, the maps are as large as there.
+# R(2+1)D-18 on clips. MMAction2's has a pooling after the stem, the paper's does not; with stride
+# 1, the maps have the paper's size.
 _base_ = 'r3d18.py'
 
 model = dict(

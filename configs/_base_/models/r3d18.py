@@ -1,4 +1,4 @@
-# R3D-18 on clips: all convolutions 3x3x3, no pooling before the last.
+# R3D-18 on clips: all convolutions are 3x3x3, and only the last layer pools.
 model = dict(
     type='SSLRecognizer',
     backbone=dict(

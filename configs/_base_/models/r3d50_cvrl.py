@@ -2,5 +2,5 @@
 _base_ = 'slowonly_r50.py'
 
 model = dict(backbone=dict(conv1_kernel=(5, 7, 7), conv1_stride_t=2))
-# The statistics of batch normalisation are those of all GPUs.
+# Batch normalisation uses the statistics of all GPUs.
 sync_bn = 'torch'

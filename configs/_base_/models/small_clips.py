@@ -1,4 +1,5 @@
-# The backbone of all small recipes: SlowOnly-18 a quarter as wide, clips of 4 frames at 64 pixels.
+# The backbone of all small recipes: SlowOnly-18 with a quarter of its width, clips of 4 frames at
+# 64 pixels.
 model = dict(
     type='SSLRecognizer',
     backbone=dict(
@@ -12,10 +13,10 @@ model = dict(
         pool1_stride_t=1,
         inflate=(0, 0, 1, 1),
         norm_eval=False,
-        # Blocks that start as nothing would still be next to it when a small run ends.
+        # Residual blocks that start at zero would still be near zero at the end of a small run.
         zero_init_residual=False,
     ),
-    # At 0.99 and above the target would be a mean over more iterations than there are.
+    # At 0.99 and above, the target would be a mean over more iterations than the run has.
     momentum=0.9,
     data_preprocessor=dict(
         type='SSLDataPreprocessor',
@@ -25,8 +26,8 @@ model = dict(
     ),
 )
 # What keeps a small run stable (docs/choosing.md): normalisation, after the last layer too; a
-# temperature at which more than the few nearest of the random directions count; and, in the
-# recipes, queues that hold the last batch alone.
+# temperature high enough that more than the few nearest of the random directions count; and, in the
+# recipes, queues that hold only the last batch.
 projector = dict(
     type='ProjectionMLP',
     in_channels=128,
@@ -43,7 +44,7 @@ predictor = dict(
     norm_cfg=dict(type='BN1d'),
 )
 contrast = dict(projector=projector, temperature=0.2)
-# Where the videos of a batch are not pushed apart by name (SwAV, NNCLR), a shift that is
-# learned becomes a part that all embeddings share. MoCo v3 leaves it out, too.
+# Where a loss does not push apart each pair of videos (SwAV, NNCLR), a learned shift becomes a part
+# that all embeddings share. MoCo v3 leaves the shift out, too.
 projector_without_shift = {**projector, 'norm_cfg': dict(type='BN1d', affine=False)}
 contrast_without_shift = dict(projector=projector_without_shift, temperature=0.2)

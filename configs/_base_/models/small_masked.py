@@ -1,7 +1,7 @@
-# Masked prediction on one CPU: clips of 8 frames at 64 pixels are 64 tokens, of which the encoder
-# sees 16. 3.0 million parameters and 0.4 million of the decoder. The mask is random in space and
-# time (ST-MAE), at 75 %: of a picture of so few places, a tube leaves hardly a neighbour to tell a
-# hidden one from.
+# Masked prediction on one CPU: clips of 8 frames at 64 pixels are 64 tokens, and the encoder sees
+# 16 of them. The encoder has 3.0 million parameters, the decoder 0.4 million. The mask is random in
+# space and time (ST-MAE), at 75 %: with so few places in a picture, a tube mask would leave hardly
+# any visible neighbour to predict a hidden place from.
 _base_ = 'videomae.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# VCLR: every objective has a projection of its own; the losses are summed 1:1:1:1 (Eq. 11).
+# VCLR: every objective has its own projection; the losses are summed 1:1:1:1 (Eq. 11).
 _base_ = 'r50.py'
 
 projector = _base_.projector

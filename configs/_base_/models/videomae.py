@@ -1,4 +1,4 @@
-# VideoMAE with ViT-B: 1568 tokens of 2 x 16 x 16 pixels, of which the encoder sees 160.
+# VideoMAE with ViT-B: 1568 tokens of 2 x 16 x 16 pixels; the encoder sees 160 of them.
 model = dict(
     type='SSLRecognizer',
     backbone=dict(
@@ -10,7 +10,7 @@ model = dict(
         embed_dims=768,
         depth=12,
         num_heads=12,
-        # The encoder ends in `norm`, of every token; features are their mean.
+        # The encoder ends with `norm` on every token; features are the mean of the tokens.
         use_mean_pooling=False,
         return_feat_map=True,
     ),

@@ -1,5 +1,5 @@
 # CoCLR's InfoNCE and VCLR with S3D (App. A.3): Adam, batch 64, 300 epochs, a tenth of the rate from
-# epochs 250 and 280 on. Rate and weight decay are those of CoCLR's code.
+# epochs 250 and 280 on. Rate and weight decay are from CoCLR's code.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=300)
 optim_wrapper = dict(
     type='OptimWrapper',

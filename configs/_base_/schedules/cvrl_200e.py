@@ -1,5 +1,5 @@
 # CVRL: SGD, batch 1024, 200 epochs. As in the authors' code: a warm-up of 2.5 % from 0, which ends
-# on a cosine over the whole run, and weight decay on kernels alone.
+# on a cosine over the whole run, and weight decay only on kernels.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=200)
 optim_wrapper = dict(
     type='OptimWrapper',

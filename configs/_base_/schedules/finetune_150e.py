@@ -1,5 +1,5 @@
-# VCOP's fine-tuning: SGD, batch 8, 150 epochs. When its rate falls is not published: here at 4/9
-# and 8/9 of the run, as in MMAction2's C3D for UCF101.
+# VCOP's fine-tuning: SGD, batch 8, 150 epochs. The paper does not say when its rate falls: here at
+# 4/9 and 8/9 of the run, as in MMAction2's C3D for UCF101.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=150, val_begin=1, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

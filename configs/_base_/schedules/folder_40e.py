@@ -1,4 +1,4 @@
-# 40 epochs in batches of 32, for folders of some hundred videos.
+# 40 epochs in batches of 32, for folders of a few hundred videos.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=40)
 optim_wrapper = dict(
     type='OptimWrapper',

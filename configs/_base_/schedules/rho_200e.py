@@ -1,4 +1,4 @@
-# The ρ family: 200 epochs with 35 of warm-up, which ends on the cosine, at 0.926 of its peak; rates
+# The ρ family: 200 epochs, 35 of them warm-up, which ends on the cosine at 0.926 of its peak. Rates
 # are for 64 videos. No weight decay on batch normalisation.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=200)
 optim_wrapper = dict(

@@ -1,5 +1,4 @@
-# The ρ family with LARS, which leaves biases and batch normalisation to plain SGD; they have no
-# weight decay.
+# The ρ family with LARS. Biases and batch normalisation have plain SGD without weight decay.
 _base_ = 'rho_200e.py'
 
 optim_wrapper = dict(

@@ -1,5 +1,5 @@
 # VCLR, Sec. 4.2: SGD, batch 512, 400 epochs, cosine to about 0. Weight decay and the 5 epochs of
-# warm-up are those of the authors' code; SeCo's are the same.
+# warm-up are from the authors' code; SeCo's are the same.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=400)
 optim_wrapper = dict(
     type='OptimWrapper',

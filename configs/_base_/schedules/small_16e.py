@@ -1,4 +1,4 @@
-# The budget of all small recipes: 16 epochs, some minutes on a CPU.
+# The budget of all small recipes: 16 epochs, a few minutes on a CPU.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=16)
 optim_wrapper = dict(
     type='OptimWrapper',

@@ -1,4 +1,5 @@
-# Masked prediction needs more epochs than contrast: 100, a quarter of an hour for 600 videos.
+# Masked prediction needs more epochs than contrast: 100, which take a quarter of an hour for 600
+# videos.
 _base_ = 'videomae_1600e.py'
 
 train_cfg = dict(max_epochs=100)

@@ -1,4 +1,4 @@
-# The same on HMDB51.
+# C3D on HMDB51, as on UCF101.
 _base_ = 'c3d_1x8-16x1x1-150e_ucf101-rgb.py'
 
 model = dict(cls_head=dict(num_classes=51))

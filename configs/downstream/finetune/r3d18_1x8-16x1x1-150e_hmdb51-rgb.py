@@ -1,4 +1,4 @@
-# The same on HMDB51.
+# R3D-18 on HMDB51, as on UCF101.
 _base_ = 'r3d18_1x8-16x1x1-150e_ucf101-rgb.py'
 
 model = dict(cls_head=dict(num_classes=51))

@@ -1,4 +1,4 @@
-# The same on HMDB51.
+# CVRL's R3D-50 on HMDB51, as on UCF101.
 _base_ = 'r3d50_8x8-32x2x1-200e_ucf101-rgb.py'
 
 model = dict(cls_head=dict(num_classes=51))

@@ -1,5 +1,5 @@
-# CVRL's R3D-50 on UCF101. How CVRL is fine-tuned is not published: clips are those of its linear
-# protocol, 32 frames two apart, the rest is that of the ρ family.
+# CVRL's R3D-50 on UCF101. CVRL's fine-tuning is not published: clips are those of its linear
+# protocol, 32 frames two apart; the rest is that of the ρ family.
 _base_ = 'slowonly-r50_8x8-8x8x1-200e_ucf101-rgb.py'
 
 model = dict(backbone=dict(conv1_kernel=(5, 7, 7), conv1_stride_t=2))

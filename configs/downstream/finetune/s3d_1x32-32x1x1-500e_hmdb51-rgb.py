@@ -1,4 +1,4 @@
-# The same on HMDB51.
+# S3D on HMDB51, as on UCF101.
 _base_ = 's3d_1x32-32x1x1-500e_ucf101-rgb.py'
 
 model = dict(cls_head=dict(num_classes=51))

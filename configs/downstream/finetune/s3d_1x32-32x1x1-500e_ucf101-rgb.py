@@ -1,5 +1,5 @@
 # S3D on UCF101, as CoCLR fine-tunes: 32 frames at 128 pixels, Adam, a tenth of the rate for the
-# backbone. CoCLR tests ten crops; one, of 10 clips, is what the other networks here have.
+# backbone. CoCLR tests ten crops; here it is one crop of 10 clips, as for the other networks.
 _base_ = [
     '../../_base_/models/s3d.py',
     '../../_base_/datasets/ucf101_labelled_clips_128.py',

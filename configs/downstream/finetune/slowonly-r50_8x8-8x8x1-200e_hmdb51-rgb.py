@@ -1,4 +1,4 @@
-# The same on HMDB51.
+# SlowOnly-50 on HMDB51, as on UCF101.
 _base_ = 'slowonly-r50_8x8-8x8x1-200e_ucf101-rgb.py'
 
 model = dict(cls_head=dict(num_classes=51))

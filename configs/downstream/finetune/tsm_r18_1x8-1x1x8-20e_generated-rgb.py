@@ -1,4 +1,4 @@
-# TSM for one CPU: the same with 8 frames, whose features are shifted in time.
+# TSM for one CPU: like TSN, with 8 frames and features that are shifted in time.
 _base_ = 'tsn_r18_1x8-1x1x3-20e_generated-rgb.py'
 
 model = dict(

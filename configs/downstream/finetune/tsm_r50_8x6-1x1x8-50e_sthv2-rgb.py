@@ -1,7 +1,8 @@
 # TSM on Something-Something V2 (VCLR, App. A.2.1): rate, decay and batch are its own, the rest is
 # TSN's. The numbers are those of the authors' MMAction2 (github.com/KuangHaofei/mmaction2,
 # configs/recognition/tsm/vclr/tsm_sthv2.py), which tests one crop. The text has ten, five of them
-# mirrored, which show the other class of a pair such as "left to right"; here it is three.
+# mirrored; these show the other class of a pair such as "left to right". Here there are three
+# crops.
 _base_ = [
     'mmaction::recognition/tsm/tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_sthv2-rgb.py',
     '../../_base_/pipelines/labelled.py',

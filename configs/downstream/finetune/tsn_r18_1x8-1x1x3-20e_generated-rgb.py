@@ -54,7 +54,7 @@ test_dataloader = dict(
 )
 
 train_cfg = dict(max_epochs=20, val_interval=5)
-# MMAction2 has 0.01 for 256 videos; in proportion, so few steps would lead nowhere.
+# MMAction2 has 0.01 for 256 videos; the proportional rate is too small for so few steps.
 optim_wrapper = dict(optimizer=dict(lr=0.002))
 param_scheduler = [
     dict(

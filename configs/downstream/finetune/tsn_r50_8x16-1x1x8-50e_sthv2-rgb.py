@@ -1,8 +1,8 @@
-# TSN on Something-Something V2 (VCLR, App. A.2.1): 8 frames of a video to train, 8 to test. Batch,
-# rate and decay are those of the authors' MMAction2 (github.com/KuangHaofei/mmaction2,
-# configs/recognition/tsn/vclr/tsn_sthv2.py). Flips are the text's, which that file has not; as in
-# MMAction2, "left to right" then becomes "right to left". The text tests ten crops, five of them
-# mirrored, which show the other class of such a pair; here it is three.
+# TSN on Something-Something V2 (VCLR, App. A.2.1): training on 8 frames of a video, test on 8.
+# Batch, rate and decay are those of the authors' MMAction2 (github.com/KuangHaofei/mmaction2,
+# configs/recognition/tsn/vclr/tsn_sthv2.py). The flips are from the text, not from that file; as in
+# MMAction2, a flip turns the label "left to right" into "right to left". The text tests ten crops,
+# five of them mirrored; these show the other class of such a pair. Here there are three crops.
 _base_ = [
     'mmaction::recognition/tsn/tsn_imagenet-pretrained-r50_8xb32-1x1x8-50e_sthv2-rgb.py',
     '../../_base_/pipelines/labelled.py',

@@ -1,4 +1,4 @@
-# TSN on UCF101 (VCLR, App. A.2.1): 3 frames of a video to train, 25 and a centre crop to test.
+# TSN on UCF101 (VCLR, App. A.2.1): training on 3 frames of a video, test on 25 and a centre crop.
 # Epochs, rate and decay are those of the authors' MMAction2 (github.com/KuangHaofei/mmaction2,
 # configs/recognition/tsn/seco/tsn_ucf101.py). SPLIT=2 in the environment takes split 2.
 _base_ = [

@@ -1,4 +1,4 @@
-# TSN on HMDB51 (VCLR, App. A.2.1): 8 frames of a video to train, 8 and a centre crop to test.
+# TSN on HMDB51 (VCLR, App. A.2.1): training on 8 frames of a video, test on 8 and a centre crop.
 # Epochs, rate and decay are those of the authors' MMAction2 (github.com/KuangHaofei/mmaction2,
 # configs/recognition/tsn/vclr/tsn_hmdb51.py). SPLIT=2 in the environment takes split 2.
 _base_ = [

@@ -1,7 +1,8 @@
-# TSN on ActivityNet (VCLR, App. A.2.1): 8 frames of a video to train, 25 and three crops to test.
-# Batch, rate and decay are those of the authors' MMAction2 (github.com/KuangHaofei/mmaction2,
-# configs/recognition/tsn/seco/tsn_activitynet.py). They train on the annotated actions, cut out of
-# the videos; here it is whole videos, as in MMAction2's other recipe. A list of clips works alike.
+# TSN on ActivityNet (VCLR, App. A.2.1): training on 8 frames of a video, test on 25 and three
+# crops. Batch, rate and decay are those of the authors' MMAction2
+# (github.com/KuangHaofei/mmaction2, configs/recognition/tsn/seco/tsn_activitynet.py). They train on
+# the annotated actions, cut out of the videos; here the videos are whole, as in MMAction2's other
+# recipe. A list of clips works too.
 _base_ = [
     '../../_base_/mmaction2/tsn_1x1x8.py',
     '../../_base_/downstream_runtime.py',

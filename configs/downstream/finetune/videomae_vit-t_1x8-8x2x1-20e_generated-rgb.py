@@ -1,5 +1,5 @@
-# A small vision transformer for one CPU, clips of 8 frames of 64 pixels: layer decay as at full
-# size, without mixup, cutmix, RandAugment and erasing, for which so few steps are too short.
+# A small vision transformer for one CPU, clips of 8 frames at 64 pixels. Layer decay is as at full
+# size; mixup, cutmix, RandAugment and erasing are left out, since they need more steps.
 _base_ = 'slowonly-r18_1x8-4x2x1-20e_generated-rgb.py'
 
 model = dict(

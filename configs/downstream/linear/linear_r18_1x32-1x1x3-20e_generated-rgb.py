@@ -1,5 +1,5 @@
-# ResNet-18 on the generated videos of tools/demo.sh, for one CPU and a minute or two: 3
-# frames of 64 pixels to train, 10 to test.
+# ResNet-18 on the generated videos of tools/demo.sh, for one CPU and a minute or two: training on 3
+# frames of 64 pixels, test on 10.
 _base_ = [
     '../../_base_/models/r18.py',
     '../../_base_/pipelines/video.py',
@@ -67,8 +67,8 @@ test_evaluator = val_evaluator
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=20)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-# CVRL's rate, 32 per 1024 videos, would be 1; in so few steps, features that are much alike, such
-# as those of random weights, need more.
+# CVRL's rate, 32 per 1024 videos, would be 1. In so few steps, features that differ little, such as
+# those of random weights, need a higher rate.
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=10.0, momentum=0.9))
 param_scheduler = [
     dict(

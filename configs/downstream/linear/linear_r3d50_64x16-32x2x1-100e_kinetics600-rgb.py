@@ -1,4 +1,4 @@
-# The same on Kinetics-600.
+# R3D-50 on Kinetics-600, as on Kinetics-400.
 _base_ = 'linear_r3d50_64x16-32x2x1-100e_kinetics400-rgb.py'
 
 model = dict(cls_head=dict(num_classes=600))

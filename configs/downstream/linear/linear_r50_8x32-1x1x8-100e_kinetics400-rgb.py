@@ -1,6 +1,6 @@
-# ResNet-50 on frames of Kinetics-400, beside VCLR's linear SVM, which is the paper's protocol: a
-# layer that is learned on 8 augmented frames of a video and tested on the SVM's 30. No paper has
-# its recipe; crop, rate (32 per 1024 videos) and schedule are CVRL's.
+# ResNet-50 on frames of Kinetics-400, in addition to the linear SVM of VCLR's paper: the layer is
+# trained on 8 augmented frames of a video and tested on the SVM's 30. No paper has this recipe;
+# crop, rate (32 per 1024 videos) and schedule are CVRL's.
 _base_ = [
     '../../_base_/mmaction2/tsn_1x1x8.py',
     '../../_base_/linear_runtime.py',

@@ -19,7 +19,7 @@ model = dict(
     ),
 )
 default_hooks = dict(_delete_=True, **_base_.linear_hooks)
-# The statistics of the head's normalisation are made of the whole batch.
+# The head's batch normalisation uses the statistics of the whole batch.
 sync_bn = 'torch'
 
 # The last batch of split 1 has one video, which cannot be normalised.
@@ -29,7 +29,7 @@ val_dataloader = dict(batch_size=32)
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=10)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-# The code takes rates from 0.1 to 1.
+# CoCLR's code tries rates from 0.1 to 1.
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=0.001)
 )

@@ -1,6 +1,6 @@
 # ViT-B on Something-Something V2: the mean of all tokens of VideoMAE's frozen encoder (arXiv
-# 2203.12602, Table 3, which has no settings). Optimiser and schedule are those of R3D-50,
-# clips and views those of fine-tuning.
+# 2203.12602, Table 3, which gives no settings). Optimiser and schedule are those of R3D-50; clips
+# and views are those of fine-tuning.
 _base_ = [
     '../../_base_/models/videomae.py',
     '../../_base_/pipelines/labelled.py',
@@ -24,7 +24,7 @@ sample_val = {**sample_train, 'test_mode': True}
 sample_test = {**sample_val, 'num_clips': 2}
 crop = dict(type='RandomResizedCrop', area_range=(0.3, 1.0), aspect_ratio_range=(0.5, 2.0))
 resize_short = dict(type='Resize', scale=(-1, 224))
-# No flip, which would exchange left and right in the labels.
+# No flip: it would exchange left and right in the labels.
 train_pipeline = [
     _base_.open_video,
     sample_train,

@@ -1,5 +1,5 @@
-# The small vision transformer on the generated videos of tools/demo.sh: a clip of 8 frames at 64
-# pixels to train, 6 to test.
+# The small vision transformer on the generated videos of tools/demo.sh: training on one clip of 8
+# frames at 64 pixels, test on 6 clips.
 _base_ = 'linear_r18_1x32-1x1x3-20e_generated-rgb.py'
 
 model = dict(

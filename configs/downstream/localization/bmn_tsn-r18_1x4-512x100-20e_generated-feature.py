@@ -4,7 +4,8 @@ _base_ = 'bmn_tsn-r50_2x8-2048x100-9e_activitynet-feature.py'
 model = dict(
     feat_dim=512,
     feature_extraction_interval=4,  # 20 to 40 s at 10 frames per second are 50 to 100 features
-    # The map of 100 starts and 100 lengths costs most; MMAction2's is 50 times the work.
+    # The map of 100 starts and 100 lengths takes most of the time; MMAction2's is 50 times the
+    # work.
     num_samples=4,
     num_samples_per_bin=2,
     hidden_dim_1d=64,
@@ -34,7 +35,7 @@ test_dataloader = dict(
     dataset=dict(ann_file=ann_file_test, data_prefix=data_prefix, pipeline=test_pipeline),
 )
 
-# So few videos are more often seen; the rate falls at the same part of the run.
+# So few videos need more epochs; the rate falls at the same part of the run.
 train_cfg = dict(max_epochs=20, val_interval=20)
 param_scheduler = [dict(type='MultiStepLR', begin=0, by_epoch=True, milestones=[16], gamma=0.1)]
 auto_scale_lr = dict(base_batch_size=4)

@@ -17,7 +17,7 @@ train_pipeline = [load_feature, make_labels, pack_train]
 val_pipeline = [load_feature, make_labels, pack_test]
 test_pipeline = [load_feature, pack_test]
 
-# The folder that tools/extract_bmn_features.py has written.
+# The folder that tools/extract_bmn_features.py writes.
 data_root = 'data/ActivityNet/tsn-r50'
 ann_file_train = f'{data_root}/anet_anno_train.json'
 ann_file_val = ann_file_test = f'{data_root}/anet_anno_val.json'
@@ -33,7 +33,8 @@ test_dataloader = dict(
 )
 
 auto_scale_lr = dict(base_batch_size=16)
-# In the work directory, which --work-dir chooses; MMAction2's configs write to one of their own.
+# Results go to the work directory (--work-dir); MMAction2's configs write to a directory of their
+# own.
 work_dir = './work_dirs/{{ fileBasenameNoExtension }}'
 val_evaluator = dict(dump_config=dict(out='results.json'))
 test_evaluator = val_evaluator

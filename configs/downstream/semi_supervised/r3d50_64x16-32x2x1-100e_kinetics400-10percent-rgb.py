@@ -1,4 +1,4 @@
-# The same on 10 %.
+# CVRL's R3D-50 fine-tuned on 10 % of Kinetics-400's labels.
 _base_ = 'r3d50_64x16-32x2x1-100e_kinetics400-1percent-rgb.py'
 
 train_dataloader = dict(

@@ -1,4 +1,4 @@
-# CVRL's R3D-50 fine-tuned on 1 % of Kinetics-400's labels. The text gives the rate alone: clips,
+# CVRL's R3D-50 fine-tuned on 1 % of Kinetics-400's labels. The text gives only the rate: clips,
 # batch, epochs and schedule are those of its linear protocol, the decay and the head MMAction2's.
 _base_ = '../linear/linear_r3d50_64x16-32x2x1-100e_kinetics400-rgb.py'
 
@@ -13,8 +13,8 @@ model = dict(
         average_clips='prob',
     ),
 )
-# Normalisation learns again: over all GPUs, as in CVRL's pretraining. On CPUs, where each process
-# has its own batch, the mean of their statistics is kept.
+# Batch normalisation learns again, over all GPUs, as in CVRL's pretraining. On CPUs, each process
+# normalises its own batch, and the mean of their statistics is kept.
 sync_bn = 'torch'
 default_hooks = dict(sync_buffers=dict(type='SyncBuffersHook'))
 train_dataloader = dict(

@@ -1,4 +1,4 @@
-# The same on 1 % of Kinetics-600.
+# CVRL's R3D-50 fine-tuned on 1 % of Kinetics-600's labels.
 _base_ = 'r3d50_64x16-32x2x1-100e_kinetics400-1percent-rgb.py'
 
 model = dict(cls_head=dict(num_classes=600))

@@ -1,4 +1,4 @@
-# The same on 10 %.
+# TSN on 10 % of Kinetics-400's labels.
 _base_ = 'tsn_r50_8x32-1x1x3-100e_kinetics400-1percent-rgb.py'
 
 train_dataloader = dict(
