@@ -5,23 +5,23 @@ from torch import Tensor, nn
 
 
 class ConvGRU(nn.Module):
-    r"""One layer of gated recurrent units whose matrix products are convolutions.
+    r"""One layer of gated recurrent units with convolutions instead of matrix products.
 
     .. math::
         u &= \sigma(W_u * [x, h]), \quad r = \sigma(W_r * [x, h]) \\
         c &= \tanh(W_c * [x, r \odot h]) \\
         h' &= (1 - u) \odot h + u \odot c
 
-    Each convolution has a bias. With ``kernel_size=1``, as in DPC, every place of the map has a
-    recurrence of its own, with shared weights. Unlike in ``torch.nn.GRU``, the reset gate comes
+    Each convolution has a bias. With ``kernel_size=1``, as in DPC, every place of the map has its
+    own recurrence, with shared weights. Unlike in ``torch.nn.GRU``, the reset gate is applied
     before the product with the state.
 
     Args:
-        in_channels (int): C, channels of the maps read.
+        in_channels (int): C, channels of the input maps.
         hidden_channels (int): D, channels of the state.
         kernel_size (int): Odd, so that maps keep their size.
-        dropout (float): Share of the state that is dropped after each step, in training; what is
-            dropped is 0 in the next step as well.
+        dropout (float): Share of the state that is dropped after each step, in training; the next
+            step also reads 0 for what was dropped.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class ConvGRU(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, maps: Tensor, state: Tensor | None = None) -> Tensor:
-        """Read maps one after the other.
+        """Read maps in order.
 
         Args:
             maps: [N, S, C, H, W], S maps in order.

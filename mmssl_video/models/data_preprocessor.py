@@ -9,16 +9,16 @@ from torch import Tensor
 
 @MODELS.register_module()
 class SSLDataPreprocessor(ActionDataPreprocessor):
-    """Normalise views; jitter, grey and blur them before, where the worker has left that to it.
+    """Normalise views, after the jitter, grey and blur that the workers have left to the device.
 
     With ``SharedAugment(photometric='device')``, each data sample has a field ``photometric``: the
     names of the transforms and their draws for each of its frames. They are applied in float32 to
-    all frames of the batch together, on the device that the batch is on. Samples without the field
-    are normalised alone.
+    all frames of the batch together, on the device of the batch. Samples without the field are
+    only normalised.
 
     Args:
-        args, kwargs: As MMAction2's ``ActionDataPreprocessor``; ``format_shape`` tells where the
-            channels are.
+        args, kwargs: As for MMAction2's ``ActionDataPreprocessor``; ``format_shape`` gives the
+            position of the channels.
     """
 
     def preprocess(self, inputs: list[Tensor], data_samples: list, training: bool = False) -> tuple:
@@ -30,11 +30,11 @@ class SSLDataPreprocessor(ActionDataPreprocessor):
 
     @torch.no_grad()
     def _augment(self, inputs: Tensor, samples: list[list[tuple[str, np.ndarray]]]) -> Tensor:
-        """Apply what was drawn for each frame, in the order of the transforms."""
+        """Apply the draws of each frame, in the order of the transforms."""
         in_clips = self.format_shape == 'NCTHW'
         views = inputs.movedim(-4, -3) if in_clips else inputs  # [..., C, H, W]
         frames = views.flatten(0, -4).float()
-        # The factors and the means are more than bfloat16 can tell apart.
+        # bfloat16 is too coarse for the factors and the means.
         with torch.autocast(inputs.device.type, enabled=False):
             for of_samples in zip(*samples, strict=True):
                 draws = np.concatenate([draws for _, draws in of_samples])

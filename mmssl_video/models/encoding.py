@@ -9,11 +9,11 @@ from mmssl_video.errors import UserError
 def check_mixed_frames(backbone: nn.Module, num_frames: int) -> None:
     """Raise a :class:`UserError` if a backbone would mix frames that do not belong together.
 
-    TSM, TIN and TANet take each ``num_segments`` frames in a row as one video.
+    TSM, TIN and TANet take each ``num_segments`` consecutive frames as one video.
 
     Args:
         backbone: Any backbone.
-        num_frames: Frames of a view or video, which follow each other in a batch.
+        num_frames: Frames of a view or video, which are consecutive in a batch.
     """
     num_segments = getattr(backbone, 'num_segments', 1)
     if num_frames % num_segments:
@@ -24,11 +24,11 @@ def check_mixed_frames(backbone: nn.Module, num_frames: int) -> None:
 
 
 def run_backbone(backbone: nn.Module, inputs: Tensor) -> Tensor:
-    """Take the one output of a backbone that makes a feature.
+    """Run a backbone and take the output that makes a feature.
 
-    A backbone with ``out_indices`` or ``out_scales`` gives its stages in a sequence; the last
-    counts, and of it the class token if there is one. Several maps of any other backbone are its
-    pathways (SlowFast). They differ in time, so their means over space and time are concatenated.
+    A backbone with ``out_indices`` or ``out_scales`` returns a sequence of its stages. The last one
+    is taken, or its class token if it has one. Several maps of any other backbone are its pathways
+    (SlowFast). Their lengths in time differ, so their means over space and time are concatenated.
 
     Args:
         backbone: Any backbone.
@@ -52,15 +52,15 @@ def encode_maps(backbone: nn.Module, inputs: Tensor, format_shape: str) -> Tenso
     Args:
         backbone: Any backbone; see :func:`run_backbone` for those with several outputs.
         inputs: [..., C, H, W] for ``format_shape='NCHW'``, [..., C, T, H, W] for ``'NCTHW'``.
-        format_shape: That of the data preprocessor.
+        format_shape: The data preprocessor's.
 
     Returns:
-        Maps [..., D, h, w] of a 2D backbone, [..., D, t, h, w] of a 3D one; vectors [..., D] of a
-        backbone that gives vectors or several pathways.
+        Maps [..., D, h, w] of a 2D backbone, [..., D, t, h, w] of a 3D one; vectors [..., D] if the
+        backbone returns vectors or several pathways.
 
     Raises:
-        UserError: If the last axis before C is no multiple of the ``num_segments`` of a backbone
-            that mixes frames.
+        UserError: If a backbone mixes frames, and the last axis before C is not a multiple of its
+            ``num_segments``.
     """
     leading = inputs.ndim - (4 if format_shape == 'NCTHW' else 3)
     check_mixed_frames(backbone, inputs.shape[leading - 1])
@@ -69,16 +69,16 @@ def encode_maps(backbone: nn.Module, inputs: Tensor, format_shape: str) -> Tenso
 
 
 def pool(maps: Tensor, leading: int) -> Tensor:
-    """Average over space and time all that comes after the channel: [..., D, ...] to [..., D].
+    """Average over space and time, all axes after the channel: [..., D, ...] to [..., D].
 
     Args:
-        maps: Of :func:`encode_maps`.
+        maps: From :func:`encode_maps`.
         leading: Number of axes before D.
     """
     return maps if maps.ndim == leading + 1 else maps.flatten(leading + 1).mean(dim=-1)
 
 
 def encode(backbone: nn.Module, inputs: Tensor, format_shape: str) -> Tensor:
-    """:func:`encode_maps` and :func:`pool`: features [..., D] of frames or clips."""
+    """Encode frames or clips to features [..., D]: :func:`encode_maps`, then :func:`pool`."""
     leading = inputs.ndim - (4 if format_shape == 'NCTHW' else 3)
     return pool(encode_maps(backbone, inputs, format_shape), leading)

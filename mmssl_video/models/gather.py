@@ -1,4 +1,4 @@
-"""Embeddings of all processes, through which gradients flow back."""
+"""Embeddings of all processes, with and without gradients."""
 
 from collections.abc import Callable
 
@@ -10,14 +10,15 @@ from .precision import at_least_float32
 
 
 def own_rows() -> slice:
-    """Where the rows of this process stand among the gathered ones."""
+    """The places of this process's rows among the gathered ones."""
     return slice(get_rank(), None, get_world_size())
 
 
 def gather(tensor: Tensor) -> Tensor:
-    """Rows [N, ...] of every process, [N of all, ...], without a gradient.
+    """Gather the rows [N, ...] of every process without a gradient: [N of all, ...].
 
-    In the order in which one process has them: MMEngine's sampler deals the videos out in turn.
+    The order is that of a run in one process, since MMEngine's sampler gives the videos to the
+    processes in turn.
     """
     tensor = tensor.detach()
     if get_world_size() == 1:
@@ -26,13 +27,13 @@ def gather(tensor: Tensor) -> Tensor:
 
 
 def draw_for_samples(draw: Callable[[int], Tensor], num_samples: int) -> Tensor:
-    """What the samples of this process get of one draw for those of all.
+    """Draw once for the samples of all processes, and return the part of this process.
 
-    A sample then gets the same, however many processes there are.
+    So the draw of a sample does not depend on the number of processes.
 
     Args:
-        draw: Gives a tensor [M, ...] for M samples.
-        num_samples: Of this process.
+        draw: Returns a tensor [M, ...] for M samples.
+        num_samples: Samples of this process.
 
     Returns:
         [num_samples, ...].
@@ -43,11 +44,11 @@ def draw_for_samples(draw: Callable[[int], Tensor], num_samples: int) -> Tensor:
 
 
 def gather_with_gradient(tensor: Tensor) -> Tensor:
-    r"""Rows of every process, as :func:`gather` orders them, with a gradient.
+    r"""Gather the rows of every process with a gradient, in the order of :func:`gather`.
 
     The backward pass sums the gradients that all processes have for a row. Let the loss of process
     r, :math:`L_r`, be the mean over its own anchors against the candidates of all, and W the
-    number of processes. The loss of one process on the whole batch is
+    number of processes. The loss of a single process on the whole batch is
     :math:`L = \frac{1}{W} \sum_r L_r`. With the sum, process s computes
 
     .. math:: \sum_r \frac{\partial L_r}{\partial z_s} \frac{\partial z_s}{\partial \theta}
@@ -65,8 +66,8 @@ def gather_with_gradient(tensor: Tensor) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    # torch's own, torch.distributed.nn.functional.all_gather, is deprecated as of 2.13; what is to
-    # replace it does not exist in 2.1.
+    # torch.distributed.nn.functional.all_gather is deprecated since torch 2.13, and its replacement
+    # does not exist in 2.1.
 
     @staticmethod
     def forward(ctx, tensor: Tensor) -> Tensor:
@@ -74,7 +75,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
-        # A sum in bfloat16 would lose what a few processes add to it.
+        # A sum in bfloat16 would lose the share of some processes.
         whole = at_least_float32(gradient)
         whole = whole.clone(memory_format=torch.contiguous_format)
         all_reduce(whole)

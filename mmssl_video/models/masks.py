@@ -1,4 +1,4 @@
-"""Which tokens of a clip an encoder sees: random masks of masked prediction."""
+"""Random masks for masked prediction: which tokens of a clip the encoder sees."""
 
 from abc import ABCMeta, abstractmethod
 from functools import partial
@@ -19,7 +19,7 @@ class Mask(metaclass=ABCMeta):
         ratio (float): Share of masked places, in (0, 1).
 
     Raises:
-        UserError: If no place could be visible, or none masked.
+        UserError: If all places would be masked, or none.
     """
 
     def __init__(self, ratio: float = 0.9) -> None:
@@ -34,16 +34,16 @@ class Mask(metaclass=ABCMeta):
         """Draw the visible tokens, from torch's generator of the device.
 
         Args:
-            shape: Samples of this process and clips of each, N and S.
+            shape: N and S: samples of this process, and clips of each sample.
             grid: Tokens of a clip in time, height and width.
-            device: Where the indices are drawn.
+            device: Device of the draw.
 
         Returns:
             int64 [N, S, L]: indices in order of time, row, column, ascending.
         """
 
     def _choose(self, shape: tuple[int, int], num_places: int, device: torch.device) -> Tensor:
-        """For each clip, the places that stay visible, each subset as likely: int64 [N, S, l]."""
+        """Draw the visible places of each clip, uniform over subsets: int64 [N, S, l]."""
         num_masked = int(self.ratio * num_places)
         if not num_masked:
             raise UserError(
@@ -58,7 +58,7 @@ class Mask(metaclass=ABCMeta):
 
 @MODELS.register_module()
 class TubeMask(Mask):
-    """The same places at all times (VideoMAE, Sec. 3.3): int(ratio x H x W) are masked."""
+    """Mask int(ratio x H x W) places, the same at all times (VideoMAE, Sec. 3.3)."""
 
     def draw(self, shape: tuple[int, int], grid: tuple[int, int, int], device) -> Tensor:
         """See the base; L is T times the visible places."""
@@ -70,7 +70,7 @@ class TubeMask(Mask):
 
 @MODELS.register_module()
 class SpaceTimeMask(Mask):
-    """Any tokens (ST-MAE: Feichtenhofer et al., 2022): int(ratio x T x H x W) are masked."""
+    """Mask any int(ratio x T x H x W) tokens (ST-MAE: Feichtenhofer et al., 2022)."""
 
     def draw(self, shape: tuple[int, int], grid: tuple[int, int, int], device) -> Tensor:
         """See the base."""

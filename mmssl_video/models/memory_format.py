@@ -1,4 +1,4 @@
-"""Channels next to each other in memory, as tensor cores and oneDNN read them."""
+"""The memory format that tensor cores and oneDNN read: channels last."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 def store_kernels(module: nn.Module, channels_last: bool) -> None:
     """Store the kernels of 2D and 3D convolutions channels last, or in order of their axes.
 
-    Values, shapes and keys stay as they are, and the other layers pass the format on.
+    Values, shapes and keys do not change, and the other layers pass the format on.
     """
     for parameter in module.parameters():
         if parameter.ndim in CHANNELS_LAST:
@@ -19,6 +19,6 @@ def store_kernels(module: nn.Module, channels_last: bool) -> None:
 
 
 def input_channels_last(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """A forward pre-hook: the first input [M, C, H, W] or [M, C, T, H, W] channels last."""
+    """Put the first input, [M, C, H, W] or [M, C, T, H, W], channels last: a forward pre-hook."""
     images, *others = inputs
     return images.contiguous(memory_format=CHANNELS_LAST[images.ndim]), *others

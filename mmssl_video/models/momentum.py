@@ -9,21 +9,22 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-# Of the shuffles, which one process does without: the heads' draws are then the same in several.
+# The generator of the shuffles. A single process does not shuffle, so the shuffles must not change
+# the heads' draws.
 ORDERS = torch.Generator()
 
 
 class MomentumCopy(nn.Module):
-    r"""A copy of a module whose weights follow it slowly and never see a gradient.
+    r"""A copy of a module that follows its weights slowly and gets no gradient.
 
     .. math:: \theta' \leftarrow m\,\theta' + (1 - m)\,\theta
 
     (MoCo, Eq. 2; note that MMEngine's averaged models write :math:`1 - m` for :math:`m`.) Buffers
-    are not averaged: batch normalisation keeps statistics of its own, estimated on what the copy
-    itself has seen.
+    are not averaged: batch normalisation keeps its own statistics, estimated on the inputs of the
+    copy.
 
-    When a checkpoint without the copy is loaded (pretrained weights, say), the copy takes what its
-    source has just been given.
+    When a checkpoint without the copy is loaded (for example pretrained weights), the copy takes
+    the weights that its source has loaded.
 
     Args:
         source (nn.Module): The online module.
@@ -42,7 +43,7 @@ class MomentumCopy(nn.Module):
 
     @property
     def has_own_statistics(self) -> bool:
-        """Whether batch normalisation takes its statistics from the batch of this process alone."""
+        """Whether batch normalisation uses only the batch of this process."""
         return any(
             isinstance(part, _BatchNorm) and not isinstance(part, nn.SyncBatchNorm)
             for part in self.module.modules()
@@ -61,13 +62,13 @@ class MomentumCopy(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         if not any(key.startswith(prefix) for key in state_dict):
-            # The source stands before its copy in the model and has been loaded by now.
+            # The source comes before its copy in the model, so it is loaded by now.
             source = self.source.state_dict(prefix=f'{prefix}module.')
             state_dict.update({key: value.clone() for key, value in source.items()})
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def sync(self) -> None:
-        """Take over the source's weights and buffers as they are."""
+        """Copy the source's weights and buffers."""
         self.module.load_state_dict(self.source.state_dict())
 
 
@@ -75,11 +76,11 @@ class MomentumCopy(nn.Module):
 def forward_shuffled(module: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """Forward a batch shuffled across processes (shuffle-BN: MoCo, Sec. 3.3).
 
-    A query and its keys then meet different samples in batch normalisation, and the statistics do
-    not tell which belong together. With one process, a plain forward.
+    A query and its keys then share a batch with different samples, so the statistics of batch
+    normalisation do not show which belong together. With one process, a plain forward.
 
     Args:
-        module: Maps a batch to features, row by row but for batch normalisation.
+        module: Maps a batch to features, row by row except for batch normalisation.
         inputs: Images, groups of images that stay together, or features, [M, ...]; the same M in
             every process.
 
@@ -93,7 +94,7 @@ def forward_shuffled(module: Callable[[Tensor], Tensor], inputs: Tensor) -> Tens
         ORDERS.manual_seed(torch.initial_seed())  # of the iteration
     order = torch.randperm(len(gathered), generator=ORDERS)
     if inputs.is_cuda:
-        order = order.pin_memory()  # else the copy waits for the device
+        order = order.pin_memory()  # otherwise the copy waits for the device
     order = order.to(inputs.device, non_blocking=True)
     broadcast(order)
     mine = order.chunk(get_world_size())[get_rank()]

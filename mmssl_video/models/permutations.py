@@ -1,4 +1,4 @@
-"""Permutations of segments, their classes, and features put in their order."""
+"""Permutations of segments, their classes, and features reordered by them."""
 
 from itertools import permutations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 def shuffles(length: int) -> Tensor:
     """All orders of ``length`` items but the identity and the plain reversal, int64 [P, length].
 
-    A reversed video often looks as plausible as the video itself, so it is no shuffle
+    A reversed video often looks as plausible as the video itself, so it is not a shuffle
     (VCLR, Sec. 3.3). In lexicographic order; P = length! - 2 for 3 items or more.
     """
     identity = tuple(range(length))
@@ -20,8 +20,8 @@ def shuffles(length: int) -> Tensor:
 def order_classes(length: int, up_to_reversal: bool = False) -> tuple[Tensor, Tensor, int]:
     """All orders of ``length`` items and the class of each.
 
-    Each order is a class of its own (VCOP, Sec. 3.3). Up to reversal, an order and its reverse
-    share one (OPN): 12 classes of 4 items. Every class then has two orders, for 2 items or more.
+    Each order is its own class (VCOP, Sec. 3.3). Up to reversal, an order and its reverse share a
+    class (OPN): 12 classes for 4 items. Every class then has two orders, for 2 items or more.
 
     Returns:
         Orders, int64 [length!, length], in lexicographic order; their classes, int64 [length!],
@@ -37,7 +37,7 @@ def order_classes(length: int, up_to_reversal: bool = False) -> tuple[Tensor, Te
 
 
 def reorder(features: Tensor, order: Tensor) -> Tensor:
-    """Put segment ``order[n, s]`` of sample n at place s.
+    """Move segment ``order[n, s]`` of sample n to place s.
 
     Args:
         features: [N, S, D].

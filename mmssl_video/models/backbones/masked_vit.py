@@ -1,4 +1,4 @@
-"""A Vision Transformer that can see a part of its tokens alone (VideoMAE: Tong et al., 2022)."""
+"""A vision transformer that can read a part of its tokens (VideoMAE: Tong et al., 2022)."""
 
 import torch.nn.functional as F
 from mmaction.models import VisionTransformer
@@ -11,28 +11,27 @@ XAVIER = (
     dict(type='Xavier', layer='Linear', distribution='uniform', bias=0.0),
     dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
 )
-"""How VideoMAE starts its encoder and its decoder."""
+"""VideoMAE's initialisation of encoder and decoder."""
 
 
 @MODELS.register_module()
 class MaskedVisionTransformer(VisionTransformer):
-    """MMAction2's ``VisionTransformer`` with a second way in, for visible tokens alone.
+    """MMAction2's ``VisionTransformer`` with a second forward pass, for visible tokens only.
 
-    Keys and :meth:`forward` are the parent's, so its checkpoints fit both ways. Pretraining takes
+    Keys and :meth:`forward` are the parent's, so checkpoints fit both classes. Pretraining uses
     ``use_mean_pooling=False``, which normalises every token, and ``return_feat_map=True``, which
-    gives the map of whole clips.
+    returns the map of whole clips.
 
     Args:
-        img_size (int): Side of the pictures that the positions are for; they are interpolated for
-            others.
+        img_size (int): Picture size of the positions; for other sizes they are interpolated.
         num_frames (int): Frames of a clip, T.
         tubelet_size (int): Frames of a token.
-        init_cfg (Sequence[dict]): Xavier-uniform linear layers by default, as VideoMAE has them.
+        init_cfg (Sequence[dict]): By default Xavier-uniform for linear layers, as in VideoMAE.
         **kwargs: All other arguments of the parent.
 
     Raises:
         UserError: If ``pretrained`` is given, which the parent ignores. In a forward pass, if clips
-            have other frames, or sides that are no multiple of the patch.
+            have another number of frames, or sides that are not multiples of the patch.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class MaskedVisionTransformer(VisionTransformer):
         self.tubelet_size = tubelet_size
 
     def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
-        """The parent's forward of whole clips [M, C, T, H, W], or :meth:`forward_visible`."""
+        """Run the parent's forward on whole clips [M, C, T, H, W], or :meth:`forward_visible`."""
         if visible is not None:
             return self.forward_visible(x, visible)
         self._check(x)

@@ -7,8 +7,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-# Widths of the Inception blocks, by stage: the 1x1x1 branch; reduction and output of the one 3x3x3
-# branch, of the other; the 1x1x1 convolution after the pooling.
+# Widths of the Inception blocks, by stage: the 1x1x1 branch; reduction and output of the first
+# 3x3x3 branch and of the second; the 1x1x1 convolution after the pooling.
 STAGES = (
     ((64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64)),
     (
@@ -23,7 +23,7 @@ STAGES = (
 
 
 class FeatureGate(nn.Module):
-    r"""Scale each channel by what all channels say of the whole clip (S3D-G).
+    r"""Scale each channel by a gate computed from the whole clip (S3D-G).
 
     .. math:: y = \sigma(W \bar x + b) \odot x
 
@@ -46,11 +46,11 @@ class FeatureGate(nn.Module):
 class SeparableConv3d(nn.Sequential):
     """A k x k x k convolution as 1 x k x k, then k x 1 x 1, each with BN and ReLU.
 
-    The padding keeps the size, at ``stride=2`` its half, rounded up.
+    The padding keeps the size; with ``stride=2``, the size is halved, rounded up.
 
     Args:
         in_channels (int): Channels of the input.
-        out_channels (int): Those of the output, and between the two convolutions.
+        out_channels (int): Channels of the output, and between the two convolutions.
         kernel_size (int): k, odd.
         stride (int): In time and space.
         gating (bool): Whether a :class:`FeatureGate` follows.
@@ -120,11 +120,11 @@ class InceptionBlock3d(nn.Module):
 class S3D(BaseModule):
     """S3D, or S3D-G with ``gating``.
 
-    Clips [N, 3, T, H, W] become maps [N, 1024, T/8, H/32, W/32], each size rounded up. In time, the
-    stem and the poolings before stages 4 and 5 halve; a position of the map sees 99 frames.
+    Clips [N, 3, T, H, W] become maps [N, 1024, T/8, H/32, W/32], each size rounded up. The stem and
+    the poolings before stages 4 and 5 halve the time; a position of the map sees 99 frames.
 
-    The gates of S3D-G follow every temporal convolution. Public implementations leave out the one
-    of the first layer and also gate the branches that have none.
+    The gates of S3D-G follow every temporal convolution. Public implementations leave out the gate
+    of the first layer and also gate the branches without a temporal convolution.
 
     Args:
         gating (bool): Whether this is S3D-G.

@@ -1,6 +1,6 @@
-"""Objectives: projection, memory, loss and the labels it makes, one per file.
+"""Objectives, one per file: each has its projection, memory and loss, and makes its labels.
 
-``LinearEvaluationHead`` is none of them, but the classifier of a frozen recognizer.
+``LinearEvaluationHead`` is not an objective, but the classifier of a frozen recognizer.
 """
 
 from .base import SSLHead

@@ -1,4 +1,4 @@
-"""What every objective has: a projection, its momentum copy, the views it reads, a loss."""
+"""Base of all objectives: a projection, its momentum copy, the views it reads, a loss."""
 
 import math
 from abc import ABCMeta, abstractmethod
@@ -17,16 +17,16 @@ from ..momentum import MomentumCopy, forward_shuffled
 from ..precision import at_least_float32
 
 Views = dict[int, Tensor]
-"""View index to features [N, S, D] of its S segments, or to their maps [N, S, D, T, H, W]."""
+"""Maps a view's index to features [N, S, D] of its S segments, or to maps [N, S, D, T, H, W]."""
 
 
 class VisibleTokens(NamedTuple):
-    """What a head that ``masks`` gets of one view and one mask.
+    """Input of a head that ``masks``, for one view and one mask.
 
     Attributes:
-        tokens: Of the online encoder, [N, S, L, D], with gradient.
+        tokens: From the online encoder, [N, S, L, D], with gradient.
         visible: Their indices in the clip, int64 [N, S, L].
-        clips: As the backbone was given them, [N, S, C, T, H, W].
+        clips: The backbone's input, [N, S, C, T, H, W].
     """
 
     tokens: Tensor
@@ -37,35 +37,34 @@ class VisibleTokens(NamedTuple):
 class SSLHead(BaseModule, metaclass=ABCMeta):
     """Base of the self-supervised objectives.
 
-    A head says which views it reads from the online and from the target encoder; the recognizer
-    computes each of them once and hands it to all heads that ask for it.
+    A head says which views it reads from the online and from the target encoder. The recognizer
+    computes each view once and gives it to all heads that read it.
 
     Attributes:
         reads (tuple[str, ...]): Fields of the data samples that :meth:`loss` takes by name, each
-            int64 [N]: ``gt_label`` (for the log only; -1 where unknown, ``None`` where no sample
-            has one), or what a transform has written and ``PackViews(algorithm_keys=...)``
-            has packed.
-        num_classes_of (dict[str, int]): Of fields that are labels to be told, C: the recognizer
-            refuses what is not from 0 to C - 1.
+            int64 [N]: ``gt_label`` (for the log only; -1 where unknown, ``None`` if no sample has
+            one), or a field that a transform has written and ``PackViews(algorithm_keys=...)`` has
+            packed.
+        num_classes_of (dict[str, int]): Number of classes C of the fields that are labels: the
+            recognizer refuses labels that are not from 0 to C - 1.
         keys_per_sample (int): Embeddings of a sample that go into the head's ``queue``, if it has
             one.
-        reads_maps (bool): Whether the views come as the backbone's maps, with T = 1 from a 2D
+        reads_maps (bool): Whether the head reads the backbone's maps, with T = 1 from a 2D
             backbone, instead of their means over space and time.
-        masks (bool): Whether the online encoder is to see a part of each clip alone: the tokens
-            that the head's ``draw_visible`` names, in one pass for each mask. The online views are
-            then lists of :class:`VisibleTokens`, one for each mask.
+        masks (bool): Whether the online encoder sees only a part of each clip: the tokens that the
+            head's ``draw_visible`` returns, in one pass for each mask. The online views are then
+            lists of :class:`VisibleTokens`, one for each mask.
         shuffle_bn (bool): Whether the target projector's batch is shuffled across processes, if it
-            has batch normalisation; the recognizer's.
+            has batch normalisation; set by the recognizer.
 
     Args:
         projector (dict, optional): Config of the projection, e.g. ``dict(type='ProjectionMLP',
-            ...)``; a head without one classifies the features as they are.
+            ...)``; a head without one classifies the features directly.
         online_views (tuple[int, ...]): Views that :meth:`loss` reads from the online encoder.
-        target_views (tuple[int, ...]): Views that it reads from the target encoder; with any, the
-            head has a momentum copy of its projector.
+        target_views (tuple[int, ...]): Views that it reads from the target encoder; if there are
+            any, the head has a momentum copy of its projector.
         loss_weight (float): Factor of the loss in the sum of all objectives, 0 or more.
-        in_channels (int, optional): Length of a backbone feature that it takes; by default that of
-            the projector.
+        in_channels (int, optional): Length of the backbone feature; by default the projector's.
     """
 
     reads: tuple[str, ...] = ()
@@ -101,8 +100,8 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
     def embed_target(self, features: Tensor) -> Tensor:
         """The same through the momentum copy, without a gradient.
 
-        The features are back in their order, as those of a view's segments are averaged first. So
-        they are shuffled anew: this process's queries must not share the statistics of their keys.
+        The features are back in their original order, since those of a view's segments are averaged
+        first. So they are shuffled again: queries must not share batch statistics with their keys.
         """
         if self.shuffle_bn and self.target_projector.has_own_statistics:
             return normalize(forward_shuffled(self.target_projector, features))
@@ -113,16 +112,16 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
         """Compute the objective on one batch.
 
         Args:
-            online: The head's ``online_views``, each [N, S, D], with gradient; where the head
-                ``reads_maps``, [N, S, D, T, H, W]; where it ``masks``, a :class:`VisibleTokens` for
+            online: The head's ``online_views``, each [N, S, D], with gradient; if the head
+                ``reads_maps``, [N, S, D, T, H, W]; if it ``masks``, a :class:`VisibleTokens` for
                 each mask.
-            target: The head's ``target_views``, in the same shapes, without.
+            target: The head's ``target_views``, in the same shapes, without gradient.
             fields: The fields that the head ``reads``.
 
         Returns:
-            ``loss`` (scalar, weighted) and scalars to be logged, e.g. ``acc`` in percent; and, for
-            the collapse monitor, ``pair``: L2-normalised queries and their positives, a tuple of
-            two [M, D].
+            ``loss`` (scalar, weighted), scalars to log, e.g. ``acc`` in percent, and, for the
+            collapse monitor, ``pair``: L2-normalised queries and their positives, a tuple of two
+            [M, D].
         """
 
     @abstractmethod
@@ -131,18 +130,19 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
 
         Args:
             batch_size: Samples of all processes, N.
-            num_filled: Entries in the head's queue, if it has one; by default it is full.
+            num_filled: Entries in the head's queue, if it has one; by default the queue is full.
         """
 
     def chance_accuracy(self, batch_size: int) -> float:
-        """The ``acc`` in percent of a head that has learned nothing: its classes are as likely."""
+        """The ``acc`` in percent of a head that has learned nothing, for equally likely classes."""
         return 100 * math.exp(-self.chance_level(batch_size))
 
     @classmethod
     def example(cls, in_channels: int) -> dict:
-        """Arguments of a small head, which the tests of every head are run on.
+        """Arguments of a small head, for the tests of every head.
 
-        It has neither dropout nor batch normalisation. By default it takes a projector alone.
+        It has neither dropout nor batch normalisation. By default, its only argument is a
+        projector.
 
         Args:
             in_channels: Length of a backbone feature.
@@ -155,12 +155,12 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
 
 
 def small_mlp(in_channels: int) -> dict:
-    """Config of a projection or prediction to embeddings of 6, for :meth:`SSLHead.example`."""
+    """Config of a projector or predictor to embeddings of length 6, for :meth:`SSLHead.example`."""
     return dict(type='ProjectionMLP', in_channels=in_channels, hidden_channels=16, out_channels=6)
 
 
 def build_predictor(predictor: dict, channels: int) -> nn.Module:
-    """Build the prediction of an embedding of this length by one of the same length.
+    """Build a predictor from embeddings of length ``channels`` to the same length.
 
     Raises:
         UserError: If the config has other lengths.
@@ -178,8 +178,8 @@ def build_predictor(predictor: dict, channels: int) -> nn.Module:
 def normalize(embeddings: Tensor) -> Tensor:
     """L2-normalise the last axis, in float32 at least.
 
-    The gradient grows with 1 / length. A row shorter than 1e-6, such as the zeros that dead units
-    give, has no direction: it becomes zeros and gets no gradient.
+    The gradient grows with 1 / length. A row shorter than 1e-6, such as the zeros of dead units,
+    has no direction: it becomes zeros and gets no gradient.
     """
     embeddings = at_least_float32(embeddings)
     lengths = embeddings.detach().norm(dim=-1, keepdim=True)
@@ -187,7 +187,7 @@ def normalize(embeddings: Tensor) -> Tensor:
 
 
 def check_segments(head: SSLHead, features: Tensor) -> None:
-    """Raise a :class:`UserError` if views [N, S, D] have other segments than the head's."""
+    """Raise a :class:`UserError` if the head expects another S than that of views [N, S, D]."""
     if features.shape[1] != head.num_segments:
         raise UserError(
             f'{type(head).__name__}.num_segments is {head.num_segments}, but the views have '
@@ -196,14 +196,14 @@ def check_segments(head: SSLHead, features: Tensor) -> None:
 
 
 def consensus(features: Tensor) -> Tensor:
-    """Feature of a whole view: the mean over its segments, [N, S, D] to [N, D]."""
+    """Average the segments of a view, [N, S, D], to the feature of the whole view, [N, D]."""
     return features.mean(dim=1)
 
 
 def pairs_of_views(
     query_views: Sequence[int], key_views: Sequence[int]
 ) -> tuple[tuple[int, int], ...]:
-    """Every query view with every key view but itself.
+    """Pair every query view with every key view but itself.
 
     Raises:
         UserError: If there is no pair, or a view is named twice.
@@ -226,7 +226,7 @@ def percent_correct(correct: Tensor) -> Tensor:
 
 
 def percent_nearest(with_positive: Tensor, with_negatives: Tensor) -> Tensor:
-    """Share of positives [N, P] above every negative [N, K] of their query, in percent."""
+    """Share in percent of positives [N, P] that exceed all negatives [N, K] of their query."""
     if not with_negatives.shape[1]:
         return percent_correct(torch.ones_like(with_positive))
     return percent_correct(with_positive > with_negatives.detach().amax(dim=1, keepdim=True))

@@ -12,10 +12,10 @@ from .base import SSLHead, Views, build_predictor, consensus, normalize, pairs_o
 
 @MODELS.register_module()
 class BYOLHead(SSLHead):
-    """A view's prediction regresses the target embedding of each other view of its video.
+    """Predict from a view the target embedding of each other view of its video.
 
-    The online side has a predictor after its projector, the target side has none and gets no
-    gradient. Averaged over all ordered pairs of views; BYOL's text adds up the two of its pairs.
+    The online side has a predictor after its projector. The target side has none and gets no
+    gradient. The loss is averaged over all ordered pairs of views; BYOL's text adds up its two.
 
     - BYOL (Grill et al., 2020, Eq. 2): two views.
     - ρ-BYOL (Feichtenhofer et al., 2021, Sec. 3.1): ρ clips, ``views=range(ρ)``.
@@ -40,11 +40,11 @@ class BYOLHead(SSLHead):
         self.view_pairs = pairs_of_views(views, views)
 
     def embed_online(self, features: Tensor) -> Tensor:
-        """Project and predict features [..., D], and L2-normalise, in float32 at least."""
+        """Project features [..., D], predict and L2-normalise, in float32 at least."""
         return normalize(self.predictor(self.projector(features)))
 
     def loss(self, online: Views, target: Views) -> dict[str, Tensor]:
-        """Squared distance of predictions and targets of all pairs of views."""
+        """Squared distance of prediction and target, over all pairs of views."""
         predictions = {view: self.embed_online(consensus(clips)) for view, clips in online.items()}
         targets = {view: self.embed_target(consensus(clips)) for view, clips in target.items()}
         prediction = torch.cat([predictions[i] for i, _ in self.view_pairs])

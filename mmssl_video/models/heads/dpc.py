@@ -1,4 +1,4 @@
-"""Prediction of the maps of clips to come (DPC: Han et al., 2019; MemDPC: Han et al., 2020)."""
+"""Prediction of the maps of later clips (DPC: Han et al., 2019; MemDPC: Han et al., 2020)."""
 
 import math
 from collections.abc import Iterator
@@ -18,21 +18,21 @@ from .base import SSLHead, Views, normalize, percent_correct
 
 @MODELS.register_module()
 class DPCHead(SSLHead):
-    """Predict the maps of the last clips of a view from those before (DPC: Han et al., 2019).
+    """Predict the maps of a view's last clips from the clips before (DPC: Han et al., 2019).
 
     The clips are DPC's *blocks*. Each is encoded by itself, and its map is averaged over time. A
     ConvGRU reads the first blocks, and two 1x1 convolutions predict the next one's map from its
     state. The ConvGRU then reads this prediction, and so on for ``num_predicted`` blocks.
 
-    The vector predicted for a place has to find the true one among those of all predicted blocks,
-    all places and all samples of all processes (:func:`dense_contrast`). It so meets three kinds of
-    negatives: *temporal*, its own place in other blocks of its video; *spatial*, other places of
-    its video; and *easy*, other videos. The blocks must be cropped and flipped alike, or a place is
-    not the same one in all of them. Gradients go into the true maps as well.
+    The vector predicted for a place has to find the true vector among those of all predicted
+    blocks, all places and all samples of all processes (:func:`dense_contrast`). So it has three
+    kinds of negatives: *temporal*, its own place in other blocks of its video; *spatial*, other
+    places of its video; and *easy*, other videos. The blocks need the same crop and flip, or a
+    place is not the same in all of them. Gradients go into the true maps as well.
 
     The authors' ResNets have 256 channels and no ReLU in their last stage: their ConvGRU reads the
-    features after a ReLU and the targets are those before it. MMAction2's ResNets end in a ReLU.
-    A 1x1 convolution therefore comes first; its output has the part of the authors' features.
+    features after a ReLU, and the targets are the features before it. MMAction2's ResNets end with
+    a ReLU. So a 1x1 convolution comes first; its output takes the place of the authors' features.
 
     Args:
         in_channels (int): Channels of the backbone's map, D.
@@ -41,7 +41,7 @@ class DPCHead(SSLHead):
         map_size (tuple[int, int]): Height and width of the backbone's map, which the chance level
             depends on: (4, 4) for a ResNet and 128 pixels.
         dropout (float): Share of the ConvGRU's state that is dropped after each block.
-        init_gain (float): Gain of the orthogonal matrices that ConvGRU and predictor start with.
+        init_gain (float): Gain of the orthogonal matrices that initialise ConvGRU and predictor.
         view (int): The view whose segments are the blocks, in order of time, e.g. from
             ``SampleConsecutiveClips``.
         loss_weight (float): Factor of the loss.
@@ -92,7 +92,7 @@ class DPCHead(SSLHead):
                 nn.init.orthogonal_(parameter, gain)
 
     def predict_block(self, state: Tensor) -> Tensor:
-        """The next block's map [N, C, H, W], of a state of the same shape."""
+        """Predict the next block's map [N, C, H, W] from a state of the same shape."""
         return self.predictor(state)
 
     def predict(self, seen: Tensor, aggregator: ConvGRU) -> Tensor:
@@ -100,7 +100,7 @@ class DPCHead(SSLHead):
 
         Args:
             seen: Maps of the blocks before, in the order of ``aggregator``, [N, S - P, C, H, W].
-            aggregator: The ConvGRU of a direction of time.
+            aggregator: The ConvGRU of one direction of time.
 
         Returns:
             [N, P, C, H, W].
@@ -113,7 +113,7 @@ class DPCHead(SSLHead):
         return torch.stack(predicted, dim=1)
 
     def _reduce(self, maps: Tensor) -> Tensor:
-        """The blocks' maps [N, S, D, T, H, W], averaged over time: [N, S, C, H, W]."""
+        """Average the blocks' maps [N, S, D, T, H, W] over time and convolve: [N, S, C, H, W]."""
         return self.reduction(maps.mean(dim=3).flatten(0, 1)).unflatten(0, maps.shape[:2])
 
     def _directions(self, blocks: Tensor) -> Iterator[tuple[ConvGRU, Tensor]]:
@@ -124,7 +124,7 @@ class DPCHead(SSLHead):
         """The state after all blocks, averaged over space: what the authors' classifiers read.
 
         Args:
-            maps: Of the blocks in order of time, [N, S, D, T, H, W]; any S, H and W.
+            maps: Maps of the blocks in order of time, [N, S, D, T, H, W]; any S, H and W.
 
         Returns:
             [N, C], or [N, 2C] with a second direction of time, forward first.
@@ -136,9 +136,9 @@ class DPCHead(SSLHead):
         """Cross-entropy over all candidates, summed over the directions of time.
 
         Returns:
-            Besides ``loss``, the share of vectors whose target is the most similar candidate,
-            ``acc``, or among the five most similar, ``acc5``; and ``pair``, where the vectors are
-            normalised, unlike in the loss.
+            Besides ``loss``: ``acc``, the share of vectors whose target is the most similar
+            candidate; ``acc5``, the share whose target is among the five most similar; and
+            ``pair``, with normalised vectors, unlike in the loss.
         """
         (maps,) = online.values()
         self._check(maps)
@@ -173,7 +173,7 @@ class DPCHead(SSLHead):
             )
 
     def num_candidates(self, batch_size: int) -> int:
-        """Vectors that a prediction is compared with, NPHW for N samples of all processes."""
+        """Number of vectors that a prediction is compared with: NPHW; N counts all processes."""
         return batch_size * self.num_predicted * math.prod(self.map_size)
 
     def chance_level(self, batch_size: int, num_filled: int | None = None) -> float:
@@ -203,11 +203,11 @@ class DPCHead(SSLHead):
 
 @MODELS.register_module()
 class MemDPCHead(DPCHead):
-    """DPC that predicts by a memory of what can come next (MemDPC: Han et al., 2020).
+    """DPC that predicts from a memory of possible futures (MemDPC: Han et al., 2020).
 
     The predictor gives a probability to each of ``memory_size`` slots; the prediction is the mean
-    of the slots' learned vectors under it. So the head need not decide on one future, and the
-    memory, which all videos share, must hold what futures have in common.
+    of the slots' learned vectors, weighted by it. So the head need not decide on one future, and
+    the memory, which all videos share, must hold what futures have in common.
 
     As in the authors' code, a second ConvGRU reads the blocks from the last to the first, the same
     predictor and memory predict the first blocks, and the losses of both directions are summed.
@@ -216,8 +216,8 @@ class MemDPCHead(DPCHead):
         in_channels (int): Channels of the backbone's map, D.
         memory_size (int): Slots of the memory.
         bidirectional (bool): Whether to predict backward in time as well.
-        init_gain (float): As in DPC. With the authors' 0.1 all predictions start almost alike, and
-            without Adam they stay so for long.
+        init_gain (float): As in DPC. With the authors' 0.1, all predictions are almost the same at
+            first, and without Adam they stay so for long.
         **kwargs: All other arguments of :class:`DPCHead`.
     """
 
@@ -239,7 +239,7 @@ class MemDPCHead(DPCHead):
         self.reset_parameters(init_gain)
 
     def predict_block(self, state: Tensor) -> Tensor:
-        """The memory's mean under the predicted probabilities, [N, C, H, W]."""
+        """Average the memory, weighted by the predicted probabilities: [N, C, H, W]."""
         probabilities = self.predictor(state).softmax(dim=1)
         return torch.einsum('nmhw,mc->nchw', probabilities, self.memory)
 

@@ -15,7 +15,7 @@ from .base import SSLHead, Views, percent_nearest
 
 
 def draw_query_segment(query_segment: int | str, anchors: Tensor, keys: Tensor) -> Tensor:
-    """Index of the frame-level anchor's segment for each sample of two views [N, S, D], int64 [N].
+    """Choose the frame-level anchor's segment for each sample of two views [N, S, D]: int64 [N].
 
     The views may differ in S if the segment is fixed and both have it.
     """
@@ -43,9 +43,8 @@ class InterFrameHead(SSLHead):
     """Frames of one video attract each other, frames of other videos repel.
 
     The query is one frame ``v1`` of the anchor tuple. Its positives are all frames of the anchor
-    tuple, augmented again, through the target encoder (``v1'``, ``v2``, ``v3``); each has an
-    InfoNCE loss of its own against the queue, and the losses are averaged. The queue takes
-    ``v1'``.
+    tuple, augmented again, through the target encoder (``v1'``, ``v2``, ``v3``). Each has its own
+    InfoNCE loss against the queue, and the losses are averaged. The queue takes ``v1'``.
 
     Args:
         projector (dict): Config of the projection.

@@ -15,7 +15,7 @@ from .inter_frame import draw_query_segment
 
 @MODELS.register_module()
 class IntraFrameHead(SSLHead):
-    """A frame is told apart from the other frames of its own video.
+    """Find a frame's second augmentation among the other frames of its own video.
 
     The query is one frame ``v1`` of the anchor tuple, the positive its second augmentation
     ``v1'``; the only negatives are the tuple's other frames, ``v2`` and ``v3``.
@@ -23,11 +23,11 @@ class IntraFrameHead(SSLHead):
     Args:
         projector (dict): Config of the projection.
         temperature (float): VCLR's is 0.1.
-        pairwise (bool): ``False``: one problem over all frames, as VCLR's text has it. ``True``:
-            the mean of 2-way problems, ``v1'`` against each other frame, as SeCo and VCLR's
-            released code have it.
+        pairwise (bool): ``False``: one problem over all frames, as in VCLR's text. ``True``: the
+            mean of 2-way problems, ``v1'`` against each other frame, as in SeCo and VCLR's
+            released code.
         query_segment (int | str): Segment of ``v1``, or ``'random'`` for a draw per sample.
-        query_view (int): The view of the anchor tuple; of it, the query's segment is enough.
+        query_view (int): The view of the anchor tuple; it needs only the query's segment.
         key_view (int): The view of its second augmentation.
         num_segments (int): S, frames per tuple, 2 or more.
         loss_weight (float): Factor of the loss.

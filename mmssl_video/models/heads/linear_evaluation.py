@@ -15,9 +15,9 @@ from ..precision import at_least_float32
 class LinearEvaluationHead(BaseHead):
     """One fully connected layer on the L2-normalised feature (CVRL, "Linear evaluation").
 
-    A feature is the mean of the backbone's map over space and time, and of frames (2D) also over
-    the segments, which is TSN's consensus. Of clips (3D), each is classified by itself; in a test
-    of several, ``average_clips='prob'`` averages their probabilities.
+    A feature is the mean of the backbone's map over space and time; for frames (2D), it is also the
+    mean over the segments, which is TSN's consensus. Each clip (3D) is classified by itself; in a
+    test of several clips, ``average_clips='prob'`` averages their probabilities.
 
     Mean, norm and layer are computed in float32 also under autocast: the weights grow large,
     since the features are short. They start from a normal distribution of standard deviation
@@ -29,7 +29,7 @@ class LinearEvaluationHead(BaseHead):
         l2_normalize (bool): Whether to divide each feature by its Euclidean norm. CVRL and CoCLR
             do; the ρ family does not.
         norm_cfg (dict, optional): Normalisation before the layer, e.g. ``dict(type='BN1d')``, as
-            CoCLR's code has it.
+            in CoCLR's code.
         kwargs: Further arguments of ``BaseHead``.
     """
 
@@ -52,8 +52,8 @@ class LinearEvaluationHead(BaseHead):
 
         Args:
             feats: [N * num_segs, D, ...], with any axes of space and time.
-            num_segs: Frames of a sample, next to each other; ``Recognizer2D`` says it.
-            kwargs: What else a recognizer says; not used.
+            num_segs: Frames of a sample, next to each other; ``Recognizer2D`` passes it.
+            kwargs: Other arguments of a recognizer; not used.
 
         Returns:
             Scores [N, num_classes] before the softmax, in float32 at least.

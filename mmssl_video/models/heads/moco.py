@@ -19,8 +19,8 @@ class MoCoHead(SSLHead):
 
     A query comes from the online encoder, its positive from the target encoder, its negatives from
     a queue of earlier positives. Every query view is paired with every key view but itself; the
-    losses of all pairs are averaged, and the queue takes every key view. What a view with several
-    segments stands for is the mean of their features; the projection comes after it.
+    losses of all pairs are averaged, and the queue takes every key view. The feature of a view with
+    several segments is the mean of theirs; the projection follows.
 
     - MoCo v2 (Chen et al., 2020): two views, ``query_views=(0,)``, ``key_views=(1,)``.
     - ρ-MoCo (Feichtenhofer et al., 2021, Sec. 3.1): ρ clips, each a query and a key,
@@ -58,7 +58,7 @@ class MoCoHead(SSLHead):
         negatives = self.queue.entries
         losses, accuracies = [], []
         for view, query in queries.items():
-            # The negatives are the same whichever key view the query is paired with.
+            # The negatives are the same for all key views of the query.
             partners = [j for i, j in self.view_pairs if i == view]
             if partners:
                 positives = torch.stack([keys[j] for j in partners], dim=1)

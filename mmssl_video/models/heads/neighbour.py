@@ -14,14 +14,14 @@ from .base import SSLHead, Views, consensus, percent_nearest
 
 @MODELS.register_module()
 class NeighbourHead(SSLHead):
-    """The positive of a clip is the video that lies nearest to another clip of its own video.
+    """The positive of a clip is the video that is nearest to another clip of its own video.
 
-    The key, a second clip through the target encoder, is looked up in a queue of earlier keys. Its
-    nearest entry is the query's positive, all others are the negatives. IIVCL (2023) adds this to
-    the contrast of the two clips themselves, a :class:`MoCoHead` with a projection of its own.
+    The key is a second clip through the target encoder. Its nearest entry in a queue of earlier
+    keys is the query's positive, all other entries are negatives. IIVCL (2023) adds this to the
+    contrast of the two clips themselves, a :class:`MoCoHead` with its own projection.
 
-    A queue longer than an epoch holds the query's own video from the epoch before, which then is
-    its neighbour; keep it shorter than the data.
+    A queue longer than an epoch holds the query's own video from the epoch before, which would be
+    its neighbour; keep the queue shorter than the data.
 
     Args:
         projector (dict): Config of the projection.
@@ -68,7 +68,7 @@ class NeighbourHead(SSLHead):
         }
 
     def chance_level(self, batch_size: int, num_filled: int | None = None) -> float:
-        """ln K: one of the entries is the positive."""
+        """ln K: one of the K entries is the positive."""
         return math.log(max(1, self.queue.size if num_filled is None else num_filled))
 
     @classmethod

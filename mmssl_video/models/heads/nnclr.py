@@ -32,13 +32,13 @@ class NNCLRHead(SSLHead):
 
     (Eq. 3) with :math:`z` the projections, :math:`p` the predictions of all videos in the global
     batch and :math:`Q` the support set, a queue of the first view's projections without gradient.
-    Averaged over all ordered pairs of views. There is no momentum encoder.
+    The loss is averaged over all ordered pairs of views. There is no momentum encoder.
 
     Args:
         projector (dict): Config of the projection; the paper's has 3 layers, each with BN.
         predictor (dict): Config of the prediction; the paper's has 2 layers, 4096 wide.
-        queue_size (int): Length of the support set; 98304 is recalled of the paper.
-        temperature (float): 0.1 is recalled of the paper.
+        queue_size (int): Length of the support set; the paper's 98304 is recalled, not verified.
+        temperature (float): The paper's 0.1 is recalled, not verified.
         views (Sequence[int]): Views to pair, two or more.
         loss_weight (float): Factor of the loss.
     """

@@ -1,4 +1,4 @@
-"""The clip whose frames are out of order (O3N: Fernando et al., 2017)."""
+"""Prediction of the clip with its frames out of order (O3N: Fernando et al., 2017)."""
 
 import math
 
@@ -17,16 +17,16 @@ from .base import SSLHead, Views, check_segments, percent_correct
 
 @MODELS.register_module()
 class OddOneOutHead(SSLHead):
-    """Tell which of the clips of a video has its frames in a wrong order.
+    """Predict which clip of a video has its frames in a wrong order.
 
-    ``SampleOddOneOut`` permutes the frames of one clip; the label is ``odd_one``, its place, which
-    the sampler writes and ``PackViews(algorithm_keys=('odd_one',))`` packs. The clips'
-    features are fused, then classified by two layers.
+    ``SampleOddOneOut`` permutes the frames of one clip and writes its place as the label
+    ``odd_one``; ``PackViews(algorithm_keys=('odd_one',))`` packs it. The clips' features are fused,
+    then classified by two layers.
 
-    The clips come from anywhere in the video, in no order, so the head may show their features in
-    an order of its own, and the label moves along. With ``orders_per_sample=M`` it shows M of them:
-    the mean of their losses has the same expectation as the paper's single one and far less noise,
-    since all places of the odd clip are tried.
+    The clips come from anywhere in the video, in no order, so the head may reorder their features;
+    the label changes with them. With ``orders_per_sample=M`` it shows M orders: the mean of their
+    losses has the same expectation as the paper's single loss and far less noise, since all places
+    of the odd clip are tried.
 
     O3N (Fernando et al., 2017) has 6 clips and fuses after the first fully connected layer of an
     AlexNet; here the fusion follows the backbone, and ``hidden_channels`` is our choice.
@@ -34,12 +34,12 @@ class OddOneOutHead(SSLHead):
     Args:
         in_channels (int): Length of a backbone feature, D.
         num_segments (int): S, clips of the view and classes, 2 or more.
-        fusion (str): ``'concat'``: the features next to each other, [S D]; ``'difference'``: the
-            sum of their differences f_i - f_j over all pairs i < j, [D]. With an odd number of
-            clips the middle one cancels out of this sum.
+        fusion (str): ``'concat'``: the features concatenated, [S D]; ``'difference'``: the sum of
+            their differences f_i - f_j over all pairs i < j, [D]. With an odd number of clips, the
+            middle one cancels out of this sum.
         hidden_channels (int): Length of the fully connected layer with ReLU after the fusion.
-        orders_per_sample (int): M, orders that each sample's clips are shown in.
-        dropout (float): Share of its outputs that is dropped before the classifier.
+        orders_per_sample (int): M, orders in which each sample's clips are shown.
+        dropout (float): Share of that layer's outputs that is dropped before the classifier.
         view (int): The view of the clips.
         loss_weight (float): Factor of the loss.
 
@@ -91,8 +91,8 @@ class OddOneOutHead(SSLHead):
         """Show features [N, S, D] in M random orders.
 
         Returns:
-            Features [N M, S, D], those of a sample one after the other, and the places of the odd
-            ones, int64 [N M].
+            Features [N M, S, D], those of a sample next to each other, and the places of the odd
+            clips, int64 [N M].
         """
         shape = self.orders_per_sample, clips.shape[1]
         numbers = draw_for_samples(
@@ -107,13 +107,13 @@ class OddOneOutHead(SSLHead):
         """Fuse features [N, S, D] to [N, S D] or [N, D]."""
         if self.fusion == 'concat':
             return features.flatten(1)
-        # f_i is added in the pairs with those after it, and taken off in those with those before.
+        # f_i is added in its pairs with later clips, and subtracted in those with earlier clips.
         last = self.num_segments - 1
         signs = torch.arange(last, -last - 1, -2, device=features.device)
         return (features * signs[:, None]).sum(dim=1)
 
     def loss(self, online: Views, target: Views, odd_one: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy over the clips' places; ``acc``: share of orders told right."""
+        """Cross-entropy over the clips' places; ``acc``: share of correct predictions."""
         (clips,) = online.values()
         check_segments(self, clips)
         shown, labels = self.show(clips, odd_one)

@@ -18,7 +18,7 @@ from .base import SSLHead, Views, check_segments, percent_correct
 
 @MODELS.register_module()
 class OrderHead(SSLHead):
-    """Tell which of two tuples has been shuffled: neither, the query, the key, or both.
+    """Predict which of two tuples has been shuffled: neither, the query, the key, or both.
 
     Each tuple is shuffled with probability 1/2, by an order drawn uniformly from those that are
     neither the identity nor the plain reversal. The segments' embeddings, each normalised over its
@@ -35,7 +35,7 @@ class OrderHead(SSLHead):
         loss_weight (float): Factor of the loss.
 
     Raises:
-        UserError: If ``num_segments`` is below 3: two segments have no shuffle but the reversal.
+        UserError: If ``num_segments`` is below 3: the only shuffle of two segments is the reversal.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class OrderHead(SSLHead):
         self.register_buffer('shuffles', shuffles(num_segments), persistent=False)
 
     def draw_orders(self, num_samples: int) -> tuple[Tensor, Tensor]:
-        """Draw how the segments of one tuple per sample are shown.
+        """Draw the order of the segments, for one tuple of each sample.
 
         Returns:
             Orders, int64 [N, S], and whether each is a shuffle, bool [N].
@@ -71,7 +71,7 @@ class OrderHead(SSLHead):
         return torch.where(shuffled[:, None], self.shuffles[picks], identity), shuffled
 
     def loss(self, online: Views, target: Views) -> dict[str, Tensor]:
-        """Cross-entropy over the four classes; ``acc``: share of tuples told right."""
+        """Cross-entropy over the four classes; ``acc``: share of correct predictions."""
         (anchors,), (positives,) = online.values(), target.values()
         check_segments(self, anchors)
         check_segments(self, positives)

@@ -17,21 +17,20 @@ from .base import SSLHead, Views, check_segments, percent_correct
 
 @MODELS.register_module()
 class PermutationHead(SSLHead):
-    """Tell in which order the segments of a view are shown.
+    """Predict the order in which the segments of a view are shown.
 
-    One of the S! orders is drawn for each sample, and the features are shown in it: segments are
-    encoded one by one, so no pixels need to be shuffled. Each pair of features, concatenated, goes
-    through one fully connected layer; what comes out, for all pairs, is classified by a linear
-    layer.
+    One of the S! orders is drawn for each sample, and the features are reordered by it: segments
+    are encoded one by one, so no pixels need to be shuffled. Each pair of features, concatenated,
+    goes through one fully connected layer; a linear layer classifies the outputs of all pairs.
 
-    As only features are shuffled, further orders of a sample cost next to nothing. With
-    ``orders_per_sample=M``, M different ones are drawn; the mean of their losses has the same
-    expectation as the papers' single draw, and far less noise. S! takes all of them.
+    Since only features are shuffled, further orders of a sample cost almost nothing. With
+    ``orders_per_sample=M``, M different orders are drawn; the mean of their losses has the same
+    expectation as the papers' single draw, and far less noise. M = S! uses all orders.
 
     - VCOP (Xu et al., 2019, Sec. 3.3): 3 clips, 3! = 6 classes.
     - OPN (Lee et al., 2017): 4 frames, an order and its reverse are one class, 4! / 2 = 12
-      classes; ``up_to_reversal=True, norm=True``. The released code normalises each pair's batch
-      by itself, this head those of all pairs together.
+      classes; ``up_to_reversal=True, norm=True``. The released code normalises the batch of each
+      pair by itself, this head all pairs together.
 
     Args:
         in_channels (int): Length of a backbone feature, D.
@@ -41,11 +40,11 @@ class PermutationHead(SSLHead):
         orders_per_sample (int): M, orders that each sample is shown in, 1 to S!.
         norm (bool): Whether batch normalisation follows the layer of the pairs.
         dropout (float): Share of the pairs' features that is dropped before the classifier.
-        view (int): The view whose segments are shown, in their order of time.
+        view (int): The view whose segments are shown, in order of time.
         loss_weight (float): Factor of the loss.
 
     Raises:
-        UserError: If ``num_segments`` is not from 2 to 5, or is 2 where reversals do not count, or
+        UserError: If ``num_segments`` is not from 2 to 5, or is 2 with ``up_to_reversal``, or
             ``orders_per_sample`` is not from 1 to S!.
     """
 
@@ -91,12 +90,12 @@ class PermutationHead(SSLHead):
         self.classifier = nn.Linear(math.comb(num_segments, 2) * hidden_channels, self.num_classes)
 
     def draw_orders(self, num_samples: int) -> tuple[Tensor, Tensor]:
-        """Draw how the segments of each sample are shown.
+        """Draw the orders of the segments of each sample.
 
         Returns:
-            Orders, int64 [N M, S], the M of a sample one after the other, and their classes [N M].
+            Orders, int64 [N M, S], the M of a sample next to each other, and their classes [N M].
         """
-        # The places of the M largest of random numbers are a uniform draw without replacement.
+        # The places of the M largest random numbers are a uniform draw without replacement.
         numbers = draw_for_samples(
             lambda number: torch.rand(number, len(self.orders), device=self.orders.device),
             num_samples,
@@ -105,7 +104,7 @@ class PermutationHead(SSLHead):
         return self.orders[picks], self.classes[picks]
 
     def loss(self, online: Views, target: Views) -> dict[str, Tensor]:
-        """Cross-entropy over the classes of orders; ``acc``: share of orders told right."""
+        """Cross-entropy over the classes of orders; ``acc``: share of correct predictions."""
         (segments,) = online.values()
         check_segments(self, segments)
         orders, labels = self.draw_orders(len(segments))

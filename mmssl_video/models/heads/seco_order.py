@@ -1,4 +1,4 @@
-"""Temporal order of one frame and two others (SeCo: Yao et al., 2021)."""
+"""Prediction of the order of one frame and two others (SeCo: Yao et al., 2021)."""
 
 import math
 
@@ -15,12 +15,12 @@ from .base import SSLHead, Views, percent_correct
 
 @MODELS.register_module()
 class SeCoOrderHead(SSLHead):
-    """Tell whether a frame comes before or after two others, which are in their order.
+    """Predict whether a frame comes before or after two others, which are in order.
 
     ``SampleHalves`` draws a query frame from one half of the video and two frames from the other
-    half. A linear layer reads the query's embedding and, without gradient, those of the other two,
-    next to each other. The label is ``query_in_second_half``, which the sampler writes and
-    ``PackViews(algorithm_keys=('query_in_second_half',))`` packs.
+    half. A linear layer reads the query's embedding concatenated with those of the other two, which
+    have no gradient. The sampler writes the label ``query_in_second_half``, and
+    ``PackViews(algorithm_keys=('query_in_second_half',))`` packs it.
 
     Args:
         projector (dict): Config of the projection.
@@ -40,7 +40,7 @@ class SeCoOrderHead(SSLHead):
         self.classifier = nn.Linear(3 * self.projector.out_channels, 2)
 
     def loss(self, online: Views, target: Views, query_in_second_half: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy over before and after; ``acc``: share of triples told right."""
+        """Cross-entropy over before and after; ``acc``: share of correct predictions."""
         (queries,), (triples,) = online.values(), target.values()
         if triples.shape[1] != 3:
             raise UserError(

@@ -17,18 +17,18 @@ from .base import SSLHead, Views, check_segments, percent_correct
 
 @MODELS.register_module()
 class ShuffleLearnHead(SSLHead):
-    """Tell whether three segments are in their order of time.
+    """Predict whether three segments are in order of time.
 
     Of five segments a < b < c < d < e, the tuple (b, c, d) is in order, (b, a, d) and (b, e, d)
-    are not. They share their first and last segment, so only the middle one tells. The features of
-    a tuple are concatenated and classified into two.
+    are not. All three have the same first and last segment, so only the middle one shows the order.
+    The features of a tuple are concatenated and classified into two classes.
 
-    The paper classifies them by a linear layer. Its score is a sum over the three segments, so it
-    cannot ask whether the middle one lies *between* the others, only whether each looks like the
-    middle of such a window. ``tuple_channels`` puts a layer with ReLU between.
+    The paper's classifier is a linear layer. Its score is a sum over the three segments, so it
+    cannot see whether the middle segment is *between* the others, only whether each looks like the
+    middle of such a window. ``tuple_channels`` adds a layer with ReLU before it.
 
-    Where the paper draws one tuple per video, a share s of them out of order, this head scores all
-    three and takes the expectation of that draw:
+    The paper draws one tuple per video, a share s of them out of order. This head scores all three
+    tuples and takes the expectation of that draw:
 
         (1 - s) CE(b, c, d) + s / 2 (CE(b, a, d) + CE(b, e, d))
 
@@ -36,13 +36,13 @@ class ShuffleLearnHead(SSLHead):
         in_channels (int): Length of a backbone feature, D.
         negative_share (float): s, between 0 and 1.
         inverted (bool): Whether the tuples of a sample are shown backwards, from d to b, with
-            probability 1/2; their labels stay, as a tuple in order is so in either direction.
+            probability 1/2; their labels do not change, since order holds in both directions.
         hidden_channels (int, optional): Length of a fully connected layer with ReLU that each
             feature goes through first, the paper's fc7 (4096 there); None for no such layer.
         tuple_channels (int, optional): Length of a fully connected layer with ReLU that the
             concatenated features go through; None for no such layer, as in the paper.
         dropout (float): Share of the tuple's features that is dropped before the classifier.
-        view (int): The view of the five segments, in their order of time.
+        view (int): The view of the five segments, in order of time.
         loss_weight (float): Factor of the loss.
 
     Raises:
@@ -85,7 +85,7 @@ class ShuffleLearnHead(SSLHead):
         self.register_buffer('labels', torch.tensor([1, 0, 0]), persistent=False)
 
     def make_tuples(self, features: Tensor) -> Tensor:
-        """Show features [N, 5, D] as tuples [N, 3, 3, D]: one in order, two that are not."""
+        """Make tuples [N, 3, 3, D] of features [N, 5, D]: one in order, two out of order."""
         shown = features[:, self.tuples]
         if self.inverted:
             draw = partial(torch.rand, device=features.device)
@@ -94,10 +94,10 @@ class ShuffleLearnHead(SSLHead):
         return shown
 
     def loss(self, online: Views, target: Views) -> dict[str, Tensor]:
-        """Cross-entropy over in order or not; ``acc``: as if both classes were as frequent.
+        """Cross-entropy over in order or not; ``acc``: as if both classes were equally frequent.
 
-        The share of tuples told right is that of each class by itself, averaged, and the decision
-        leaves out what the classifier knows of their frequency, ln((1 - s) / s) of its margin.
+        ``acc`` averages the accuracies of the two classes. The decision subtracts from the margin
+        the part that comes from the frequencies of the classes, ln((1 - s) / s).
         """
         (segments,) = online.values()
         check_segments(self, segments)
@@ -121,7 +121,7 @@ class ShuffleLearnHead(SSLHead):
         return -share * math.log(share) - (1 - share) * math.log(1 - share)
 
     def chance_accuracy(self, batch_size: int) -> float:
-        """50: ``acc`` is balanced, whatever the share of tuples out of order."""
+        """50: ``acc`` is balanced for any share of tuples out of order."""
         return 50.0
 
     @classmethod

@@ -16,8 +16,8 @@ from .base import SSLHead, Views, consensus, pairs_of_views, percent_nearest
 class SimCLRHead(SSLHead):
     """Views of one video attract each other, the other videos of the batch repel.
 
-    NT-Xent over the batch of all processes: of two views of N videos, each of the 2N embeddings is
-    told apart from all others by its partner, the other view of its video. With more than two
+    NT-Xent over the batch of all processes: with two views of N videos, each of the 2N embeddings
+    has to find its partner, the other view of its video, among all others. With more than two
     views, the losses of all pairs are averaged. There is no momentum encoder and no queue.
 
     - SimCLR (Chen et al., 2020, Eq. 1), CVRL (Qian et al., 2021, Eq. 1): two views.

@@ -1,4 +1,4 @@
-"""Whether a clip is sped up (SpeedNet: Benaim et al., 2020)."""
+"""Prediction of whether a clip is sped up (SpeedNet: Benaim et al., 2020)."""
 
 import math
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from .base import SSLHead, Views, percent_correct
 
 @MODELS.register_module()
 class SpeedHead(SSLHead):
-    """Tell a clip at its normal speed from a clip that is sped up (SpeedNet, Sec. 3).
+    """Predict whether a clip has normal speed or is sped up (SpeedNet, Sec. 3).
 
     Both clips of a video are in one batch, as views of one sample: ``SamplePace(every=True)``. The
-    backbone's map is reduced by the maximum over space, as one fast object is enough, and then by
-    the mean over time; a linear layer makes one logit of it.
+    backbone's map is reduced by the maximum over space, since one fast object is enough, and then
+    by the mean over time; a linear layer turns it into one logit.
 
     Args:
         in_channels (int): Channels of the backbone's map, D.
@@ -28,7 +28,7 @@ class SpeedHead(SSLHead):
         loss_weight (float): Factor of the loss.
 
     Raises:
-        UserError: If ``views`` are not two different ones.
+        UserError: If ``views`` are not two different views.
     """
 
     reads_maps = True
@@ -45,7 +45,7 @@ class SpeedHead(SSLHead):
         self.classifier = nn.Linear(in_channels, 1)
 
     def loss(self, online: Views, target: Views) -> dict[str, Tensor]:
-        """Binary cross-entropy over the clips of both; ``acc``: share of clips told right."""
+        """Binary cross-entropy over the clips of both; ``acc``: share of correct predictions."""
         pooled = [online[view].amax(dim=(-2, -1)).mean(dim=-1) for view in self.online_views]
         logits = at_least_float32(torch.stack([self.classifier(clips) for clips in pooled]))
         sped_up = torch.zeros_like(logits)

@@ -21,20 +21,21 @@ from .base import SSLHead, Views, consensus, normalize, pairs_of_views, percent_
 
 @MODELS.register_module()
 class SwAVHead(SSLHead):
-    """The assignment of one view to prototypes is predicted from each other view of its video.
+    """Predict the assignment of a view to prototypes from each other view of its video.
 
-    Prototypes are learned unit vectors. Sinkhorn-Knopp turns the similarities of a view of all
-    processes' videos with them into codes that use every prototype equally; a code has no gradient
-    and is the label of the other views. Averaged over all ordered pairs of views.
+    Prototypes are learned unit vectors. For one view of all processes' videos, Sinkhorn-Knopp turns
+    the similarities with the prototypes into codes that use every prototype equally. A code has no
+    gradient and is the label of the other views. The loss is averaged over all ordered pairs of
+    views.
 
     - SwAV (Caron et al., 2020, Alg. 1, Eq. 2-3), without multi-crop: two views.
     - ρ-SwAV (Feichtenhofer et al., 2021, Sec. 3.1): ρ clips, ``views=range(ρ)``.
 
-    A batch that is small against the number of prototypes cannot use them equally. A queue of
-    earlier embeddings then joins the batch in Sinkhorn-Knopp, and there only. It fills from the
-    beginning, and is used from ``queue_start_epoch`` on, once it is full.
+    A batch that is small compared with the number of prototypes cannot use them equally. A queue of
+    earlier embeddings can then join the batch, only in Sinkhorn-Knopp. It fills from the beginning,
+    and is used from ``queue_start_epoch`` on, once it is full.
 
-    The epoch comes from the ``HeadEpochHook``, without which a head with ``freeze_epochs`` or a
+    The epoch comes from the ``HeadEpochHook``; without the hook, a head with ``freeze_epochs`` or a
     queue refuses to train. The hook also keeps frozen prototypes out of the optimiser's steps.
 
     Args:
@@ -45,8 +46,8 @@ class SwAVHead(SSLHead):
         sinkhorn_iterations (int): SwAV's is 3.
         views (Sequence[int]): Views to pair, two or more.
         queue_size (int): Samples in the queue; 0 for none. SwAV's is 3840 for small batches.
-        queue_start_epoch (int): First epoch, counted from 0, whose codes see the queue.
-        freeze_epochs (int): Epochs at the beginning in which the prototypes stay as they are.
+        queue_start_epoch (int): First epoch, counted from 0, in which codes use the queue.
+        freeze_epochs (int): Epochs at the beginning in which the prototypes do not change.
         loss_weight (float): Factor of the loss.
     """
 
@@ -82,18 +83,18 @@ class SwAVHead(SSLHead):
         self.warned = False
 
     def set_epoch(self, epoch: int) -> None:
-        """Take the number of the epoch that begins, from 0 on."""
+        """Set the number of the epoch that begins, counted from 0."""
         self.epoch = epoch
 
     @property
     def frozen_parameters(self) -> list[nn.Parameter]:
-        """What no step of the optimiser may change in this epoch."""
+        """Parameters that the optimiser must not change in this epoch."""
         return [self.prototypes.weight] if self.epoch < self.freeze_epochs else []
 
     def loss(self, online: Views, target: Views) -> dict[str, Tensor]:
         """Swapped prediction of all pairs of views.
 
-        ``acc``: predictions whose largest entry is that of the code.
+        ``acc``: share of predictions with the same largest entry as the code.
         """
         if self.epoch is None:
             raise UserError(
@@ -125,14 +126,14 @@ class SwAVHead(SSLHead):
         """Similarities of embeddings [..., D] with the prototypes, [..., P]."""
         prototypes = self.prototypes.weight.to(embeddings.dtype)
         if self.frozen_parameters:
-            # A gradient of zeros: DDP waits in vain for one that is None.
+            # A gradient of zeros, since DDP would wait forever for one that is None.
             prototypes = normalize(prototypes.detach()) + 0 * prototypes
         with torch.autocast(embeddings.device.type, enabled=False):
             return F.linear(embeddings, prototypes)
 
     @torch.no_grad()
     def _assign(self, embeddings: Tensor) -> Tensor:
-        """Codes [N, V, P] of this process's embeddings [N, V, D], balanced over all processes'."""
+        """Codes [N, V, P] of this process's embeddings [N, V, D], balanced over all processes."""
         batch = gather(embeddings)
         if self.queue is not None:
             queued = self.queue.entries

@@ -1,4 +1,4 @@
-"""What was done to a clip (PacePred: Wang et al., 2020; 3D-RotNet: Jing et al., 2018)."""
+"""Prediction of how a clip was transformed (PacePred; 3D-RotNet)."""
 
 import math
 
@@ -12,13 +12,13 @@ from .base import SSLHead, Views, consensus, percent_correct
 
 @MODELS.register_module()
 class TransformationHead(SSLHead):
-    """Classify a view by the label that a sampler or a transform has written.
+    """Predict the label of a view that a sampler or a transform has written.
 
     - PacePred (Wang et al., 2020): ``label='pace'`` of ``SamplePace``, 4 paces.
     - 3D-RotNet (Jing et al., 2018): ``label='rotation'`` of ``ClipRotation``, 4 angles.
 
-    ``PackViews(algorithm_keys=(label,))`` packs it. The feature of a view, the mean over its
-    segments, is classified by a linear layer.
+    ``PackViews(algorithm_keys=(label,))`` packs it. A linear layer classifies the feature of the
+    view, the mean over its segments.
 
     Args:
         in_channels (int): Length of a backbone feature, D.
@@ -46,7 +46,7 @@ class TransformationHead(SSLHead):
         self.classifier = nn.Linear(in_channels, num_classes)
 
     def loss(self, online: Views, target: Views, **fields: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy over the labels; ``acc``: share of samples told right."""
+        """Cross-entropy over the labels; ``acc``: share of correct predictions."""
         (clips,), (labels,) = online.values(), fields.values()
         logits = self.classifier(self.dropout(consensus(clips)))
         return {

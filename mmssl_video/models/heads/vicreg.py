@@ -1,4 +1,4 @@
-"""Invariance with variance and covariance in place of negatives (VICReg)."""
+"""Invariance with variance and covariance instead of negatives (VICReg)."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -17,7 +17,7 @@ from .base import SSLHead, Views, consensus, normalize, pairs_of_views
 
 @MODELS.register_module()
 class VICRegHead(SSLHead):
-    r"""Views of one video have one embedding; its dimensions vary, and not together.
+    r"""Views of one video share an embedding; its dimensions vary and are uncorrelated.
 
     VICReg (Bardes et al., 2022, Sec. 4.1). With :math:`Z` and :math:`Z'` the embeddings of two
     views, [N, D], not normalised:
@@ -28,13 +28,13 @@ class VICRegHead(SSLHead):
         v &= \frac{1}{D} \sum_d \max(0, 1 - \sqrt{\mathrm{Var}(z^d) + \epsilon}) \\
         c &= \frac{1}{D} \sum_{i \ne j} \mathrm{Cov}(Z)_{ij}^2
 
-    These are the authors' code's; the text has neither 1 / D in s nor the half of v. Variances and
-    covariances are those of all processes' samples, divided by N - 1. With more than two views, s
-    is averaged over their pairs, v over the views, and so is c, times 2.
+    These terms follow the authors' code; the text has neither 1 / D in s nor the half of v.
+    Variances and covariances are those of all processes' samples, divided by N - 1. With more than
+    two views, s is averaged over their pairs, v over the views, and so is c, times 2.
 
     Args:
         projector (dict): Config of the expander, a ``ProjectionMLP``; the paper's has three layers
-            of 8192. Its last layer gets no bias, which would change no term.
+            of 8192. Its last layer has no bias, since a bias would change no term.
         invariance_weight (float): :math:`\lambda`.
         variance_weight (float): :math:`\mu`.
         covariance_weight (float): :math:`\nu`.
@@ -98,7 +98,7 @@ class VICRegHead(SSLHead):
         }
 
     def spread(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """The terms of variance and covariance of embeddings [N, V, D] of all processes."""
+        """Variance and covariance terms of the embeddings [N, V, D] of all processes."""
         centred = embeddings - embeddings.mean(dim=0)
         matrices = torch.einsum('nvi,nvj->vij', centred, centred) / max(1, len(centred) - 1)
         diagonal = matrices.diagonal(dim1=1, dim2=2)
@@ -108,11 +108,11 @@ class VICRegHead(SSLHead):
         return variance, covariance
 
     def chance_level(self, batch_size: int, num_filled: int | None = None) -> float:
-        """The least that embeddings can have whose views have nothing in common.
+        """The lowest loss for two views that have nothing in common.
 
-        Where two views are independent and each dimension has the standard deviation σ, s is 2σ²
-        and v is 1 - u with u² = σ² + ε, so the minimum is at u = μ / (4λ): 21.87. If all embeddings
-        are one, the loss is μ (1 - √ε), 24.75.
+        If two views are independent and each dimension has the standard deviation σ, s is 2σ² and
+        v is 1 - u with u² = σ² + ε, so the minimum is at u = μ / (4λ): 21.87. If all embeddings are
+        the same, the loss is μ (1 - √ε), 24.75.
         """
         deviation = min(1.0, self.variance_weight / (4 * self.invariance_weight))
         invariance = 2 * (deviation**2 - self.eps)

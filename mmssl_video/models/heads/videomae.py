@@ -21,10 +21,10 @@ LAYER_NORM = dict(type='LN', eps=1e-6)
 class VideoMAEHead(SSLHead):
     r"""Predict the pixels of masked tokens from the visible ones (VideoMAE, Sec. 3).
 
-    The encoder sees the visible tokens alone. A linear layer without bias brings them to the width
-    of a small transformer, which reads them with their positions, followed by one mask token with
-    its position for each token that is missing. A LayerNorm and a linear layer make the pixels of
-    the latter. The target of a token is made by :func:`normalize_patches`:
+    The encoder sees only the visible tokens. A linear layer without bias maps them to the width of
+    a small transformer. It reads them with their positions, followed by one mask token with its
+    position for each masked token. A LayerNorm and a linear layer predict the pixels of the masked
+    tokens. :func:`normalize_patches` makes the target of a token:
 
     .. math:: L = \frac{1}{|M|\,n} \sum_{i \in M} \| \hat x_i - x_i \|^2
 
@@ -39,7 +39,7 @@ class VideoMAEHead(SSLHead):
         patch_size (int): Side of a token in pixels, the backbone's.
         tubelet_size (int): Frames of a token, the backbone's.
         num_masks (int): Masks that are drawn for each clip, with a pass of encoder and decoder for
-            each. More of them make up for slow decoding.
+            each. More masks compensate for slow video decoding.
         views (tuple[int, ...]): Views whose clips are masked.
         loss_weight (float): Factor of the loss.
 
@@ -100,7 +100,7 @@ class VideoMAEHead(SSLHead):
         return tuple(length // size for length, size in zip(lengths, sizes, strict=True))
 
     def draw_visible(self, clips: Tensor) -> list[Tensor]:
-        """For each mask, the visible tokens of clips [N, S, C, T, H, W]: int64 [N, S, L]."""
+        """Draw for each mask the visible tokens of clips [N, S, C, T, H, W]: int64 [N, S, L]."""
         grid = self.grid(clips)
         shape = tuple(clips.shape[:2])
         return [self.mask.draw(shape, grid, clips.device) for _ in range(self.num_masks)]
@@ -109,9 +109,9 @@ class VideoMAEHead(SSLHead):
         """Predict the normalised pixels of masked tokens.
 
         Args:
-            tokens: Of the encoder, [M, L, D].
+            tokens: The encoder's output, [M, L, D].
             visible: Their indices, int64 [M, L].
-            masked: Indices of the others, int64 [M, P - L].
+            masked: Indices of the masked tokens, int64 [M, P - L].
 
         Returns:
             [M, P - L, n, 3], the values of a token in order of frame, row, column.
@@ -134,7 +134,7 @@ class VideoMAEHead(SSLHead):
         return parts.permute(0, 2, 4, 6, 3, 5, 7, 1).flatten(4, 6).flatten(1, 3)
 
     def join(self, patches: Tensor, grid: tuple[int, int, int]) -> Tensor:
-        """Put tokens [M, P, n, 3] of a :meth:`grid` together to clips [M, 3, T, H, W]."""
+        """Join tokens [M, P, n, 3] of a :meth:`grid` to clips [M, 3, T, H, W]."""
         sizes = self.tubelet_size, self.patch_size, self.patch_size
         parts = patches.unflatten(2, sizes).unflatten(1, grid)  # [M, T, H, W, t, h, w, 3]
         return parts.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
@@ -146,7 +146,7 @@ class VideoMAEHead(SSLHead):
 
         Returns:
             Besides ``loss``, the mean squared error of each colour, unweighted, and ``masked``, the
-            percent of tokens that are.
+            percentage of masked tokens.
         """
         errors, shares = [], []
         for passes in online.values():
@@ -167,7 +167,7 @@ class VideoMAEHead(SSLHead):
         }
 
     def chance_level(self, batch_size: int, num_filled: int | None = None) -> float:
-        """(n - 1) / n, the mean square of n values of unbiased variance 1: a prediction of 0."""
+        """(n - 1) / n, the error of predicting 0 for n values of unbiased variance 1."""
         return (self.num_values - 1) / self.num_values
 
     @classmethod
@@ -191,21 +191,21 @@ class VideoMAEHead(SSLHead):
 def normalize_patches(patches: Tensor, eps: float = 1e-6) -> Tensor:
     """Give each colour of each token [..., n, 3] mean 0 and unbiased variance 1.
 
-    An affine map of a colour of the clip does not change this, but for ``eps``.
+    An affine map of a colour of the clip does not change this, except through ``eps``.
     """
     mean = patches.mean(dim=-2, keepdim=True)
     return (patches - mean) / (patches.std(dim=-2, keepdim=True) + eps)
 
 
 def complement(visible: Tensor, num_tokens: int) -> Tensor:
-    """The indices below ``num_tokens`` that int64 [M, L] lacks, ascending: int64 [M, P - L]."""
+    """The indices below ``num_tokens`` not in int64 [M, L], ascending: int64 [M, P - L]."""
     is_masked = visible.new_ones(len(visible), num_tokens).scatter(1, visible, 0)
     order = is_masked.argsort(dim=1, descending=True, stable=True)
     return order[:, : num_tokens - visible.shape[1]]
 
 
 def take(patches: Tensor, indices: Tensor) -> Tensor:
-    """The tokens [M, K, n, 3] of [M, P, n, 3] that int64 [M, K] names."""
+    """Select the tokens [M, K, n, 3] of [M, P, n, 3] by indices int64 [M, K]."""
     return patches.gather(1, indices[..., None, None].expand(-1, -1, *patches.shape[2:]))
 
 

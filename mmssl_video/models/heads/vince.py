@@ -16,9 +16,9 @@ from .base import SSLHead, Views, check_segments, percent_nearest
 class VINCEHead(SSLHead):
     """Every frame of a video attracts every other; frames of other videos repel.
 
-    The S frames of the query view and the S frames of the key view make S * S positive pairs, each
-    with an InfoNCE loss of its own against all keys of the other videos in the global batch and
-    against a queue of earlier keys. The losses are averaged.
+    The S frames of the query view and the S frames of the key view make S * S positive pairs. Each
+    has its own InfoNCE loss against all keys of the other videos in the global batch and against a
+    queue of earlier keys. The losses are averaged.
 
     Args:
         projector (dict): Config of the projection; VINCE's embeddings are 64 long with a

@@ -8,7 +8,7 @@ from ..precision import at_least_float32
 def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
     r"""Squared distance of unit vectors, :math:`\lVert p - z \rVert^2 = 2 - 2 p \cdot z`.
 
-    It is 2 for embeddings at right angles, as random ones nearly are. Computed in float32 at least.
+    It is 2 at right angles; random embeddings are close to that. Computed in float32 at least.
 
     Args:
         prediction: L2-normalised :math:`p`, [..., D].

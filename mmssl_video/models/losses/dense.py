@@ -15,13 +15,13 @@ def map_vectors(maps: Tensor) -> Tensor:
 def dense_contrast(
     predicted: Tensor, targets: Tensor, rows: slice = slice(None)
 ) -> tuple[Tensor, Tensor]:
-    r"""Tell the target of each predicted vector from those of all samples, steps and places.
+    r"""Contrast each predicted vector's target with those of all samples, steps and places.
 
     .. math:: -\log \frac{e^{p_i \cdot z_i}}{\sum_j e^{p_i \cdot z_j}}
 
     i and j run over (sample, step, place). The products are plain: neither side is normalised, and
-    there is no temperature. Its value where nothing has been learned (all products equal) is
-    ln(MPHW). Computed in float32 also under autocast.
+    there is no temperature. The value at chance (all products equal) is ln(MPHW). Computed in
+    float32 also under autocast.
 
     Args:
         predicted: :math:`p`, maps of P steps, [N, P, D, H, W].
@@ -30,8 +30,8 @@ def dense_contrast(
 
     Returns:
         Mean over the predicted vectors, a scalar, and the rank of each vector's target among all
-        candidates, int64 [NPHW] in order sample, step, place: 0 for the most similar one. Of equal
-        ones, the target is the last.
+        candidates, int64 [NPHW] in order sample, step, place: 0 for the most similar one. Among
+        equal candidates, the target is the last.
 
     Example:
         >>> zeros = torch.zeros(2, 3, 8, 4, 4)

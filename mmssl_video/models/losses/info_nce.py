@@ -10,9 +10,9 @@ from ..precision import at_least_float32
 def contrast(
     query: Tensor, positive: Tensor, negatives: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """Similarities of each query with its positives and its negatives, over the temperature.
+    """Similarities of each query with its positives and negatives, divided by the temperature.
 
-    Computed in float32 also under autocast: at temperature 0.1, the eight bits of a bfloat16
+    Computed in float32 also under autocast: at temperature 0.1, the eight bits of bfloat16
     leave steps of up to 0.06 between two logits.
 
     Args:
@@ -42,23 +42,23 @@ def info_nce_from_similarities(with_positive: Tensor, with_negatives: Tensor) ->
     .. math:: -\log \frac{e^{p}}{e^{p} + \sum_n e^{n}}
               = \mathrm{softplus}\Bigl(\log \sum_n e^{n} - p\Bigr)
 
-    Several positives of a query do not compete: each has a loss of its own against the same
-    negatives, and the losses are averaged (VCLR, Sec. 3.1).
+    Several positives of a query do not compete: each has its own loss against the same negatives,
+    and the losses are averaged (VCLR, Sec. 3.1).
 
     Args:
         with_positive: :math:`p`, [N, P].
         with_negatives: :math:`n`, [N, K].
 
     Returns:
-        Mean over queries and positives, a scalar; 0 where there are no negatives.
+        Mean over queries and positives, a scalar; 0 if there are no negatives.
     """
     return F.softplus(with_negatives.logsumexp(dim=1, keepdim=True) - with_positive).mean()
 
 
 def info_nce(query: Tensor, positive: Tensor, negatives: Tensor, temperature: float) -> Tensor:
-    """InfoNCE of embeddings; arguments as :func:`contrast`.
+    """InfoNCE of embeddings; arguments as for :func:`contrast`.
 
-    Its value where nothing has been learned (all similarities equal) is ln(1 + K).
+    The value at chance (all similarities equal) is ln(1 + K).
 
     Returns:
         Mean over queries and positives, a scalar.
@@ -74,9 +74,9 @@ def info_nce(query: Tensor, positive: Tensor, negatives: Tensor, temperature: fl
 def info_nce_in_batch(
     query: Tensor, keys: Tensor, positive: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """InfoNCE whose positive and negatives are all rows of one batch of keys.
+    """InfoNCE with the positive and the negatives in one batch of keys.
 
-    Its value where nothing has been learned is ln M.
+    The value at chance (all similarities equal) is ln M.
 
     Args:
         query: L2-normalised embeddings [N, D].

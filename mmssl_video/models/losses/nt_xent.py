@@ -11,13 +11,13 @@ def nt_xent_similarities(
 ) -> tuple[Tensor, Tensor]:
     r"""Similarities of each embedding of one view with all others of two views.
 
-    NT-Xent is their :func:`info_nce_from_similarities`, averaged over both orders of the views:
+    NT-Xent is :func:`info_nce_from_similarities` of these, averaged over both orders of the views:
 
     .. math:: -\log \frac{e^{z_n z'_n / \tau}}
                          {\sum_{m \ne n} e^{z_n z_m / \tau} + \sum_m e^{z_n z'_m / \tau}}
 
-    Its value where nothing has been learned (all similarities equal) is ln(2N - 1). Computed in
-    float32 also under autocast.
+    The value at chance (all similarities equal) is ln(2N - 1). Computed in float32 also under
+    autocast.
 
     Args:
         view: L2-normalised :math:`z`, [N, D], the anchors.
@@ -26,8 +26,8 @@ def nt_xent_similarities(
         own: The M samples that are anchors; all are candidates. By default M = N.
 
     Returns:
-        With the partner, [M, 1], and with the 2N - 2 others, [M, 2N], where minus infinity stands
-        for the anchor itself and for its partner.
+        With the partner, [M, 1], and with the 2N - 2 others, [M, 2N], which has minus infinity for
+        the anchor itself and for its partner.
 
     Example:
         >>> from mmssl_video.models.losses import info_nce_from_similarities

@@ -7,15 +7,15 @@ from ..precision import at_least_float32
 
 
 def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
-    r"""Assign a batch to prototypes so that all of them are used alike (Eq. 3, Alg. 1).
+    r"""Assign a batch to prototypes such that all are used equally (Eq. 3, Alg. 1).
 
     The codes approach the :math:`Q` that has the largest
     :math:`\mathrm{tr}(Q^T S) + \epsilon H(Q)` among those in which each code sums to 1 and each
     prototype has the same share, B / P, of the batch. Every iteration sets the shares first and the
-    sums last: these are exact, the shares only in the limit.
+    sums last: the sums are exact, the shares only in the limit.
 
-    Sums and products are taken of logarithms, where no score overflows or leaves a prototype with
-    a share of 0. In float32 at least; without a gradient if the scores have none.
+    It works on logarithms, where no score overflows or leaves a prototype with a share of 0. In
+    float32 at least; without a gradient if the scores have none.
 
     Args:
         scores: :math:`S`, similarities of embeddings and prototypes, [..., B, P].
@@ -38,11 +38,11 @@ def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
 
 
 def swapped_prediction(scores: Tensor, codes: Tensor, temperature: float) -> Tensor:
-    r"""Cross-entropy of the code of one view under the scores of another (Eq. 2).
+    r"""Cross-entropy of the code of one view and the scores of another (Eq. 2).
 
     .. math:: -\sum_p q_p \log \frac{e^{s_p / \tau}}{\sum_{p'} e^{s_{p'} / \tau}}
 
-    Its value where nothing has been learned (all scores equal) is ln P. In float32 at least.
+    The value at chance (all scores equal) is ln P. In float32 at least.
 
     Args:
         scores: :math:`s`, similarities of the embeddings and the prototypes, [N, P].

@@ -14,26 +14,27 @@ COUNTS = 'pointer', 'num_filled'
 class EmbeddingQueue(nn.Module):
     """The latest ``size`` embeddings of all processes.
 
-    Every process holds the same queue: heads enqueue what they have gathered from all. A batch of
-    any size up to the queue's is taken; it wraps around the end. A checkpoint holds contents,
-    pointer and fill count.
+    Every process holds the same queue, since heads enqueue the embeddings gathered from all
+    processes. A batch may have any size up to the queue's; it wraps around the end. A checkpoint
+    holds contents, pointer and fill count.
 
-    What is enqueued is written when the queue is next looked at: in the next iteration, or into a
-    checkpoint. Until then the backward pass may read the old entries, so no loss needs a copy.
+    Enqueued embeddings are written at the next access to the queue: in the next iteration, or when
+    a checkpoint is saved. Until then the backward pass may read the old entries, so no loss needs a
+    copy.
 
-    An entry counts as a negative only once it has been written. The queue starts empty, and a loss
-    over it starts at ln(1 + number of entries) rather than at ln(1 + size).
+    Only written entries are negatives. The queue starts empty, and a loss over it starts at
+    ln(1 + number of entries), not at ln(1 + size).
 
     Args:
         size (int): Number of embeddings, K.
         channels (int): Length of an embedding, D.
 
     Attributes:
-        embeddings (Tensor): Contents [K, D], zeros where nothing has been written; without what
-            waits to be written.
-        pointer (int): Where the next embedding goes.
-        num_filled (int): Number of entries. Like the pointer, no tensor: to read one on a GPU would
-            wait for it.
+        embeddings (Tensor): Contents [K, D], zeros where nothing has been written; without the
+            embeddings that wait to be written.
+        pointer (int): Place of the next embedding.
+        num_filled (int): Number of entries. It and the pointer are not tensors, since reading one
+            on a GPU would wait for the GPU.
     """
 
     def __init__(self, size: int, channels: int) -> None:
@@ -45,13 +46,13 @@ class EmbeddingQueue(nn.Module):
 
     @property
     def entries(self) -> Tensor:
-        """The entries so far, [number of entries, D]: a view, which the next look may change."""
+        """The entries so far, [number of entries, D]: a view; the next access may change it."""
         self._write()
         return self.embeddings[: self.num_filled]
 
     @torch.no_grad()
     def _write(self) -> None:
-        """Write what waits."""
+        """Write the waiting embeddings."""
         if self._waiting is not None:
             slots, embeddings = self._waiting
             self.embeddings[slots] = embeddings
@@ -65,10 +66,10 @@ class EmbeddingQueue(nn.Module):
             embeddings: Those of every process, [N, D], or [N, K, D] for K of each sample.
 
         Returns:
-            Where they now stand, int64 [N], or [NK].
+            Their places in the queue, int64 [N] or [NK].
 
         Raises:
-            UserError: If there are more than the queue takes.
+            UserError: If there are more embeddings than places.
         """
         self._write()
         embeddings = embeddings.detach().to(self.embeddings.dtype).flatten(0, -2)
@@ -81,7 +82,7 @@ class EmbeddingQueue(nn.Module):
         return slots
 
     def _apply(self, *args, **kwargs) -> 'EmbeddingQueue':
-        self._write()  # on the device and in the type that it was made in
+        self._write()  # on the old device and in the old type
         return super()._apply(*args, **kwargs)
 
     def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
@@ -94,7 +95,7 @@ class EmbeddingQueue(nn.Module):
         """Take contents, pointer and fill count together, or start empty."""
         buffers = dict(self.named_buffers())
         given = {name: state_dict.get(f'{prefix}{name}') for name in buffers}
-        # Taken out, for torch knows of no such tensors.
+        # Take these out: torch does not know such tensors.
         counts = [state_dict.pop(f'{prefix}{name}', None) for name in COUNTS]
         fits = None not in counts and all(
             given[name] is not None and given[name].shape == buffer.shape
@@ -116,7 +117,7 @@ class EmbeddingQueue(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
-        """Say size and channels."""
+        """Show size and channels."""
         return f'size={self.size}, channels={self.embeddings.shape[1]}'
 
 

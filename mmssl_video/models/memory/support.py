@@ -1,4 +1,4 @@
-"""Support set in which the nearest neighbours of embeddings are looked up (NNCLR, Sec. 3.2)."""
+"""Support set: a queue that is searched for nearest neighbours (NNCLR, Sec. 3.2)."""
 
 import torch
 from torch import Tensor
@@ -7,9 +7,9 @@ from .queue import EmbeddingQueue
 
 
 class SupportQueue(EmbeddingQueue):
-    """An :class:`EmbeddingQueue` that finds nearest neighbours, and remembers labels for monitors.
+    """An :class:`EmbeddingQueue` that finds nearest neighbours, and stores labels for monitors.
 
-    Arguments as :class:`EmbeddingQueue`.
+    Arguments as for :class:`EmbeddingQueue`.
     """
 
     def __init__(self, size: int, channels: int) -> None:
@@ -20,7 +20,7 @@ class SupportQueue(EmbeddingQueue):
     def enqueue(self, embeddings: Tensor, labels: Tensor | None) -> Tensor:
         """As :meth:`EmbeddingQueue.enqueue`, with their ``labels`` int64 [N], -1 where unknown.
 
-        ``None`` stands for labels of which none is known.
+        ``None`` means that no label is known.
         """
         slots = super().enqueue(embeddings)
         self.labels[slots] = -1 if labels is None else labels
@@ -45,15 +45,15 @@ class SupportQueue(EmbeddingQueue):
         return entries[slots], slots
 
     def purity(self, slots: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
-        """How often a neighbour has the label of its query, for the log.
+        """Measure how often a neighbour has the label of its query, for the log.
 
         Args:
             slots: Places of the neighbours, int64 [N], before the next :meth:`enqueue`.
             labels: Of the queries, int64 [N], -1 where unknown; ``None`` if none is known.
 
         Returns:
-            ``purity``, in percent of the pairs with two known labels, NaN where the batch has no
-            such pair; nothing while the queue is empty or without labels.
+            ``purity``, in percent of the pairs with two known labels, NaN if the batch has no such
+            pair; an empty dict while the queue is empty or without labels.
         """
         if labels is None or not self.num_filled:
             return {}

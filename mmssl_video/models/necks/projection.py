@@ -10,7 +10,7 @@ from mmssl_video.errors import UserError
 
 @MODELS.register_module()
 class ProjectionMLP(BaseModule):
-    """Linear layers with ReLU between them, none after the last.
+    """Linear layers with a ReLU after each but the last.
 
     The defaults are VCLR's and MoCo v2's for a ResNet-50: 2048 - 2048 - ReLU - 128, no
     normalisation.
@@ -23,7 +23,7 @@ class ProjectionMLP(BaseModule):
         norm_cfg (dict, optional): Normalisation before each ReLU, e.g. ``dict(type='BN1d')`` or
             ``dict(type='SyncBN')``.
         norm_last (bool): Whether the normalisation also follows the last layer (NNCLR).
-        init_cfg (dict, optional): MMEngine initialisation; default torch's of ``nn.Linear``.
+        init_cfg (dict, optional): MMEngine initialisation; by default torch's for ``nn.Linear``.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""MMAction2's recognizers with a backbone that training leaves as it is, for linear evaluation."""
+"""MMAction2's recognizers with a frozen backbone, for linear evaluation."""
 
 import torch
 from mmaction.models import Recognizer2D, Recognizer3D
@@ -8,12 +8,12 @@ from mmssl_video.errors import UserError
 
 
 class _FrozenBackbone:
-    """Beside a recognizer: no gradient for the backbone, and the statistics it was loaded with.
+    """Mix-in for a recognizer: no gradient and fixed statistics for the backbone.
 
     MMAction2's ``frozen_stages`` and ``norm_eval`` do this for some backbones and stages. Here it
     holds for any backbone: batch normalisation uses its running statistics in training too, and
-    neither they nor the weights move by a bit. The weights that ``load_from`` or ``init_weights``
-    write are taken as usual.
+    neither these nor the weights change by a bit. ``load_from`` and ``init_weights`` set the
+    weights as usual.
 
     Raises:
         UserError: If there is a neck, which would not be trained either.
@@ -25,7 +25,7 @@ class _FrozenBackbone:
             raise UserError(
                 f'model.neck: {type(self).__name__} trains nothing but cls_head; leave out the neck'
             )
-        # From here on, so that DistributedDataParallel does not wait for gradients.
+        # Before DistributedDataParallel wraps the model, or it would wait for gradients.
         self.backbone.requires_grad_(False)
         self.backbone.eval()
 
@@ -43,9 +43,9 @@ class _FrozenBackbone:
 
 @MODELS.register_module()
 class FrozenRecognizer2D(_FrozenBackbone, Recognizer2D):
-    """A ``Recognizer2D`` of which ``cls_head`` alone is trained; its arguments, without a neck."""
+    """A ``Recognizer2D`` that trains only ``cls_head``; same arguments, without a neck."""
 
 
 @MODELS.register_module()
 class FrozenRecognizer3D(_FrozenBackbone, Recognizer3D):
-    """A ``Recognizer3D`` of which ``cls_head`` alone is trained; its arguments, without a neck."""
+    """A ``Recognizer3D`` that trains only ``cls_head``; same arguments, without a neck."""

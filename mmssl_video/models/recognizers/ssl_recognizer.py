@@ -1,4 +1,4 @@
-"""One recognizer for all methods: encoders computed once, objectives by config."""
+"""One recognizer for all methods: it encodes views once; the config sets the objectives."""
 
 import difflib
 from collections import OrderedDict
@@ -23,7 +23,7 @@ from ..momentum import MomentumCopy, forward_shuffled
 
 
 class _Encoded(NamedTuple):
-    """A view of one branch: maps [N, S, D, T, H, W], or vectors as they are, and their means."""
+    """A view of one branch: maps [N, S, D, T, H, W] or vectors [N, S, D], and their means."""
 
     maps: Tensor
     means: Tensor  # [N, S, D]
@@ -33,33 +33,32 @@ class _Encoded(NamedTuple):
 class SSLRecognizer(BaseRecognizer):
     """Self-supervised recognizer: an encoder, its momentum copy and a set of objectives.
 
-    The objectives say which views they read. In training, the recognizer encodes the union of
-    the online views in one batch, the union of the target views in another, and hands out slices;
-    it sums the losses and logs each under its head's name. VCLR costs 3 online and 6 target
-    frames a sample.
+    The objectives say which views they read. In training, the recognizer encodes all the online
+    views in one batch, all the target views in another, and gives each head its views; it sums the
+    losses and logs each under its head's name. For VCLR, it encodes 3 online and 6 target frames of
+    each sample.
 
     Inputs are [N, V, S, C, H, W] for a 2D backbone (``format_shape='NCHW'`` of the data
     preprocessor) and [N, V, S, C, T, H, W] for a 3D one (``'NCTHW'``), as ``FormatViews`` makes
-    them. A feature is the mean of the backbone's output over space and time, [D]; a head may ask
-    for the maps themselves (``reads_maps``), or for a pass of the tokens that it leaves visible
-    (``masks``). The feature of a backbone with two pathways (SlowFast)
-    is made of the means of both, next to each other. A backbone that mixes frames (TSM) has
-    ``num_segments=S``, so that it mixes those of one view.
+    them. A feature is the mean of the backbone's output over space and time, [D]. A head may
+    instead ask for the maps (``reads_maps``), or for the tokens that its mask leaves visible
+    (``masks``). For a backbone with two pathways (SlowFast), the means of both are concatenated. A
+    backbone that mixes frames (TSM) has ``num_segments=S``, so that it mixes those of one view.
 
-    Views may also differ in their number of segments, as those of ``SampleJointly`` do: VCLR's
-    tuples of three beside CVRL's single clips, say. The field ``num_segments`` of the data samples,
-    which ``PackViews`` writes, then says how the clips of a sample are shared out.
+    Views may also differ in their number of segments, as those of ``SampleJointly`` do: for
+    example, VCLR's tuples of three and CVRL's single clips. The field ``num_segments`` of the data
+    samples, which ``PackViews`` writes, then says how many clips each view has.
 
     Args:
         backbone (dict): Any 2D or 3D backbone of MMAction2.
         heads (dict[str, dict | None]): Objectives by name; ``None`` switches one off.
         momentum (float): m of the target network, in [0, 1]; VCLR's is 0.999. The
-            ``MomentumScheduleHook`` changes it in the course of training.
+            ``MomentumScheduleHook`` changes it during training.
         shuffle_bn (bool): Whether target backbone and target projectors shuffle their batches
-            across processes, those that have batch normalisation over one process's batch; those
-            without, and all beside ``sync_bn``, do not.
+            across processes. Only those with batch normalisation over one process's batch do; with
+            ``sync_bn``, none does.
         channels_last (bool): Whether the backbones work with channels last in memory, which is
-            faster where convolutions are, with mixed precision on a GPU above all.
+            faster for convolutions, most of all with mixed precision on a GPU.
         compile (bool | dict): Whether ``torch.compile`` compiles the backbones' forward and
             backward pass; a dict holds its options.
         data_preprocessor (dict): Config of :class:`SSLDataPreprocessor`, or of MMAction2's
@@ -72,9 +71,9 @@ class SSLRecognizer(BaseRecognizer):
             iteration's queries and their positives, for monitors.
 
     Raises:
-        UserError: If there is no head, one is of an unknown type, its name has ``loss`` in it, or a
-            temperature, weight or view of it can only be a mistake. In the first iteration, if
-            views, segments or features are not those that the heads take.
+        UserError: If there is no head, a head has an unknown type, ``loss`` in its name, or an
+            impossible temperature, weight or view. In the first iteration, if views, segments or
+            features do not fit the heads.
     """
 
     def __init__(
@@ -88,14 +87,14 @@ class SSLRecognizer(BaseRecognizer):
         data_preprocessor: dict | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor=data_preprocessor)
-        # MMEngine's, which passes init_weights on to the heads.
+        # MMEngine's ModuleDict passes init_weights on to the heads.
         self.heads = ModuleDict(
             {name: _build_head(name, cfg) for name, cfg in (heads or {}).items() if cfg is not None}
         )
         if not self.heads:
             raise UserError('model.heads is empty; keep at least one objective in it')
         for name in self.heads:
-            if 'loss' in name:  # MMEngine adds up whatever is logged under such a name
+            if 'loss' in name:  # MMEngine adds up everything logged under such a name
                 raise UserError(f"model.heads.{name}: choose a name without 'loss' in it")
         self.momentum = momentum
         self.target_follows = True
@@ -127,18 +126,18 @@ class SSLRecognizer(BaseRecognizer):
 
     def init_weights(self) -> None:
         """Initialise the online network and start the target network from it."""
-        store_kernels(self.backbone, channels_last=False)  # numbers are drawn in order of memory
+        store_kernels(self.backbone, channels_last=False)  # torch draws in the order of memory
         super().init_weights()
         store_kernels(self.backbone, self.channels_last)
         for copy in self.momentum_copies:
             copy.sync()
 
     def _forward(self, inputs: Tensor, **kwargs) -> Tensor:
-        """Of ``mode='tensor'``: features [..., D], as :meth:`extract_feat` gives them."""
+        """The forward of ``mode='tensor'``: features [..., D] of :meth:`extract_feat`."""
         return self.extract_feat(inputs)
 
     def extract_feat(self, inputs: Tensor, **kwargs) -> Tensor:
-        """Encode frames or clips by the online backbone.
+        """Encode frames or clips with the online backbone.
 
         Args:
             inputs: Normalised, [..., C, H, W] or [..., C, T, H, W] for a 3D backbone.
@@ -151,14 +150,14 @@ class SSLRecognizer(BaseRecognizer):
     def loss(self, inputs: Tensor, data_samples: list, **kwargs) -> dict[str, Tensor]:
         """Compute all objectives on a batch [N, V, S, ...].
 
-        The target network takes its step first: it then follows the weights that the last
-        optimiser step has made.
+        The target network takes its step first, so it follows the weights of the last optimiser
+        step.
 
         Returns:
-            ``loss_<head>`` for each head, and what else it logs as ``<head>_<name>``.
+            ``loss_<head>`` for each head, and its other scalars as ``<head>_<name>``.
         """
         views = self._split_views(inputs, data_samples)
-        # First, since nothing of it is kept for the backward pass: less memory at the peak.
+        # First, since it keeps nothing for the backward pass: this lowers the peak of memory.
         target = {}
         if self.target_views:
             if self.target_follows:
@@ -195,7 +194,7 @@ class SSLRecognizer(BaseRecognizer):
         return outputs
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Sum the losses, as MMEngine does; what is logged is the mean over all processes."""
+        """Sum the losses, as MMEngine does, and average the logged values over all processes."""
         total, log = super().parse_losses(losses)
         if get_world_size() > 1:
             means = torch.stack([value.detach().to(total.dtype) for value in log.values()])
@@ -206,7 +205,7 @@ class SSLRecognizer(BaseRecognizer):
     def _split_views(self, inputs: Tensor, data_samples: list) -> tuple[Tensor, ...]:
         """Cut a batch [N, V, S, ...] into its views, each [N, S of the view, ...]."""
         made = [inputs.shape[2]] * inputs.shape[1]
-        # Views that differ in their segments come as one.
+        # Views with different numbers of segments are packed as one view.
         told = data_samples[0].get('num_segments') if data_samples else None
         segments = list(told) if isinstance(told, tuple) else made
         last = max(self.online_views + self.target_views)
@@ -221,7 +220,7 @@ class SSLRecognizer(BaseRecognizer):
     def _hand_out(
         self, name: str, head: SSLHead, wanted: Sequence[int], encoded: dict[int, _Encoded]
     ) -> dict[int, Tensor]:
-        """The wanted views as a head reads them: maps [N, S, D, T, H, W] or their means."""
+        """Give a head its views as it reads them: maps [N, S, D, T, H, W] or their means."""
         for view in wanted:
             maps = encoded[view].maps
             if head.reads_maps and maps.ndim == 3:
@@ -243,7 +242,7 @@ class SSLRecognizer(BaseRecognizer):
             )
 
     def _encode_visible(self, name: str, head: SSLHead, clips: Tensor) -> list[VisibleTokens]:
-        """Encode what each mask of a head leaves of a view [N, S, C, T, H, W]."""
+        """Encode the visible tokens of a view [N, S, C, T, H, W], for each mask of a head."""
         if not hasattr(self.backbone, 'forward_visible'):
             raise UserError(
                 f'model.heads.{name} masks tokens, but a {type(self.backbone).__name__} sees all '
@@ -272,15 +271,16 @@ class SSLRecognizer(BaseRecognizer):
         }
 
     def _encode_online(self, inputs: Tensor) -> Tensor:
-        """Encode clips [N, M, ...] by the online backbone: maps [N, M, D, T, H, W]."""
+        """Encode clips [N, M, ...] with the online backbone: maps [N, M, D, T, H, W]."""
         maps = encode_maps(self.backbone, inputs, self.data_preprocessor.format_shape)
         return maps.unsqueeze(3) if maps.ndim == 5 else maps
 
     @torch.no_grad()
     def _encode_target(self, inputs: Tensor) -> Tensor:
-        """Encode clips [N, M, ...] by the target backbone: maps [N, M, D, T, H, W].
+        """Encode clips [N, M, ...] with the target backbone: maps [N, M, D, T, H, W].
 
-        Where no head reads maps of it, means over space and time [N, M, D]: less to shuffle back.
+        If no head reads its maps, the result is their means over space and time [N, M, D]: less
+        data to shuffle back.
         """
         backbone = self.target_backbone.module
         reads_maps = any(head.reads_maps for head in self.heads.values() if head.target_views)
@@ -300,7 +300,7 @@ class SSLRecognizer(BaseRecognizer):
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, data_samples: list, **kwargs) -> list:
-        """Give each data sample the mean feature of its clips, ``feature`` float32 [D]."""
+        """Add to each data sample the mean feature of its clips: ``feature``, float32 [D]."""
         features = self.extract_feat(inputs).flatten(1, -2).mean(dim=1)
         for sample, feature in zip(data_samples, features, strict=True):
             sample.set_field(feature.float(), 'feature')
@@ -310,7 +310,7 @@ class SSLRecognizer(BaseRecognizer):
 def _read_fields(
     name: str, head: SSLHead, data_samples: list, device: torch.device
 ) -> dict[str, Tensor | None]:
-    """The fields that a head reads, int64 [N] each; ``None`` for a ``gt_label`` that none has."""
+    """Read a head's fields, int64 [N] each; ``gt_label`` is ``None`` if no sample has one."""
     fields: dict[str, Tensor | None] = {}
     for field in head.reads:
         values = [sample.get(field) for sample in data_samples]
@@ -323,24 +323,24 @@ def _read_fields(
                 f'that writes it and PackViews(algorithm_keys=({field!r},))'
             )
         collected = torch.cat([torch.as_tensor(value).reshape(1) for value in values])
-        # Transforms write numbers, which are looked at here: on the device, one would wait for it.
+        # Transforms write numbers; check them here, since a check on the device would wait for it.
         if collected.is_cpu and field in head.num_classes_of:
             num_classes = head.num_classes_of[field]
             wrong = {value for value in collected.tolist() if not 0 <= value < num_classes}
-            if wrong:  # on a GPU, the loss would end the process
+            if wrong:  # on a GPU, the loss would kill the process
                 raise UserError(
                     f'model.heads.{name}: a {field} is {min(wrong)}, but {type(head).__name__} '
                     f'tells {num_classes} of them apart, from 0 on; set num_classes (or '
                     'num_segments) of the head to the number of different labels'
                 )
         if collected.is_cpu and device.type == 'cuda':
-            collected = collected.pin_memory()  # else the copy waits for the device
+            collected = collected.pin_memory()  # otherwise the copy waits for the device
         fields[field] = collected.to(device, non_blocking=True)
     return fields
 
 
 def _collect_labels(labels: list[Tensor | None], device: torch.device) -> Tensor | None:
-    """Labels int64 [N], -1 for one that is not known, or not one; ``None`` without any."""
+    """Labels int64 [N], -1 for one that is not known or not single; ``None`` without any."""
     if all(label is None for label in labels):
         return None
     unknown = torch.full((1,), -1, device=device)
