@@ -1,8 +1,8 @@
 """Self-supervised video pretraining for MMAction2.
 
-Importing the package checks what is installed, mends the upstream faults listed in
+Importing the package checks the installed dependencies, works around the upstream faults listed in
 `mmssl_video.compat` and registers datasets, transforms, models and hooks in MMAction2's
-registries. A config reaches them through
+registries. A config imports it by
 ``custom_imports = dict(imports=['mmssl_video'], allow_failed_imports=False)``.
 """
 
@@ -10,15 +10,15 @@ from importlib import import_module, metadata, util
 
 from .version import __version__
 
-# Distributions whose module has another name.
+# Distributions with another name than their module.
 _MODULES = {'mmaction2': 'mmaction', 'scikit-learn': 'sklearn', 'setuptools': 'pkg_resources'}
 
 
 def _check_dependencies():
-    """Compares what is installed with the bounds that ``setup.py`` declares.
+    """Compare the installed packages with the bounds that ``setup.py`` declares.
 
     Raises:
-        ImportError: In one line, the first package that is missing or has another version.
+        ImportError: One line, for the first package that is missing or has a wrong version.
     """
     try:
         requirements = metadata.requires(__name__) or []
@@ -42,7 +42,7 @@ def _check_dependencies():
         try:
             version = metadata.version(wanted.name)
         except metadata.PackageNotFoundError:
-            # A module without metadata, such as eva-decord for decord, is taken as it is.
+            # A module without metadata, such as eva-decord for decord, is accepted.
             if util.find_spec(_MODULES.get(wanted.name, wanted.name)) is None:
                 raise ImportError(
                     f'mmssl_video needs {wanted}, which is missing: run `pip install "{wanted}"`'
@@ -65,10 +65,10 @@ from mmengine.config.utils import MODULE2PACKAGE  # noqa: E402
 
 from . import datasets, engine, models  # noqa: E402
 
-# Lets a config anywhere inherit one of ours: _base_ = 'mmssl_video::vclr/...py'.
+# Any config can now inherit one of ours: _base_ = 'mmssl_video::vclr/...py'.
 MODULE2PACKAGE.setdefault(__name__, __name__)
 
-# Imported when they are used, for they take the libraries of evaluation with them.
+# Imported on first use, since they import the libraries of evaluation.
 _LAZY = {
     'Encoder': 'api',
     'FeatureSet': 'evaluation',
@@ -81,7 +81,7 @@ __all__ = ['__version__', 'compat', 'datasets', 'engine', 'models', *_LAZY]
 
 
 def __getattr__(name: str) -> object:
-    """One of the functions and classes of `_LAZY`."""
+    """Import a function or class of `_LAZY`."""
     if name not in _LAZY:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     return getattr(import_module(f'{__name__}.{_LAZY[name]}'), name)

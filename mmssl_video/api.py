@@ -2,7 +2,7 @@
 
     from mmssl_video import Encoder, nearest_neighbours, pretrain
 
-They are those of tools/train.py, tools/extract_features.py and tools/retrieval.py.
+They do the same as tools/train.py, tools/extract_features.py and tools/retrieval.py.
 """
 
 import os
@@ -36,17 +36,17 @@ def pretrain(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Pretrain by a recipe, in this process, on all videos of a folder.
+    """Pretrain with a recipe, in this process, on all videos of a folder.
 
-    A run that was stopped goes on where it was; one that has ended is not run again.
+    A run that was stopped continues; one that has ended is not run again.
 
     Args:
-        config: As of :func:`~mmssl_video.config_check.load_config`.
+        config: As for :func:`~mmssl_video.config_check.load_config`.
         videos: The folder.
-        work_dir: Folder of logs and checkpoints.
-        ann_file: A list of videos, relative to the folder; without one, all videos in it count.
-        seed: Of weights and draws.
-        options: Settings to change, ``{'train_cfg.max_epochs': 20}``.
+        work_dir: Folder for logs and checkpoints.
+        ann_file: A list of videos, relative to the folder; without one, all its videos are used.
+        seed: Seed of weights and draws.
+        options: Settings to change, for example ``{'train_cfg.max_epochs': 20}``.
 
     Returns:
         Path: The last checkpoint.
@@ -74,19 +74,19 @@ def pretrain(
 
 
 class Encoder:
-    """A frozen backbone, and what shows videos to it.
+    """A frozen backbone with the pipeline that shows videos to it.
 
     Args:
-        config: Of pretraining or of a recognizer of MMAction2, as of
+        config: A config of pretraining or of a recognizer of MMAction2, as for
             :func:`~mmssl_video.config_check.load_config`.
-        checkpoint: Of the config's network; ``None`` for random weights.
+        checkpoint: A checkpoint of the config's network; ``None`` for random weights.
         num_frames: Frames (2D) or clips (3D) of a video, evenly spaced; by default the config's.
-        options: Of :func:`~mmssl_video.evaluation.encoder.build_encoder`: ``seed``, ``branch``,
-            ``layer``, ``trust``.
+        options: Arguments of :func:`~mmssl_video.evaluation.encoder.build_encoder`: ``seed``,
+            ``branch``, ``layer``, ``trust``.
 
     Attributes:
         cfg (Config): The config.
-        model (nn.Module): In eval mode, on the GPU if there is one.
+        model (nn.Module): The model in eval mode, on the GPU if there is one.
 
     Raises:
         UserError: If the checkpoint does not fit the config.
@@ -109,7 +109,7 @@ class Encoder:
         """The backbone, for any training loop.
 
         It takes frames [M, 3, H, W] in 2D and clips [M, 3, T, H, W] in 3D, normalised by the
-        config's ``data_preprocessor``, and gives its map or maps.
+        config's ``data_preprocessor``, and returns its map or maps.
         """
         return self.model.backbone
 
@@ -129,16 +129,16 @@ class Encoder:
             labels: Class numbers of the paths.
             batch_size: Videos at a time.
             num_workers: Processes that decode.
-            skip_bad: Whether videos that cannot be read are left out, with a warning.
+            skip_bad: Whether to leave out videos that cannot be read, with a warning.
             amp: ``'bfloat16'`` or ``'float16'`` for mixed precision.
 
         Returns:
-            FeatureSet: float32 [N, D], the mean over the frames or clips of each video. Its name
-            is its path below the folder, or below that which all paths share.
+            FeatureSet: float32 [N, D], the mean over the frames or clips of each video. The name of
+            a video is its path below the folder, or below the common folder of all paths.
 
         Raises:
             UserError: If a video cannot be read, or there is none.
-            ValueError: If there are more or fewer labels than paths.
+            ValueError: If the numbers of labels and paths differ.
         """
         loading = dict(
             batch_size=batch_size,
@@ -163,7 +163,7 @@ class Encoder:
         return features
 
     def features_of_arrays(self, videos: Iterable[np.ndarray]) -> np.ndarray:
-        """Encode videos that are decoded already.
+        """Encode decoded videos.
 
         Args:
             videos: uint8 [T, H, W, 3] each, RGB; sizes may differ.

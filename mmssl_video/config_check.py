@@ -1,4 +1,4 @@
-"""Configs: loaded, changed by options, and checked before anything is built.
+"""Load configs, change them by options, and check them before anything is built.
 
 The check finds settings that nothing reads.
 """
@@ -23,7 +23,7 @@ from mmengine.runner import Runner
 from .errors import UserError
 
 REGISTRIES = [item for item in vars(mmaction.registry).values() if isinstance(item, Registry)]
-# What tools and MMEngine read beside the arguments of the Runner.
+# Keys that tools and MMEngine read in addition to the arguments of the Runner.
 READ_BY_TOOLS = {
     'auto_scale_lr',
     'compile',
@@ -36,7 +36,7 @@ READ_BY_TOOLS = {
     'sync_bn',
 }
 READ = READ_BY_TOOLS | set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
-# Keys that are taken out before the rest goes to the class, by the end of the path.
+# Keys that MMEngine removes before it passes the rest to the class, by a part of the path.
 TAKEN_OUT = {
     'optim_wrapper': {'constructor', 'paramwise_cfg', 'optimizer'},
     'param_scheduler': {'convert_to_iter_based', 'end', 'by_epoch'},
@@ -44,9 +44,9 @@ TAKEN_OUT = {
     'default_hooks': {'priority'},
 }
 LOADER = {'dataset', 'sampler', 'batch_sampler', 'collate_fn', 'num_batch_per_epoch'}
-# What torch refuses beside num_workers=0.
+# Arguments that torch refuses together with num_workers=0.
 OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'timeout', 'multiprocessing_context')
-# Built by mmcv or inside one class, by names or with keys that no registry knows.
+# Built by mmcv or inside one class, with names or keys that no registry knows.
 LEFT_ALONE = ('_cfg', 'consensus', '_pathway')
 
 
@@ -54,8 +54,8 @@ def load_config(config: str | os.PathLike | Config) -> Config:
     """Load a config.
 
     Args:
-        config: A file; one of this package, ``'mmssl_video::cvrl/NAME.py'``, wherever that is
-            installed; or a config, which is copied.
+        config: A file; a config of this package, ``'mmssl_video::cvrl/NAME.py'``, which is found
+            in any installation; or a config object, which is copied.
 
     Raises:
         UserError: If there is no such file.
@@ -73,8 +73,8 @@ def read_options(pairs: Sequence[str] | None) -> dict[str, Any]:
     """Read the ``KEY=VALUE`` of ``--cfg-options`` as MMEngine's own tools do.
 
     Returns:
-        dict: Values by their paths: numbers, booleans, lists and tuples; what is none of these is
-        a string.
+        dict: Values by their paths: numbers, booleans, lists and tuples; anything else is a
+        string.
     """
     parser = ArgumentParser()
     parser.add_argument('options', nargs='*', action=DictAction)
@@ -82,18 +82,18 @@ def read_options(pairs: Sequence[str] | None) -> dict[str, Any]:
 
 
 def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
-    """Refuse options that reach nothing.
+    """Refuse options without effect.
 
     A key has to begin with one that the Runner or a tool reads: variables of a config file
-    (``train_pipeline``) are read while the file is, and no later. What is set to None has to be
-    there, where names are free to choose (``model.heads``).
+    (``train_pipeline``) are read only while the file is loaded. If names can be chosen freely
+    (``model.heads``), an option that is set to None has to exist.
 
     Args:
-        cfg: As the file has it.
-        options: By their paths, of ``--cfg-options``.
+        cfg: The config as in the file.
+        options: The options of ``--cfg-options``, by their paths.
 
     Raises:
-        UserError: Names the option, and the nearest key that is known.
+        UserError: Names the option and the nearest known key.
     """
     for path, value in options.items():
         first, *rest = path.split('.')
@@ -118,10 +118,10 @@ def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
 def apply_options(cfg: Config, options: Mapping[str, Any] | None) -> None:
     """Merge the options of ``--cfg-options`` into a config, in place.
 
-    Loaders without workers lose the settings of workers, so that ``num_workers=0`` is enough.
+    Settings for workers are removed from loaders without workers, so ``num_workers=0`` is enough.
 
     Raises:
-        UserError: If one of them reaches nothing.
+        UserError: If an option has no effect.
     """
     if options:
         check_options(cfg, options)
@@ -133,18 +133,20 @@ def apply_options(cfg: Config, options: Mapping[str, Any] | None) -> None:
 
 
 def check_config(cfg: Config) -> None:
-    """Refuse what nothing reads, and schedules that are not those of the run.
+    """Refuse settings that nothing reads, and schedules that do not fit the run.
 
-    - A ``type`` that is not registered, and arguments that it does not take.
-    - Schedules in epochs that all end before the run.
-    - An augmentation on the device whose draws do not get there.
+    It refuses:
+
+    - a ``type`` that is not registered, and arguments that it does not take;
+    - schedules in epochs that all end before the run;
+    - an augmentation on the device if its draws do not get there;
     - MMEngine's ``compile`` for a recognizer that has its own.
 
     Args:
-        cfg: With the options merged into it.
+        cfg: The config with the options merged into it.
 
     Raises:
-        UserError: Names the path in the config, the key, and the nearest one that is known.
+        UserError: Names the path in the config, the key, and the nearest known key.
     """
     for key in sorted(READ & cfg.keys()):
         _check(cfg[key], key)
@@ -158,7 +160,7 @@ def check_config(cfg: Config) -> None:
 
 
 def _check_schedule(cfg: Config) -> None:
-    """Check that the last schedule lasts as long as the run; without ``end``, it does."""
+    """Check that the last schedule lasts until the end of the run; one without ``end`` does."""
     epochs = (cfg.get('train_cfg') or {}).get('max_epochs')
     schedules = cfg.get('param_scheduler') or []
     schedules = schedules if isinstance(schedules, (list, tuple)) else [schedules]
@@ -174,7 +176,7 @@ def _check_schedule(cfg: Config) -> None:
 
 
 def _check_photometric(cfg: Config) -> None:
-    """Check that what ``SharedAugment(photometric='device')`` draws is packed and applied."""
+    """Check that the draws of ``SharedAugment(photometric='device')`` are packed and applied."""
     parts = list(_parts(cfg.get('train_dataloader')))
     if not any(part.get('photometric') == 'device' for part in parts):
         return
@@ -223,10 +225,10 @@ def _check(value: Any, path: str) -> None:
 
 
 def _check_arguments(value: Mapping, path: str) -> None:
-    """Check that a class is known, and takes what is given to it."""
+    """Check that a class is known and takes the given arguments."""
     found = [value['type']] if callable(value['type']) else list(_find(value['type']))
     if not found and '.' in value['type']:
-        return  # of another package's scope, which MMEngine imports
+        return  # in another package's scope, which MMEngine imports
     if not found:
         names = {name for registry in REGISTRIES for name in _all_names(registry)}
         guess = nearest(value['type'], names) or '; is its package in custom_imports?'
@@ -250,11 +252,11 @@ def _report(unknown: Iterable[str], path: str, owner: Any, known: Iterable[str])
 
 
 def _find(name: str) -> Iterator[Any]:
-    """What is registered under a name, in MMAction2's registries and MMEngine's."""
+    """Find what is registered under a name, in MMAction2's registries and MMEngine's."""
     for registry in REGISTRIES:
         try:
             found = registry.get(name)
-        except ImportError:  # some of MMAction2's name a package that is not there
+        except ImportError:  # some of MMAction2's registries need a package that is not installed
             continue
         if found is not None:
             yield found
@@ -266,10 +268,10 @@ def _all_names(registry: Registry) -> set[str]:
 
 
 def arguments(built: Any) -> set[str] | None:
-    """The arguments that a class or function takes; ``None`` if it hands on any to something else.
+    """The arguments that a class or function takes; ``None`` if it passes ``**kwargs`` elsewhere.
 
-    ``**kwargs`` are those of the next base class, where its ``__init__`` is called with them; where
-    nothing is done with them, they count for nothing.
+    If ``__init__`` passes its ``**kwargs`` to the next base class, the arguments of that class are
+    added; ``**kwargs`` that are not used add none.
     """
     functions = [built]
     if inspect.isclass(built):
@@ -288,7 +290,7 @@ def arguments(built: Any) -> set[str] | None:
 
 
 def _uses_of_kwargs(function: Any) -> set[str]:
-    """What an ``__init__`` does with its ``**kwargs``: nothing, or hand them on."""
+    """Find what an ``__init__`` does with its ``**kwargs``: nothing, or pass them on."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     kwargs = tree.body[0].args.kwarg.arg
     uses = set()
@@ -304,6 +306,6 @@ def _uses_of_kwargs(function: Any) -> set[str]:
 
 
 def nearest(key: str, known: Iterable[str]) -> str:
-    """The end of a message: the nearest of the known names, if one is near."""
+    """Suggest the nearest known name for the end of a message, if there is a near one."""
     guess = difflib.get_close_matches(str(key), sorted(map(str, known)), n=1)
     return f'; did you mean {guess[0]!r}?' if guess else ''

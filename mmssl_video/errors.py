@@ -1,4 +1,4 @@
-"""Errors that a user can mend, shown as one line."""
+"""Errors that a user can fix, shown as one line."""
 
 import errno
 import functools
@@ -7,15 +7,15 @@ import re
 import sys
 from collections.abc import Callable
 
-# Errors of the system that any other video would meet, too.
+# Errors of the system that would also occur for any other video.
 MACHINE_FAULTS = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT}
 
 
 class UserError(ValueError):
-    """A mistake in a file, a config or an argument: names the thing and the remedy.
+    """A mistake in a file, a config or an argument; the message names it and the remedy.
 
-    An argument is written as in Python, in backticks, ```skip_bad=True```, and a setting of the
-    config as ```cfg.model.momentum=0.9```. Tools show the options of the command line instead.
+    Messages write an argument as in Python, in backticks, ```skip_bad=True```, and a setting of the
+    config as ```cfg.model.momentum=0.9```. Tools show command-line options instead.
     """
 
 
@@ -34,7 +34,7 @@ class BadVideoError(UserError):
         reason: str | None = None,
         remedy: str = 'replace it, or remove it from the list and the folder',
     ) -> None:
-        # torch raises an error of a worker again with its text alone.
+        # torch raises a worker's error again with only its text.
         super().__init__(path if reason is None else f'{path} cannot be read ({reason}); {remedy}')
         self.path, self.reason, self.remedy = path, reason, remedy
 
@@ -43,7 +43,7 @@ class BadVideoError(UserError):
 
 
 class UnusableVideoError(BadVideoError):
-    """A video that can be read, but not used; arguments as of ``BadVideoError``."""
+    """A video that can be read, but not used; arguments as for ``BadVideoError``."""
 
     def __str__(self) -> str:
         return f'{self.path}: {self.reason}; {self.remedy}'
@@ -61,13 +61,14 @@ MISTAKES = (
 
 
 def bad_video(error: Exception, path: str) -> BadVideoError | None:
-    """What an error says of the video that was being read; ``None`` for a mistake.
+    """Turn an error into a ``BadVideoError`` for the video being read; ``None`` for a mistake.
 
-    Decoders and transforms have types of their own for what is broken. Types that a wrong config,
-    wrong code or a missing package raises are mistakes: no other video would get through.
+    Decoders and transforms raise their own types of errors for broken videos. The types that come
+    from a wrong config, wrong code or a missing package are mistakes: every other video would fail
+    too.
 
     Args:
-        error: As it was raised.
+        error: The error that was raised.
         path: The video, as the user knows it.
 
     Raises:
@@ -87,16 +88,16 @@ def bad_video(error: Exception, path: str) -> BadVideoError | None:
 
 
 def message_of(error: UserError) -> str:
-    """What an error says, also one from a worker process of a data loader.
+    """The message of an error, also of one from a worker process of a data loader.
 
-    torch raises its class again with the whole traceback as its message.
+    torch raises such an error again, with the whole traceback as its message.
     """
     origin = re.findall(r'^mmssl_video\.[\w.]*Error: (.*)', str(error), re.MULTILINE)
     return origin[-1] if origin else str(error)
 
 
 def as_options(message: str) -> str:
-    """Write the arguments in a message as a command line has them.
+    """Write the arguments in a message as command-line options.
 
     Example:
         >>> as_options('set `batch_size=1`, leave them out with `skip_bad=True`')
@@ -118,10 +119,10 @@ def as_options(message: str) -> str:
 
 
 def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
-    """Make a tool end with one line instead of a traceback where the user can mend the cause.
+    """Make a tool end with one line instead of a traceback if the user can fix the cause.
 
     ``error: …`` and exit status 2 for a :class:`UserError`, also one from a worker process of a
-    data loader; ``interrupted`` and 130, as a shell has it, for Ctrl-C.
+    data loader; ``interrupted`` and exit status 130, as in a shell, for Ctrl-C.
     """
 
     @functools.wraps(main)

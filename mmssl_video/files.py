@@ -12,29 +12,29 @@ from mmssl_video.settings import differences, tell
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` and move it there if the block succeeds.
+    """Give a temporary path next to ``path`` and move it there if the block succeeds.
 
-    Missing parent folders are made. An interrupted or failed block leaves an older file at
-    ``path`` as it was, and no temporary file.
+    Missing parent folders are created. If the block fails or is interrupted, an older file at
+    ``path`` is unchanged, and no temporary file is left.
 
     Args:
-        path: Where the file shall be.
+        path: Path of the file.
 
     Yields:
         Path: The path to write to.
 
     Raises:
-        UserError: If the file cannot be written: a folder, no permission, no space.
+        UserError: If the file cannot be written: it is a folder, no permission, no space.
     """
     path = Path(path)
-    # The process id keeps two runs that write the same result from sharing a temporary file.
+    # With the process id, two runs that write the same result do not share a temporary file.
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
             with temporary.open('rb') as written:
-                os.fsync(written.fileno())  # its name must not be on disk before its content
+                os.fsync(written.fileno())  # the content must be on disk before the name
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -45,15 +45,15 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def claim_folder(folder: str | os.PathLike, settings: dict, content: str) -> None:
-    """Write the settings of what a folder holds, or compare them with what is there.
+    """Write the settings of a folder's content, or compare them with those already there.
 
     Args:
-        folder: It gets, or has, a ``settings.json``.
-        settings: What ``json`` can write.
-        content: What is in the folder, in a word, for the message.
+        folder: The folder; its ``settings.json`` is written or read.
+        settings: Values that ``json`` can write.
+        content: A word for the folder's content, for the message.
 
     Raises:
-        UserError: If the folder holds things of other settings.
+        UserError: If the folder has other settings.
     """
     path = Path(folder) / 'settings.json'
     if not path.exists():
@@ -70,11 +70,11 @@ def write_json(path: str | os.PathLike, content: dict) -> None:
     """Write ``content`` as indented JSON, atomically; NaN and infinity are refused.
 
     Args:
-        path: Where the file shall be.
-        content: What ``json`` can write.
+        path: Path of the file.
+        content: Values that ``json`` can write.
 
     Raises:
-        ValueError: If a number is not finite; JSON has no word for it.
+        ValueError: If a number is not finite; JSON cannot represent it.
     """
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + '\n')

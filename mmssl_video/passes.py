@@ -1,10 +1,10 @@
-"""One pass over many videos: shared among processes, resumable, with one report of what is broken.
+"""One pass over many videos: shared among processes, resumable, with one report of bad videos.
 
 Features, BMN features, the motion index, prepared videos and the check of a collection are passes.
-What a caller brings is two functions. ``read`` is run by the workers, a video each at a time, and
-yields payloads: clips, the motion, nothing. ``consume`` gets them in the main process, which
-encodes and writes. A pass that writes complete files (`mmssl_video.files`) and tells by ``done``
-which are there can be stopped at any time, and goes on, also in another number of processes::
+A caller provides two functions. Each worker runs ``read`` on one video at a time; it yields
+payloads: clips, the motion, or nothing. The main process runs ``consume`` on the payloads, to
+encode and write. A pass that writes complete files (`mmssl_video.files`), and reports by ``done``
+which of them exist, can be stopped at any time and continued, also in another number of processes::
 
     def read(path: str) -> Iterator[tuple[str, np.ndarray]]:
         with VideoReader(path, forward=True) as video:
@@ -61,10 +61,10 @@ from mmssl_video.errors import BadVideoError, UserError, bad_video
 from mmssl_video.files import atomic_path
 from mmssl_video.video import available_cores
 
-TIMEOUT = 600.0  # seconds to open a video, or to read a part of it: hours of one on a slow disk
-PATIENCE = 7 * 24 * 3600  # seconds that a process waits for one with longer videos
+TIMEOUT = 600.0  # seconds to open a video, or to read a part: enough for hours on a slow disk
+PATIENCE = 7 * 24 * 3600  # seconds that a process waits for another with longer videos
 COLUMNS = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-# One long video holds up the others of its worker alone; before torch 2.6 sooner or later all.
+# A long video delays only its own worker; before torch 2.6, it sooner or later delays all.
 UNORDERED = {'in_order': False} if digit_version(torch.__version__) >= digit_version('2.6') else {}
 MANY_VIDEOS = 16  # from here on a pass is faster in several processes
 Video = TypeVar('Video')
@@ -85,45 +85,44 @@ def run_pass(
     kept: Mapping[int, Any] | None = None,
     skip_bad: bool = False,
 ) -> dict[str, str]:
-    """Read videos in workers, consume what they give, and collect those that cannot be read.
+    """Read videos in workers, consume the payloads, and collect the videos that cannot be read.
 
     Each of several processes (:func:`start_processes`) takes a share. A terminal shows a bar with
-    the time that is left. Ctrl-C ends the workers without a word of theirs and is raised here.
+    the remaining time. Ctrl-C ends the workers silently and is raised here.
 
     Args:
-        videos: Paths, numbers or whatever stands for a video; the same in every process.
-        read: Called with a video in a worker. What it yields goes to ``consume``, but for two: a
-            ``BadVideoError``, yielded as well as raised, is a video that cannot be read, and a
-            ``float`` from 0 to 1 tells the bar how much of a long video is done. It may also be a
-            plain function without a result. Other errors count as the video's unless they are
-            mistakes of the config or the code (:func:`~mmssl_video.errors.bad_video`). It and
-            ``name`` need to survive pickling, where processes are spawned: no local function.
-        consume: Called in the main process with each payload. Those of one video come in order,
-            those of several mixed. What it returns are further videos that are to be left out. They
-            are asked for after the next payload has been consumed: a generator that waits for the
-            device and writes does so while the device is at work on that.
-        name: The path by which errors and the result name a video.
-        done: Whether a video needs nothing more. The first process asks, for all.
+        videos: Paths, numbers or other values, one for each video; the same in every process.
+        read: Called with a video in a worker. Its yields go to ``consume``, with two exceptions: a
+            ``BadVideoError``, yielded or raised, means that the video cannot be read, and a
+            ``float`` from 0 to 1 sets the bar to this part of a long video. It may also be a plain
+            function without a result. Other errors count as the video's unless they are mistakes of
+            the config or the code (:func:`~mmssl_video.errors.bad_video`). If processes are
+            spawned, ``read`` and ``name`` are pickled, so they must not be local functions.
+        consume: Called in the main process with each payload. Payloads of one video come in order,
+            those of several videos are mixed. It returns further videos to leave out. They are
+            fetched after the next payload has been consumed, so a generator can wait for the device
+            and write while the device works on the next payload.
+        name: Gives the path of a video for errors and for the result.
+        done: Whether a video is finished already. The first process calls it, for all.
         batch_size: Videos that are read together: ``read`` is called with a list of them. Batches
-            are the same for any number of processes, and after an interruption, but for the videos
-            that are done.
+            are the same for any number of processes, and after an interruption, except for the
+            videos that are done.
         description: Label of the bar.
-        num_workers: Processes that read, of each process; 0 reads in the main process.
-        to_device: Whether ``consume`` moves tensors to the device, where this is a GPU: they then
-            come in pinned memory, and more of them wait.
-        kept: Payloads that this process still has of an earlier pass over the same videos, by the
+        num_workers: Processes that read, for each process; 0 reads in the main process.
+        to_device: Whether ``consume`` moves tensors to the device. If this is a GPU, they come in
+            pinned memory, and more of them wait.
+        kept: Payloads that this process has kept from an earlier pass over the same videos, by the
             number of the first video of their batch, which is not read again.
-        skip_bad: Whether a video that cannot be read is left out with a warning, instead of an
+        skip_bad: Whether to leave out a video that cannot be read, with a warning instead of an
             error.
 
     Returns:
-        Why videos have been left out, in one line each, by their names; in the order of
+        Reasons why videos have been left out, one line each, by their names; in the order of
         ``videos``, and the same in every process.
 
     Raises:
-        UserError: A video cannot be read and is not to be left out, or the system has ended a
-            worker. Where this or another error stops one process, it stops all, when all have come
-            to their ends.
+        UserError: A video cannot be read and ``skip_bad`` is not set, or the system has ended a
+            worker. An error in one process stops all processes, once all have come to their ends.
     """
 
     def find_pending() -> list[int]:
@@ -146,7 +145,7 @@ def run_pass(
     stream = _Stream(unread, read, name, batch_size is not None, num_workers)
     options = dict(UNORDERED) if num_workers else {}
     if to_device and num_workers:
-        options['prefetch_factor'] = 4  # two batches of each worker, as its end follows each
+        options['prefetch_factor'] = 4  # two batches a worker, since an end mark follows each
     loader = DataLoader(
         stream,
         batch_size=None,
@@ -160,7 +159,7 @@ def run_pass(
     def work() -> list[tuple[int, str, str]]:
         faults = []
         there = ((n, payload) for n, _ in share if n in kept for payload in (kept[n], 1.0))
-        started = []  # the last payload: number, and what `consume` has returned
+        started = []  # the last payload: its number and the result of `consume`
 
         def finish(number: int, bad: Iterable[BadVideoError]) -> None:
             for error in bad:
@@ -179,10 +178,10 @@ def run_pass(
                     is_bad = isinstance(payload, BadVideoError)
                     bad = [payload] if is_bad else consume and consume(payload)
                     started.append((number, bad or ()))
-                    # What cannot be read may stop the pass, and then does so at once.
+                    # A video that cannot be read may stop the pass; then it stops at once.
                     while len(started) > (0 if is_bad else 1):
                         finish(*started.pop(0))
-            except BaseException:  # what has been consumed is written all the same
+            except BaseException:  # still write what has been consumed
                 with suppress(Exception):
                     finish(*started.pop())
                 raise
@@ -195,31 +194,31 @@ def run_pass(
 
 
 def report_faults(path: str | os.PathLike, faults: dict[str, str], num_videos: int) -> None:
-    r"""List the videos that have been left out, a line ``name<TAB>reason`` for each.
+    r"""List the videos that have been left out, one line ``name<TAB>reason`` each.
 
-    The first process writes the file, or removes an earlier one where there is nothing to list.
+    The first process writes the file, or removes an earlier one if there is nothing to list.
 
     Args:
-        path: Of the file.
-        faults: Why, by name.
-        num_videos: Of all videos, these included.
+        path: Path of the file.
+        faults: Reasons by the names of the videos.
+        num_videos: Number of all videos, these included.
 
     Raises:
-        UserError: If none is left, or the file cannot be written.
+        UserError: If all videos have been left out, or the file cannot be written.
     """
     if is_main_process() and not faults:
         Path(path).unlink(missing_ok=True)
     elif is_main_process():
         with atomic_path(path) as temporary:
             lines = (f'{name}\t{fault}\n' for name, fault in faults.items())
-            # Names of files may be of any bytes.
+            # File names may have any bytes.
             temporary.write_text(''.join(lines), encoding='utf-8', errors='surrogateescape')
     if len(faults) == num_videos:
         raise UserError(f'{path}: none of the videos can be read; see there why')
 
 
 def workers_for(num_videos: int) -> int:
-    """Processes that are worth their start to read some videos: none for few, else all cores."""
+    """Number of workers for a pass: none for few videos, otherwise one for each core."""
     return available_cores() if num_videos >= MANY_VIDEOS else 0
 
 
@@ -229,7 +228,7 @@ def workers_for(num_videos: int) -> int:
 def start_processes(launcher: str) -> None:
     """Join the processes that run a pass together.
 
-    Through gloo also on GPUs: nothing but small objects goes from one to another.
+    They use gloo, also on GPUs, since they exchange only small objects.
 
     Args:
         launcher: 'pytorch', 'slurm' or 'mpi'; nothing happens for 'none'.
@@ -242,10 +241,10 @@ def start_processes(launcher: str) -> None:
 
 
 def run_together(work: Callable[[], Result]) -> list[Result]:
-    """Run ``work`` in each process; what fails in one fails in all, when all have come to its end.
+    """Run ``work`` in each process; if one fails, all fail, once all have come to the end.
 
     Returns:
-        What it gives in each process, by their ranks.
+        The results of all processes, by rank.
 
     Raises:
         Exception: In the process where it has failed.
@@ -258,7 +257,7 @@ def run_together(work: Callable[[], Result]) -> list[Result]:
         failure = error
         fault = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
         if get_world_size() > 1:
-            line = (fault.splitlines() or [''])[-1]  # the last one, where a worker has sent more
+            line = (fault.splitlines() or [''])[-1]  # the last line, if a worker has sent several
             message = f'process {get_rank()} has stopped and waits for the others: {line}'
             print_log(message, logger='current', level=logging.ERROR)
     outcomes = all_gather_object((result, fault))
@@ -271,15 +270,16 @@ def run_together(work: Callable[[], Result]) -> list[Result]:
 
 
 def from_main_process(work: Callable[[], Result]) -> Result:
-    """Run ``work`` in the first process, and give what comes out, or its error, to all.
+    """Run ``work`` in the first process, and give its result or error to all.
 
-    Every process has to come here. Workers of a data loader, which are none of them, run it too.
+    Every process has to call this. Workers of a data loader are not among these processes and run
+    ``work`` themselves.
     """
     if get_worker_info() is not None:
         return work()
     result: list[Result] = []
     run_together(lambda: result.append(work()) if is_main_process() else None)
-    # Not gathered: that takes as much memory for each process.
+    # Broadcast, since a gather would take as much memory again for each process.
     result = result or [None]
     broadcast_object_list(result)
     return result[0]
@@ -289,11 +289,11 @@ def from_main_process(work: Callable[[], Result]) -> Result:
 
 
 class _Stream(IterableDataset):
-    """Payloads of all batches of a process; of several workers, each reads its batches.
+    """Payloads of all batches of a process; each of several workers reads a part of the batches.
 
     Attributes:
-        current (Tensor): int64 [workers, 2] in shared memory, what each worker is at: its process
-            id and the place of the batch.
+        current (Tensor): int64 [workers, 2] in shared memory: the process id of each worker and the
+            place of the batch that it reads.
     """
 
     def __init__(
@@ -311,7 +311,7 @@ class _Stream(IterableDataset):
         self.current = torch.zeros(max(1, num_workers), 2, dtype=torch.int64).share_memory_()
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
-        """Yield the number of a batch's first video with each payload, and with 1.0 at its end."""
+        """Yield each payload, and 1.0 at a batch's end, with the number of its first video."""
         worker = get_worker_info()
         first, step = (worker.id, worker.num_workers) if worker else (0, 1)
         for place in range(first, len(self.share), step):
@@ -333,20 +333,20 @@ class _Stream(IterableDataset):
 
 
 def _unchanged(record: tuple) -> tuple:
-    return record  # torch's own makes tensors of arrays, and lists of tuples
+    return record  # torch's own function turns arrays into tensors, and tuples into lists
 
 
 def _start_worker(worker: int) -> None:
-    cv2.setNumThreads(1)  # a spawned process has not inherited it
+    cv2.setNumThreads(1)  # a spawned process does not inherit it
     # Ctrl-C reaches all processes of a terminal; the main one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Python's thread that hands out tensors shows a traceback if they are no longer fetched.
+    # Python's thread that passes tensors on shows a traceback if nobody fetches them any more.
     sys.excepthook = lambda *error: None
 
 
 @contextmanager
 def _one_opencv_thread() -> Iterator[None]:
-    # The cores are for the processes; and OpenCV's pool of threads does not survive a fork.
+    # The processes need the cores, and OpenCV's thread pool does not survive a fork.
     num_threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -357,13 +357,13 @@ def _one_opencv_thread() -> Iterator[None]:
 
 @contextmanager
 def _clear_end(stream: _Stream) -> Iterator[None]:
-    """End the workers with an error, and name the video at which the system has ended one."""
+    """End the workers after an error, and name the video of a worker that the system has ended."""
     try:
         yield
     except BaseException as error:
-        # torch's frames hold the workers, and an error of a worker would hold these for long.
+        # torch's frames keep the workers alive, and a worker's error would keep the frames.
         traceback.clear_frames(error.__traceback__)
-        # What torch says of a process that is gone.
+        # torch's message about a lost worker.
         gone = re.match(r'DataLoader worker \(pid\D*(\d+).*?\) ([^.]*)', str(error))
         if not isinstance(error, RuntimeError) or gone is None:
             raise
@@ -376,7 +376,7 @@ def _clear_end(stream: _Stream) -> Iterator[None]:
 
 @contextmanager
 def _bar(description: str, share: list[tuple[int, list]]) -> Iterator[Callable[[int, float], None]]:
-    """Show a bar on a terminal; gives ``advance(number of the batch, what is done of it)``."""
+    """Show a bar on a terminal; gives ``advance(number of the batch, part that is done)``."""
     console = Console(stderr=True)
     hidden = not (console.is_terminal and is_main_process())
     sizes = {number: len(batch) for number, batch in share}

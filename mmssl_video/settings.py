@@ -7,10 +7,10 @@ MAX_TOLD = 6
 
 
 def flatten(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Values as text, by their paths.
+    """Flatten settings to texts by their paths.
 
-    ``{'pipeline': [{'num_clips': 3}]}`` becomes ``{'pipeline.0.num_clips': '3'}``. What is flat
-    already stays as it is.
+    ``{'pipeline': [{'num_clips': 3}]}`` becomes ``{'pipeline.0.num_clips': '3'}``. Flat settings
+    do not change.
     """
     flat: dict[str, str] = {}
 
@@ -29,7 +29,7 @@ def flatten(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Where settings differ: the two values as text, by their paths in alphabetical order."""
+    """Compare settings: the two values of each difference as text, by path, alphabetically."""
     one, other = flatten(first), flatten(second)
     both = {
         path: (one.get(path, 'not there'), other.get(path, 'not there'))
@@ -39,7 +39,7 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str
 
 
 def tell(differ: Mapping[str, tuple[str, str]]) -> str:
-    """Put the first differences into a line, ``a.b: 3 and 5; …``, those of short paths in front."""
+    """Write the first differences in a line, ``a.b: 3 and 5; …``; short paths come first."""
     paths = sorted(differ, key=lambda path: (path.count('.'), path))
     told = [f'{path}: {differ[path][0]} and {differ[path][1]}' for path in paths[:MAX_TOLD]]
     more = f'; and {len(paths) - MAX_TOLD} more' if len(paths) > MAX_TOLD else ''

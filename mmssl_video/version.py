@@ -1,3 +1,3 @@
-"""The one place that holds the version; ``setup.py`` reads it too."""
+"""The version of the package; ``setup.py`` reads it from here."""
 
 __version__ = '0.1.0'

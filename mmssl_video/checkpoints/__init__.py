@@ -1,1 +1,1 @@
-"""Checkpoints: loading without running code, names and shapes, other layouts, resuming."""
+"""Checkpoints: safe loading, names and shapes, layouts of other projects, resuming."""

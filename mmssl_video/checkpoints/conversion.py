@@ -1,7 +1,7 @@
-"""Weights of other projects in the key layout of ours, and ours in theirs, mapped by name.
+"""Convert weights between the key layouts of other projects and ours, by name.
 
-MMAction2, and so we, call the parts of a ResNet ``layer1.0.conv1.conv.weight``,
-``layer1.0.conv1.bn.bias`` and ``layer1.0.downsample.conv.weight``. The others:
+MMAction2, and so this package, calls the parts of a ResNet ``layer1.0.conv1.conv.weight``,
+``layer1.0.conv1.bn.bias`` and ``layer1.0.downsample.conv.weight``. The other layouts:
 
 =========== ========================================== ===================================== ======
 layout      a name                                     becomes                               back
@@ -16,13 +16,13 @@ vclr        ``fc_inter.0.weight`` (the authors' code)  ``backbone`` and each hea
 ``videomae`` and ``huggingface``, both for vision transformers, are in :mod:`.vit`.
 
 SlowFast (https://github.com/facebookresearch/SlowFast) saves its self-supervised models, the ρ
-family, under ``backbone.``. Its Slow networks have the stride in the 3×3 convolution as ours have
-(``RESNET.STRIDE_1X1`` is false). For its two pathways set ``lateral_norm=True`` and
-``fusion_kernel``, 7 for 8×8 models and 5 for 4×16, of ``ResNet3dSlowFast.slow_pathway``.
+family, under ``backbone.``. Like ours, its Slow networks have the stride in the 3×3 convolution
+(``RESNET.STRIDE_1X1`` is false). For its two pathways, set ``lateral_norm=True`` and
+``fusion_kernel`` (7 for 8×8 models, 5 for 4×16) of ``ResNet3dSlowFast.slow_pathway``.
 
 Its networks were trained on frames of mean 0.45 and standard deviation 0.225 (``DATA.MEAN``,
-``DATA.STD``, pixels in [0, 1]), where MMAction2's configs and ours have ImageNet's: a run that
-starts from one of them needs :data:`SLOWFAST_PIXELS`.
+``DATA.STD``, pixels in [0, 1]), but MMAction2's configs and ours have ImageNet's values. So a run
+that starts from one of them needs :data:`SLOWFAST_PIXELS`.
 """
 
 import re
@@ -45,10 +45,9 @@ SLOWFAST_PIXELS = (
     '--cfg-options model.data_preprocessor.mean="[114.75,114.75,114.75]" '
     'model.data_preprocessor.std="[57.375,57.375,57.375]"'
 )
-"""Options of a run that starts from SlowFast's weights: 0.45 · 255 and 0.225 · 255."""
+"""Options for a run that starts from SlowFast's weights: 0.45 · 255 and 0.225 · 255."""
 
-# By format, what a checkpoint holds beside the network that is trained: classifiers, target
-# networks, queues.
+# By format, the keys of a checkpoint that are not converted: classifiers, target networks, queues.
 NOT_NEEDED = {
     'torchvision': r'fc\.(weight|bias)',
     'mocov2': r'encoder_k\..*|queue(_ptr)?',
@@ -61,13 +60,13 @@ NOT_NEEDED = {
 
 
 def detect_format(state: dict[str, Tensor]) -> str:
-    """Tell whose weights these are.
+    """Detect the format of a state dict.
 
     Args:
         state: Keys without the ``module.`` of data parallelism.
 
     Raises:
-        UserError: If it is none of the known formats.
+        UserError: If the format is not known.
     """
     if any(key.startswith('encoder_q.') for key in state):
         return 'mocov2'
@@ -92,26 +91,26 @@ def convert_weights(
 ) -> dict[str, Tensor]:
     """Convert a checkpoint of another project to the keys of :class:`SSLRecognizer`.
 
-    The target network needs no keys: it starts from what the online network is given.
+    The target network needs no keys: it starts from the weights of the online network.
 
-    The names that are there tell the depth: it is that of the smallest ResNet that has them all.
-    What this ResNet has besides is missing, all but ``num_batches_tracked``, which old files lack
-    and no result depends on.
+    The names in the file determine the depth: that of the smallest ResNet that has them all. All
+    other names of this ResNet count as missing, except ``num_batches_tracked``, which old files
+    lack and no result depends on.
 
     Args:
         checkpoint: A state dict, or one under ``state_dict`` (MoCo), ``model`` (VCLR, VideoMAE),
             ``model_state`` (SlowFast) or ``module`` (DeepSpeed).
         heads: Names of the heads that a MoCo v2 MLP initialises; all have its shape
             (VCLR, App. A.1).
-        allow_missing: Whether to warn, and not raise, where keys are missing.
-        allow_unknown: Whether to warn, and leave them out, where keys are unknown.
+        allow_missing: Whether to warn about missing keys instead of raising.
+        allow_unknown: Whether to warn about unknown keys and leave them out instead of raising.
 
     Returns:
-        Tensors under ``backbone.…`` and ``heads.<name>.projector.…``; of a fine-tuned VideoMAE
+        Tensors under ``backbone.…`` and ``heads.<name>.projector.…``; for a fine-tuned VideoMAE
         under ``backbone.…`` and ``cls_head.fc_cls.…``.
 
     Raises:
-        UserError: If the format or a key is unknown, or one is missing.
+        UserError: If the format or a key is unknown, or a key is missing.
     """
     state = tensors_of(checkpoint)
     source = detect_format(state)
@@ -153,7 +152,7 @@ def convert_weights(
         NAMES[layout](key)
         for key in _complete({of_backbone[key] for key in found & of_backbone.keys()})
     }
-    # Of the heads that are there, every layer; VCLR's ablations have only some of them.
+    # Every head in the file needs all its layers; VCLR's ablations have only some of the heads.
     modules = {key.split('.')[0] for key in found & of_heads.keys()}
     wanted |= {key for key in of_heads if key.split('.')[0] in modules}
     missing = [f'{prefix}{key}' for key in sorted(wanted - found) if is_needed(key)]
@@ -168,19 +167,19 @@ def to_layout(
     allow_unknown: bool = False,
     classifier: dict[str, Tensor] | None = None,
 ) -> dict:
-    """Give a backbone of ours the names of another project; :func:`convert_weights` takes it back.
+    """Rename a backbone of ours for another project; :func:`convert_weights` does the reverse.
 
     Args:
         backbone: As from :func:`select_backbone`.
         layout: ``'torchvision'`` or ``'mocov2'`` for a 2D ResNet, ``'slowfast'`` for a 3D one;
             ``'videomae'`` or ``'huggingface'`` for a ``VisionTransformer``.
-        allow_missing: Whether to warn, and not raise, where keys are missing.
-        allow_unknown: Whether to warn, and leave them out, where keys are unknown.
+        allow_missing: Whether to warn about missing keys instead of raising.
+        allow_unknown: Whether to warn about unknown keys and leave them out instead of raising.
         classifier: ``weight`` and ``bias`` of ``cls_head.fc_cls``, for a fine-tuned
             ``VisionTransformer``.
 
     Returns:
-        A checkpoint as that project's code loads it: torchvision's and Hugging Face's are state
+        A checkpoint that the project's code can load: torchvision's and Hugging Face's are state
         dicts, MoCo's is under ``state_dict``, SlowFast's under ``model_state``, VideoMAE's under
         ``model``.
 
@@ -235,19 +234,19 @@ def _slowfast_name(key: str) -> str:
     return f's{stage}.pathway{pathway}_res{block}.{part}{"_bn" if kind == "bn" else ""}.{name}'
 
 
-# By layout, what turns a name of ours into one of theirs.
+# By layout, the function that turns a name of ours into one of theirs.
 NAMES: dict[str, Callable[[str], str]] = {
     'torchvision': _torchvision_name,
     'mocov2': _torchvision_name,
     'slowfast': _slowfast_name,
 }
 LAYOUTS = (*NAMES, *RENAMED)
-"""Those that :func:`to_layout` writes."""
+"""The layouts that :func:`to_layout` writes."""
 
 
 @cache
 def _our_names(depth: int, two_pathways: bool) -> frozenset[str]:
-    """All that a ResNet has, 2D or 3D, or a SlowFast network of two of them."""
+    """All our names for a ResNet, 2D or 3D, or for a SlowFast network with two pathways."""
     with torch.device('meta'):
         if not two_pathways:
             return frozenset(ResNet(depth).state_dict())
@@ -261,13 +260,13 @@ def _our_names(depth: int, two_pathways: bool) -> frozenset[str]:
 
 @cache
 def _their_names(layout: str, two_pathways: bool) -> dict[str, str]:
-    """Theirs, with ours, of all that any depth may have: the deepest has the names of the rest."""
+    """Map their names to ours for all depths: the deepest network has the names of all others."""
     return {NAMES[layout](key): key for key in _our_names(152, two_pathways)}
 
 
 def _complete(found: set[str]) -> frozenset[str]:
-    """All names of the smallest network that has those found; ours."""
-    # Of two pathways the fast one tells the depth; lateral connections change the slow one.
+    """All our names of the smallest network that has the names found."""
+    # With two pathways, the fast one shows the depth; lateral connections change the slow one.
     plain = {key.removeprefix('fast_path.') for key in found if not key.startswith('slow_path.')}
     depth = next(depth for depth in ResNet.arch_settings if plain <= _our_names(depth, False))
     return _our_names(depth, any(key.startswith('fast_path.') for key in found))
@@ -276,7 +275,7 @@ def _complete(found: set[str]) -> frozenset[str]:
 def _report(
     what: str, unknown: list[str], missing: list[str], allow_unknown: bool, allow_missing: bool
 ) -> None:
-    """Raise where there are such keys, or warn if that is allowed."""
+    """Raise an error if there are such keys, or warn if they are allowed."""
     for keys, kind, allowed in (
         (unknown, 'unknown', allow_unknown),
         (missing, 'missing', allow_missing),

@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint, fitted to a module by name and shape."""
+"""Fit the tensors of a checkpoint to a module by name and shape."""
 
 import re
 
@@ -14,7 +14,7 @@ BRANCHES = {'online': 'backbone.', 'target': 'target_backbone.module.'}
 
 
 def plain_name(key: str) -> str:
-    """The name in a backbone without the ``net`` of what MMAction2's TSM and its pooling wrap.
+    """Remove from a name in a backbone the ``net`` that MMAction2's TSM and its pooling insert.
 
     They wrap a stage (``layer2.net.0``), a block (``layer1.0.net``) or a block's convolution
     (``layer1.0.conv1.conv.net``). Any other ``net`` is a part of the name.
@@ -25,7 +25,7 @@ def plain_name(key: str) -> str:
 
 
 def is_needed(key: str) -> bool:
-    """Whether a tensor has to be there: all but the counters of batch normalisation."""
+    """Whether a tensor must be in a file: all but the counters of batch normalisation."""
     return not key.endswith('.num_batches_tracked')
 
 
@@ -48,7 +48,7 @@ def select_backbone(checkpoint: dict, branch: str = 'online') -> dict[str, Tenso
         branch: ``'online'`` or ``'target'``, the momentum copy.
 
     Returns:
-        Its tensors, named as in the backbone itself; TSM's as without the shift.
+        Its tensors, named as in the backbone itself; TSM's are named as without the shift.
 
     Raises:
         UserError: If there is no such branch.
@@ -60,24 +60,24 @@ def select_backbone(checkpoint: dict, branch: str = 'online') -> dict[str, Tenso
 def fit_tensors(
     checkpoint: dict, module: nn.Module, prefix: str, path: str, remedy: str
 ) -> dict[str, Tensor]:
-    """Give the tensors of one module of a checkpoint the names that they have in the module.
+    """Take the tensors of one module from a checkpoint and name them as in the module.
 
-    Names are compared as :func:`plain_name` gives them, so weights go from plain networks into TSM
-    and back. Of a ``VisionTransformer``, :func:`adapt_vit` says what need not be in the file.
+    Names are compared by their :func:`plain_name`, so weights fit from plain networks into TSM and
+    back. For a ``VisionTransformer``, :func:`adapt_vit` adds tensors that need not be in the file.
 
     Args:
         checkpoint: As MMEngine's Runner writes it, or a state dict.
         module: The module that the tensors are for.
-        prefix: What its names begin with in the checkpoint, ``'backbone.'``.
+        prefix: Prefix of its names in the checkpoint, ``'backbone.'``.
         path: The checkpoint's file, for messages.
-        remedy: What to do where it does not fit, for messages.
+        remedy: What to do if it does not fit, for messages.
 
     Returns:
-        For every tensor of the module's state dict; of the counters of batch normalisation, which
-        no result depends on, those that the checkpoint has.
+        All tensors of the module's state dict. Counters of batch normalisation, which no result
+        depends on, are only there if the checkpoint has them.
 
     Raises:
-        UserError: If one is missing, has another shape, or has no place in the module.
+        UserError: If a tensor is missing, has another shape, or has no place in the module.
     """
     try:
         given = _select(tensors_of(checkpoint), prefix, remedy)
@@ -115,13 +115,13 @@ def fit_tensors(
 
 
 def own_names(fitted: dict[str, Tensor], module: nn.Module) -> list[str]:
-    """The tensors of :func:`fit_tensors` that are not the file's but the module's own."""
+    """Names of the tensors of :func:`fit_tensors` that are the module's own, not the file's."""
     own = module.state_dict()
     return sorted(key for key in fitted if fitted[key].data_ptr() == own[key].data_ptr())
 
 
 def _select(state: dict[str, Tensor], prefix: str, remedy: str) -> dict[str, Tensor]:
-    """The tensors under a prefix, without it, by their plain names."""
+    """Select the tensors under a prefix, by their plain names without the prefix."""
     selected = {
         plain_name(key.removeprefix(prefix)): value
         for key, value in state.items()

@@ -1,4 +1,4 @@
-"""Checkpoints loaded without running code that they may hold."""
+"""Load checkpoints without running code that they may hold."""
 
 import os
 import pickle
@@ -17,7 +17,7 @@ TRUST_VARIABLE = 'MMSSL_TRUST_CHECKPOINT'
 
 
 def _under_name(module, name, function):
-    """A function that a pickle may call, and no more, by the name ``module.name``."""
+    """Wrap a function such that a pickle may call it as ``module.name``, and do nothing else."""
 
     def allowed(*args):
         return function(*args)
@@ -27,14 +27,14 @@ def _under_name(module, name, function):
 
 
 def _history_buffer_method(owner, name):
-    """What pickle needs `getattr` for in a checkpoint of MMEngine: HistoryBuffer's statistics."""
+    """The `getattr` of a pickle, only for HistoryBuffer's statistics in MMEngine's checkpoints."""
     if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
         raise pickle.UnpicklingError('Unsupported global: GLOBAL builtins.getattr')
     return getattr(owner, name)
 
 
-# What MMEngine's Runner writes beside tensors: the message hub's HistoryBuffers, with their
-# numpy arrays and scalars. numpy 1 and 2 keep the two functions under different names.
+# The objects other than tensors that MMEngine's Runner writes: the message hub's HistoryBuffers,
+# with their numpy arrays and scalars. numpy 1 and 2 have different names for the two functions.
 _ALLOWED = [
     HistoryBuffer,
     _under_name('builtins', 'getattr', _history_buffer_method),
@@ -50,9 +50,9 @@ _ALLOWED = [
 
 
 class _RestrictedPickle:
-    """A ``pickle_module`` for `torch.load` that resolves the allowed names and nothing else.
+    """A ``pickle_module`` for `torch.load` that resolves only the allowed names.
 
-    For torch < 2.6, whose ``weights_only=True`` takes no list and could be got round
+    For torch < 2.6: its ``weights_only=True`` takes no list and could be bypassed
     (CVE-2025-32434).
     """
 
@@ -65,7 +65,7 @@ class _RestrictedPickle:
         }
 
         def find_class(self, module, name):
-            """Called by pickle for each global, and by torch for all but storages."""
+            """Resolve a name: pickle asks for each global, torch for all but storages."""
             plain = module == 'torch' and isinstance(getattr(torch, name, None), torch.dtype)
             if plain or (module, name) in {
                 ('collections', 'OrderedDict'),
@@ -75,19 +75,19 @@ class _RestrictedPickle:
                 ('_codecs', 'encode'),
             }:
                 return super().find_class(module, name)
-            try:  # protocol 2, torch.save's, has Python 2's name of builtins
+            try:  # torch.save's protocol 2 has Python 2's name for builtins
                 return self.names[f'{module}.{name}'.replace('__builtin__', 'builtins')]
             except KeyError:
                 raise pickle.UnpicklingError(f'GLOBAL {module}.{name}') from None
 
     @classmethod
     def load(cls, file, **kwargs):
-        """The function of this name that torch's format before 1.6 calls."""
+        """Load a file in torch's format before 1.6, which calls this function."""
         return cls.Unpickler(file, **kwargs).load()
 
 
 def _load_allowed(path, map_location):
-    """Loads tensors and the objects of ``_ALLOWED``; anything else is an UnpicklingError."""
+    """Load tensors and the objects of ``_ALLOWED``; anything else is an UnpicklingError."""
     if digit_version(torch.__version__) < digit_version('2.6.0'):
         return torch.load(path, map_location, pickle_module=_RestrictedPickle, weights_only=False)
     with torch.serialization.safe_globals(_ALLOWED):
@@ -97,11 +97,11 @@ def _load_allowed(path, map_location):
 def load_checkpoint_file(
     path: str | Path, trust: bool = False, map_location: Any = 'cpu'
 ) -> dict[str, Any]:
-    """Loads a checkpoint without running code that it may hold.
+    """Load a checkpoint without running code that it may hold.
 
     Args:
-        path: A local file: a plain state dict, or one as MMEngine's Runner writes; or a state dict
-            of Hugging Face's ``safetensors``, which holds tensors alone.
+        path: A local file: a plain state dict, one written by MMEngine's Runner, or a state dict
+            in Hugging Face's ``safetensors`` format, which holds only tensors.
         trust: Whether the file may hold any Python object, and so run any code. Setting the
             environment variable ``MMSSL_TRUST_CHECKPOINT=1`` trusts every file.
         map_location: As in `torch.load`.
@@ -110,9 +110,9 @@ def load_checkpoint_file(
         The dict that the file holds.
 
     Raises:
-        UserError: If there is no such file, it is not a checkpoint, it needs ``safetensors``, which
-            is not installed, or it is not trusted and holds something other than tensors, numbers,
-            strings and MMEngine's log buffers.
+        UserError: If there is no such file, it is not a checkpoint, it needs ``safetensors`` and
+            that is not installed, or it is not trusted and holds something other than tensors,
+            numbers, strings and MMEngine's log buffers.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -127,7 +127,7 @@ def load_checkpoint_file(
             loaded = _load_allowed(path, map_location)
     except (torch.cuda.OutOfMemoryError, UserError):  # the file is sound
         raise
-    except Exception as error:  # what a broken file raises depends on where it is broken
+    except Exception as error:  # the error depends on where a file is broken
         culprit = re.search(r'GLOBAL ([\w.]+)', str(error))
         if culprit:
             raise UserError(

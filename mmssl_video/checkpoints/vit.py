@@ -1,7 +1,8 @@
-"""Weights of VideoMAE's vision transformers: other projects' names, and what need not be in a file.
+"""Weights of VideoMAE's vision transformers: names in other projects, and optional tensors.
 
-MMAction2, and so we, call the parts of its ``VisionTransformer`` ``patch_embed.projection``,
-``blocks.0.attn.qkv`` and ``blocks.0.mlp.layers.0.0``. The others:
+MMAction2, and so this package, calls the parts of its ``VisionTransformer``
+``patch_embed.projection``, ``blocks.0.attn.qkv`` and ``blocks.0.mlp.layers.0.0``. The other
+layouts:
 
 ============= ============================================== =====================================
 layout        pretrained                                     fine-tuned
@@ -12,10 +13,10 @@ huggingface   ``videomae.encoder.layer.0.attention…``,       the same, ``fc_no
               ``videomae.layernorm``
 ============= ============================================== =====================================
 
-``videomae`` is that of the released files (https://github.com/MCG-NJU/VideoMAE), under ``model`` or
-DeepSpeed's ``module``. ``huggingface`` has query, key and value in three matrices, ours in one,
-``qkv``. Neither has fixed positions, which the network computes; learned ones are ``videomae``'s
-alone, ``pos_embed``. Decoders are left out.
+``videomae`` is the layout of the released files (https://github.com/MCG-NJU/VideoMAE), under
+``model`` or DeepSpeed's ``module``. ``huggingface`` has query, key and value in three matrices, our
+layout in one, ``qkv``. Neither has fixed positions, which the network computes; only ``videomae``
+has learned ones, ``pos_embed``. Decoders are left out.
 """
 
 import re
@@ -26,8 +27,8 @@ from mmaction.models import VisionTransformer
 from mmaction.models.backbones.vit_mae import get_sinusoid_encoding
 from torch import Tensor
 
-# By layout: what a name of ours becomes, in this order; the prefix of the network in a pretrained
-# file and in a fine-tuned one; the name of the classifier.
+# By layout: the replacements in our names, in this order; the prefix of the network in a pretrained
+# and in a fine-tuned file; the name of the classifier.
 RENAMED = {
     'videomae': (
         ('patch_embed.projection', 'patch_embed.proj'),
@@ -47,12 +48,12 @@ RENAMED = {
 }
 PREFIXES = {'videomae': ('encoder.', ''), 'huggingface': ('videomae.', 'videomae.')}
 CLASSIFIERS = {'videomae': 'head', 'huggingface': 'classifier'}
-# The decoder of pretraining, and its positions.
+# The decoder of pretraining and its positions.
 NOT_NEEDED = r'(decoder|encoder_to_decoder)\..*|mask_token|(.*\.)?position_embeddings'
 
 
 def detect_vit(state: dict[str, Tensor]) -> str | None:
-    """The layout of a vision transformer of another project, ``None`` if it is none."""
+    """Detect another project's layout of a vision transformer; ``None`` for other weights."""
     for layout, stem in (
         ('videomae', r'(encoder\.)?patch_embed\.proj\.weight'),
         ('huggingface', r'(videomae\.)?embeddings\.patch_embeddings\.projection\.weight'),
@@ -72,8 +73,8 @@ def vit_to_ours(
         layout: ``'videomae'`` or ``'huggingface'``.
 
     Returns:
-        Tensors under ``backbone.…`` and, of a fine-tuned network, ``cls_head.fc_cls.…``; unknown
-        names of the file; missing names of the file.
+        Tensors under ``backbone.…`` and, for a fine-tuned network, ``cls_head.fc_cls.…``; unknown
+        names in the file; names missing in the file.
     """
     of_classifier = {f'{CLASSIFIERS[layout]}.{kind}': kind for kind in ('weight', 'bias')}
     is_classified = not state.keys().isdisjoint(of_classifier)
@@ -109,15 +110,15 @@ def vit_to_ours(
 def vit_to_theirs(
     backbone: dict[str, Tensor], classifier: dict[str, Tensor], layout: str
 ) -> tuple[dict[str, Tensor], list[str], list[str]]:
-    """Give a vision transformer of ours the names of another project; the reverse.
+    """Rename a vision transformer of ours for another project: the reverse of the above.
 
     Args:
-        backbone: Named as in the backbone itself. With ``fc_norm`` it is a fine-tuned one.
+        backbone: Named as in the backbone itself. One with ``fc_norm`` is fine-tuned.
         classifier: ``weight`` and ``bias`` of ``cls_head.fc_cls``, or nothing.
         layout: ``'videomae'`` or ``'huggingface'``.
 
     Returns:
-        Tensors by their names; unknown names of ours; missing names of ours.
+        Tensors by their names; our names that are unknown; our names that are missing.
     """
     fine_tuned = 'fc_norm.weight' in backbone
     prefix = PREFIXES[layout][fine_tuned]
@@ -134,25 +135,25 @@ def vit_to_theirs(
     if is_learned and layout == 'videomae':
         state[f'{prefix}pos_embed'] = positions
     known = names if is_learned and layout == 'huggingface' else names | {'pos_embed'}
-    # Views of one tensor would be saved with all of it.
+    # A view would be saved with its whole tensor.
     state = {key: value.clone() for key, value in state.items()}
     return state, sorted(backbone.keys() - known), sorted(names - backbone.keys())
 
 
 def adapt_vit(given: dict[str, Tensor], backbone: VisionTransformer) -> dict[str, Tensor]:
-    """Take what is no weight of a vision transformer's checkpoint from the network it is for.
+    """Fill in tensors of a vision transformer that need not come from the checkpoint.
 
-    Fixed positions are those of the config: the sinusoid of its own number of tokens, in the file
-    or not, whatever clips the file is from. Where ``use_mean_pooling`` is set and the file is of
-    pretraining, its ``norm`` is left out, and ``fc_norm`` starts as it is, as VideoMAE is
-    fine-tuned.
+    Fixed positions are always the config's: the sinusoid for its own number of tokens, even if the
+    file has positions for other clips. If ``use_mean_pooling`` is set and the file is from
+    pretraining, its ``norm`` is left out, and ``fc_norm`` keeps its initial values, as in
+    VideoMAE's fine-tuning.
 
     Args:
         given: Tensors of the checkpoint, named as in the backbone itself.
         backbone: The network of the config.
 
     Returns:
-        ``given``, changed so. Learned positions stay, and have to fit.
+        ``given`` with these changes. Learned positions do not change, and have to fit.
     """
     wanted = backbone.state_dict()
     adapted = dict(given)
@@ -168,7 +169,7 @@ def adapt_vit(given: dict[str, Tensor], backbone: VisionTransformer) -> dict[str
 
 
 def explain_vit(given: dict[str, Tensor], backbone: VisionTransformer) -> str:
-    """The fields of the config that say why a checkpoint does not fit: ``' (…)'`` or nothing."""
+    """Name the config fields that a checkpoint does not fit: ``' (…)'``, or an empty string."""
     wanted = backbone.state_dict()
     fields = []
     depths = [
@@ -200,7 +201,7 @@ def _is_fixed(positions: Tensor) -> bool:
 
 
 def _theirs(ours: str, layout: str, prefix: str) -> list[str]:
-    """The tensors of theirs that a tensor of ours is put together from."""
+    """Names of their tensors that make up one tensor of ours."""
     if ours.startswith('fc_norm.'):
         return [ours]
     if layout == 'huggingface' and ours.startswith('norm.'):
@@ -215,8 +216,8 @@ def _theirs(ours: str, layout: str, prefix: str) -> list[str]:
 
 @cache
 def _names(depth: int, pooled: bool) -> frozenset[str]:
-    """All that a vision transformer has, but for its positions."""
-    # Small, for it asks for numbers while it is built and so cannot be of shapes alone.
+    """All names in a vision transformer except its positions."""
+    # A small network: its constructor needs numbers, so it cannot be built on the meta device.
     network = VisionTransformer(
         img_size=16, num_frames=2, embed_dims=2, num_heads=1, depth=depth, use_mean_pooling=pooled
     )

@@ -15,36 +15,36 @@ POINTER = 'last_checkpoint'  # MMEngine's: a file with the path of the latest on
 
 
 def default_work_dir(cfg: Config) -> str:
-    """The work directory of a run that names none: ``work_dirs/<name of the config>``.
+    """The default work directory of a run: ``work_dirs/<name of the config>``.
 
-    Where the config reads the environment variable ``SPLIT``, as ``{{$SPLIT:1}}``, its value is
-    added, ``_split1``: each split has a folder of its own, and ``--resume`` finds no checkpoint of
-    another one.
+    If the config reads the environment variable ``SPLIT``, as ``{{$SPLIT:1}}``, its value is added,
+    ``_split1``: each split has its own folder, and ``--resume`` finds no checkpoint of another
+    split.
 
     Args:
-        cfg: As it was read from its file.
+        cfg: The config as read from its file.
     """
     work_dir = f'work_dirs/{Path(cfg.filename).stem}'
-    # MMEngine tells only which of the variables that are set have been read.
+    # MMEngine reports only those variables that are set and have been read.
     defaults = re.findall(r'\{\{\s*\$SPLIT\s*:\s*(\w+)\s*\}\}', cfg.text)
     return f'{work_dir}_split{os.environ.get("SPLIT", defaults[-1])}' if defaults else work_dir
 
 
 def find_checkpoint(work_dir: str | Path) -> Path | None:
-    """Find the newest checkpoint that a run can go on from.
+    """Find the newest checkpoint from which a run can continue.
 
-    That is the one that ``last_checkpoint`` names, wherever the folder has been moved since. Where
-    it names none, or one that cannot be read, it is the newest of ``epoch_*.pth`` and
-    ``iter_*.pth`` that can; those passed over are named in a warning.
+    It is the one that ``last_checkpoint`` names, even if the folder has been moved since. If there
+    is no such file, or it cannot be read, it is the newest readable one of ``epoch_*.pth`` and
+    ``iter_*.pth``; a warning names those that were skipped.
 
     Args:
         work_dir: Folder of the run; need not exist.
 
     Returns:
-        The file, or ``None`` where there is none.
+        The file, or ``None`` if there is none.
 
     Raises:
-        UserError: If there are checkpoints, and none of them can be read.
+        UserError: If there are checkpoints, but none can be read.
     """
     work_dir = Path(work_dir)
     name = re.compile(r'(epoch|iter)_\d+\.pth')
@@ -52,7 +52,7 @@ def find_checkpoint(work_dir: str | Path) -> Path | None:
     found.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
     pointer = work_dir / POINTER
     named = Path(pointer.read_text().strip()).name if pointer.is_file() else ''
-    found.sort(key=lambda path: path.name != named)  # stable: the rest stays in its order
+    found.sort(key=lambda path: path.name != named)  # stable: the others keep their order
     if named and (not found or found[0].name != named):
         print_log(f'{pointer} names {named}, which is not there', 'current', logging.WARNING)
     problems = []

@@ -1,14 +1,14 @@
-"""Every workaround for an upstream fault, and no other code.
+"""All workarounds for upstream faults, and no other code.
 
 `apply`, which ``import mmssl_video`` calls, runs those in `WORKAROUNDS`; `prepare_launch` and
-`avoid_amx` are called by name. Each does nothing where upstream is sound. :mod:`.mmaction`,
-:mod:`.mmengine` and :mod:`.torch` list their faults by number. Those with a remedy elsewhere:
+`avoid_amx` are called by name. Each does nothing if upstream is sound. :mod:`.mmaction`,
+:mod:`.mmengine` and :mod:`.torch` list their faults by number. Faults with a remedy elsewhere:
 
 - 3: ``pkg_resources`` is gone; ``setuptools<82`` in setup.py. mmengine 0.10.7, package_utils.
 - 9: ``AmpOptimWrapper`` refuses a CPU; `Bf16OptimWrapper` does not. mmengine 0.10.7.
 
-Numbers 12 to 17 are kept away by the version bounds in setup.py or by tools of our own; 18, 19, 21
-and 22 were faults of decoders that nothing here uses.
+The version bounds in setup.py or our own tools avoid numbers 12 to 17; 18, 19, 21 and 22 were
+faults of decoders that are not used here.
 """
 
 from . import mmaction, mmengine

@@ -1,14 +1,14 @@
-"""Faults of MMAction2, with where to read more and the version that has them.
+"""Faults of MMAction2, with references and the affected versions.
 
-- 1: ``import mmaction.models`` fails, the wheel lacks ``localizers/drn``. mmaction2 issue 2714;
+- 1: ``import mmaction.models`` fails: the wheel lacks ``localizers/drn``. mmaction2 issue 2714;
   mmaction2 1.2.0 from PyPI.
 - 6: ``ResNetTSM(pretrained=None)`` fails without ``pretrained2d=False``. mmaction2 1.2.0.
 - 10: Top-k accuracy cannot read bfloat16 scores. mmaction2 1.2.0, BaseHead.
-- 11: ``ANetMetric`` scores the first process's videos alone, forgets videos of a batch, alters its
-  config, and cannot do without proposals, actions or a file. mmaction2 1.2.0, anet_metric.py.
+- 11: ``ANetMetric`` scores only the first process's videos, loses videos of a batch, changes its
+  config, and fails without proposals, actions or a file. mmaction2 1.2.0, anet_metric.py.
 - 26: BMN fails on videos without an action, and its loss is NaN for a batch whose actions are too
   short for its proposals. mmaction2 1.2.0, GenerateLocalizationLabels and BMNLoss.
-- 28: ``Flip`` writes into the frames that it is given, which two views may share. mmaction2 1.2.0.
+- 28: ``Flip`` writes into its input frames, which two views may share. mmaction2 1.2.0.
 """
 
 import copy
@@ -28,9 +28,9 @@ from .replace import replace
 
 # 1 ------------------------------------------------------------------------------------------
 def stub_missing_drn():
-    """Fault 1: gives ``mmaction.models.localizers`` the ``drn.drn`` module its wheel lacks.
+    """Fault 1: add the ``drn.drn`` module that the wheel's ``mmaction.models.localizers`` lacks.
 
-    A source installation has the module; then nothing is done.
+    A source installation has the module; then this does nothing.
     """
     name = 'mmaction.models.localizers.drn'
     package = importlib.util.find_spec('mmaction')
@@ -39,7 +39,7 @@ def stub_missing_drn():
         return
 
     class DRN:
-        """Stands where MMAction2's DRN localizer should be; building one is an error."""
+        """Replaces MMAction2's DRN localizer; building one is an error."""
 
         def __init__(self, *args, **kwargs):
             raise UserError('DRN is not in the mmaction2 wheel; install mmaction2 from source')
@@ -51,7 +51,7 @@ def stub_missing_drn():
 
 # 6 ------------------------------------------------------------------------------------------
 def let_tsm_start_from_scratch():
-    """Fault 6: ``pretrained=None`` means random weights, whatever ``pretrained2d`` says."""
+    """Fault 6: ``pretrained=None`` means random weights for any ``pretrained2d``."""
     from mmaction.models import ResNetTSM
 
     def without_weights(upstream):
@@ -71,7 +71,7 @@ def score_in_float32():
 
     def cast(upstream):
         def loss_by_feat(self, cls_scores, data_samples):
-            if cls_scores.dtype == torch.bfloat16:  # numpy, which counts top-k, has no such type
+            if cls_scores.dtype == torch.bfloat16:  # numpy counts top-k and has no such type
                 cls_scores = cls_scores.float()
             return upstream(self, cls_scores, data_samples)
 
@@ -82,20 +82,20 @@ def score_in_float32():
 
 # 11 -----------------------------------------------------------------------------------------
 def score_all_proposals():
-    """Fault 11: in `ANetMetric` each video's ground truth goes with its proposals.
+    """Fault 11: `ANetMetric` keeps each video's ground truth together with its proposals.
 
-    Upstream keeps it in the process that has seen the video, so that in several processes the
-    first one's videos are scored alone. Now it is part of the results that MMEngine collects, and
-    N processes score as one does.
+    Upstream keeps it in the process that has read the video, so several processes score only the
+    first one's videos. Here it is part of the results that MMEngine collects, and N processes give
+    the score of one.
 
-    Beside that, a metric leaves its config as it is, writes no file where ``dump_config.out`` is
-    empty, takes videos without a proposal or an action, and raises UserError where a localizer
-    has not predicted all videos of a batch, for only those predicted would count.
+    In addition, a metric does not change its config, writes no file if ``dump_config.out`` is
+    empty, and takes videos without a proposal or an action. It raises a UserError if a localizer
+    has not predicted all videos of a batch, since only those predicted would count.
     """
     from mmaction.evaluation import ANetMetric
 
     def copy_options(upstream):
-        def __init__(self, *args, **kwargs):  # upstream takes entries out of the config's dicts
+        def __init__(self, *args, **kwargs):  # upstream removes entries from the config's dicts
             upstream(self, *copy.deepcopy(args), **copy.deepcopy(kwargs))
 
         return __init__
@@ -157,7 +157,7 @@ def score_all_proposals():
 def train_on_background():
     """Fault 26: BMN learns from videos without an action, in which nothing starts or ends.
 
-    Where no proposal of a batch meets an action by more than 0.7, the loss of the regression is 0.
+    If no proposal of a batch overlaps an action by more than 0.7, the regression loss is 0.
     """
     from mmaction.datasets.transforms import GenerateLocalizationLabels
     from mmaction.models.losses import BMNLoss
@@ -166,7 +166,7 @@ def train_on_background():
         def transform(self, results):
             results = upstream(self, results)
             if not len(results['gt_bbox']):
-                # An action of no length, long before the video: all its labels are 0.
+                # An action of length 0, long before the video: all its labels are 0.
                 results['gt_bbox'] = np.array([[-1.0, -1.0]])
             return results
 
@@ -175,7 +175,7 @@ def train_on_background():
     def without_matches(upstream):
         def pem_reg_loss(*args):  # static upstream, a method here
             pred_score, gt_iou_map, mask = args[-3:]
-            # Upstream draws as many proposals as meet an action, and divides by their number.
+            # Upstream divides by the number of proposals that overlap an action.
             if (gt_iou_map <= 0.7).all():
                 return pred_score.sum() * 0
             return upstream(pred_score, gt_iou_map, mask)
@@ -188,7 +188,7 @@ def train_on_background():
 
 # 28 -----------------------------------------------------------------------------------------
 def flip_copies():
-    """Fault 28: ``Flip`` leaves the frames that it is given as they are."""
+    """Fault 28: ``Flip`` does not change its input frames."""
     from mmaction.datasets.transforms import Flip
 
     def of_copies(upstream):

@@ -1,18 +1,18 @@
-"""Faults of MMEngine, with where to read more and the version that has them.
+"""Faults of MMEngine, with references and the affected versions.
 
-- 2: Checkpoints with MMEngine's own objects cannot be loaded, or run any code a file holds.
-  mmengine issue 1655, pull request 1650; mmengine 0.10.7 with torch >= 2.6, before 2.6.
+- 2: Checkpoints with MMEngine's own objects cannot be loaded (torch >= 2.6), or loading runs any
+  code in the file (before 2.6). mmengine issue 1655, pull request 1650; mmengine 0.10.7.
 - 4: The Runner stops at its start if torchvision is broken. mmengine 0.10.7, collect_env.
 - 5: ``torchvision://`` weights need torchvision for their address. mmengine 0.10.7, checkpoint.
 - 7: Several processes on a CPU: ``torch.cuda.set_device`` fails. mmengine 0.10.7, init_dist.
 - 8: Then DistributedDataParallel refuses ``device_ids``. mmengine 0.10.7, Runner.wrap_model.
 - 20: ``_base_ = 'package::...'`` misses a package installed with ``pip install -e``. mmengine
   0.10.7, package_utils.
-- 24: A file is written in place, so that a kill leaves it half written: a checkpoint that replaces
-  the last one, and all is lost. mmengine 0.10.7, LocalBackend.
+- 24: Files are written in place, so a kill leaves a half-written file. If that is a checkpoint that
+  replaces the last one, the run is lost. mmengine 0.10.7, LocalBackend.
 - 25: ``frozen_stages`` in several processes: DistributedDataParallel waits for gradients of stages
   that the backbone freezes after it has been wrapped. mmaction2 1.2.0, mmengine 0.10.7.
-- 27: Each process of a test writes the metrics to one file, which mixes their texts. mmengine
+- 27: All processes of a test write the metrics to one file, which mixes their texts. mmengine
   0.10.7, LoggerHook.
 """
 
@@ -44,8 +44,8 @@ from .replace import replace
 def load_checkpoints_safely():
     """Fault 2: every checkpoint that MMEngine or MMAction2 loads goes through our loader.
 
-    That is `load_from`, `init_cfg=dict(type='Pretrained')`, `init_recognizer` and resuming, from a
-    file or a web address.
+    This covers `load_from`, `init_cfg=dict(type='Pretrained')`, `init_recognizer` and resuming,
+    from a file or a web address.
     """
 
     def load_from_local(filename, map_location):
@@ -60,7 +60,7 @@ def load_checkpoints_safely():
             if not path.exists():
                 torch.hub.download_url_to_file(filename, str(path), progress=progress)
 
-        # As upstream: the first process downloads, the others wait and find the file there.
+        # As upstream: the first process downloads; the others wait and use its file.
         if get_dist_info()[0] == 0:
             download()
         barrier()
@@ -79,7 +79,7 @@ def survive_broken_torchvision():
     """Fault 4: a torchvision that cannot be imported counts as one that is not installed.
 
     torchvision must fit torch exactly; a wheel built for another torch raises RuntimeError or
-    OSError, where MMEngine, which only wants its version, expects ModuleNotFoundError.
+    OSError. MMEngine, which only reads its version, expects ModuleNotFoundError.
     """
 
     def hide_if_broken(upstream):
@@ -116,17 +116,17 @@ def find_torchvision_urls():
 
 # 7, 8 ---------------------------------------------------------------------------------------
 def prepare_launch(cfg: Config, launcher: str) -> None:
-    """Faults 7 and 8: makes a config run in several processes on a CPU.
+    """Faults 7 and 8: make a config run in several processes on a CPU.
 
-    To be called before ``Runner.from_cfg(cfg)``; MMEngine itself then starts the process group, for
-    each of its launchers.
+    Call it before ``Runner.from_cfg(cfg)``; MMEngine then starts the process group, for each of its
+    launchers.
 
     Args:
-        cfg: The run's config. Of several processes, one that the others wait for longer than
-            ``env_cfg.dist_cfg.timeout`` seconds ends the run; the default is 600, as NCCL has it.
-            On a CPU, ``env_cfg.dist_cfg.backend`` becomes gloo; ``model_wrapper_cfg`` keeps its
-            entries and has ``device_ids=None``; ``sync_bn``, which torch has for GPUs alone, goes,
-            with a warning.
+        cfg: The run's config. With several processes, the run ends when one keeps the others
+            waiting for more than ``env_cfg.dist_cfg.timeout`` seconds; the default is 600, as for
+            NCCL. On a CPU, ``env_cfg.dist_cfg.backend`` becomes gloo; ``model_wrapper_cfg`` keeps
+            its entries and gets ``device_ids=None``; ``sync_bn``, which torch has only for GPUs, is
+            removed with a warning.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
     """
     if launcher == 'none':
@@ -153,7 +153,7 @@ def prepare_launch(cfg: Config, launcher: str) -> None:
 def find_editable_packages():
     """Fault 20: ``_base_ = 'mmaction::...'`` finds a package installed with ``pip install -e``.
 
-    Upstream looks in site-packages alone, where such a package has only its metadata.
+    Upstream looks only in site-packages, where such a package has only its metadata.
     """
 
     def ask_the_importer(upstream):
@@ -171,7 +171,7 @@ def find_editable_packages():
 
 # 24 -----------------------------------------------------------------------------------------
 def write_files_whole():
-    """Fault 24: what MMEngine writes to a local file is there as a whole, or as it was before."""
+    """Fault 24: MMEngine writes a local file completely, or leaves the old one unchanged."""
 
     def beside_then_rename(upstream):
         def put(self, obj, filepath, *args, **kwargs):
@@ -186,9 +186,9 @@ def write_files_whole():
 
 # 25 -----------------------------------------------------------------------------------------
 def freeze_before_wrapping():
-    """Fault 25: what a model freezes in ``train()`` is frozen when it is wrapped.
+    """Fault 25: parameters that a model freezes in ``train()`` are frozen before it is wrapped.
 
-    MMAction2's backbones freeze their ``frozen_stages`` there, and MMEngine wraps first.
+    MMAction2's backbones freeze their ``frozen_stages`` there, but MMEngine wraps first.
     """
 
     def freeze_first(upstream):
@@ -202,5 +202,5 @@ def freeze_before_wrapping():
 
 # 27 -----------------------------------------------------------------------------------------
 def write_test_metrics_once():
-    """Fault 27: the main process alone logs and writes the metrics of a test."""
+    """Fault 27: only the main process logs and writes the metrics of a test."""
     replace(LoggerHook, 'after_test_epoch', master_only)

@@ -1,11 +1,11 @@
-"""How a workaround takes the place of what is upstream."""
+"""Replace a function or method of an upstream package."""
 
 import functools
 from collections.abc import Callable
 
 
 def replace(owner: object, name: str, wrap: Callable) -> None:
-    """Set ``owner.name`` to ``wrap(upstream)``, once however often it is called."""
+    """Set ``owner.name`` to ``wrap(upstream)``; further calls change nothing."""
     upstream = getattr(owner, name)
     if not hasattr(upstream, '_mmssl_upstream'):
         replacement = functools.wraps(upstream)(wrap(upstream))

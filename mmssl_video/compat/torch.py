@@ -1,4 +1,4 @@
-"""Faults of torch, with the version that has them.
+"""Faults of torch, with the affected versions.
 
 - 23: On a CPU with AMX, bfloat16 gives some 3D convolutions wrong gradients, NaN or a crash. torch
   2.13.0, its oneDNN; seen with kernels (3, 1, 1) on large maps and (3, 7, 7) on single frames.
@@ -13,10 +13,10 @@ from torch import Tensor
 
 # 23 -----------------------------------------------------------------------------------------
 def avoid_amx(weights: Iterable[Tensor]) -> None:
-    """Fault 23: leave a CPU's AMX alone in bfloat16, for networks with 3D convolutions.
+    """Fault 23: do not use a CPU's AMX in bfloat16 for networks with 3D convolutions.
 
-    bfloat16 then brings little. Networks of images alone keep AMX. To be called before the first
-    operation of a network.
+    bfloat16 then gains little. Networks with only 2D convolutions keep AMX. Call it before the
+    first operation of a network.
     """
     if get_device() == 'cpu' and any(weight.dim() == 5 for weight in weights):
         os.environ.setdefault('ONEDNN_MAX_CPU_ISA', 'AVX512_CORE_BF16')  # read once

@@ -1,12 +1,12 @@
-"""A generated set whose nuisances stay in a video: motions and textures before fixed grounds.
+"""A generated set with constant nuisances: motions and textures before fixed backgrounds.
 
 A class is a motion of an object *and* the kind of texture on it: ``fall_bricks``, ``spin_rings``.
-All that says nothing of the class is drawn once for each video, with one distribution for all
-classes, and stays to its last frame: the ground, the colours, the light, the camera, the level of
-the noise. So it is in real videos, unlike in the scenes of :mod:`~mmssl_video.generated.scenes`,
-where they drift. Two clips of a video differ in the phase of the motion alone. Colour suffices to
-tell them from other videos, and is of no use for the classes: without augmentation, a method that
-tells videos apart need not learn anything else::
+Everything unrelated to the class is drawn once for each video, with one distribution for all
+classes, and does not change during the video: background, colours, light, camera, noise level. Real
+videos are like this; in the scenes of :mod:`~mmssl_video.generated.scenes`, these drift. Two clips
+of a video differ only in the phase of the motion. Colour is enough to tell a video from others, but
+useless for the classes: without augmentation, a method that separates videos need not learn
+anything else::
 
     entries = write_videos(
         'data/fixed', num_videos_per_class=60, seed=0, classes=CLASSES, render=render_fixed_scene
@@ -22,7 +22,7 @@ from mmssl_video.errors import UserError
 
 from . import moving_objects, scenes
 
-MOTIONS = ('fall', 'rise', 'spin', 'swing')  # to rise is to fall backwards
+MOTIONS = ('fall', 'rise', 'spin', 'swing')  # `rise` is `fall` played backwards
 TEXTURES = ('bricks', 'rings', 'triangles')
 GROUNDS = tuple(name for name in scenes.TEXTURES if name not in TEXTURES)
 PARTS = 'motion', 'texture'
@@ -30,7 +30,7 @@ CLASSES = tuple(f'{motion}_{texture}' for motion, texture in product(MOTIONS, TE
 
 
 def part_of(labels: np.ndarray, kind: str) -> np.ndarray:
-    """The motions or the textures of classes.
+    """Get the motions or the textures of classes.
 
     Args:
         labels: Positions in `CLASSES`.
@@ -52,8 +52,8 @@ def render_fixed_scene(
 
     Args:
         class_name: One of `CLASSES`.
-        rng: Source of everything that varies between two videos of a class. What stays in a video
-            is drawn first, so that one seed gives it to videos of all classes.
+        rng: Source of everything that varies between two videos of a class. Everything constant in
+            a video is drawn first, so one seed gives the same values for all classes.
         size: (width, height) in pixels.
         num_frames: T.
 
@@ -72,20 +72,20 @@ def render_fixed_scene(
         cos, sin = np.float32(scale * np.cos(angle)), np.float32(scale * np.sin(angle))
         return cos * x - sin * y + shift[0], sin * x + cos * y + shift[1]
 
-    def colours(middle, contrast):  # two of them, one lighter than the other: RGB [2, 3]
+    def colours(middle, contrast):  # two colours, one lighter than the other: RGB [2, 3]
         direction = rng.choice([-1, 1]) + rng.uniform(-0.6, 0.6, 3)
         difference = rng.uniform(*contrast) * direction / np.linalg.norm(direction)
         middle = rng.uniform(*middle, 3)
         return middle - difference, middle + difference
 
-    # Light: a gradient, exposure, a colour cast. Then the camera: turn, zoom, shift.
+    # Light: a gradient, exposure, a colour cast. Then the camera: rotation, zoom, shift.
     towards, slope = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.4)
     light = 1 + slope * (np.cos(towards) * x + np.sin(towards) * y)
     light = light[..., None] * np.exp(rng.uniform(-0.15, 0.15)) * rng.uniform(0.85, 1.15, 3)
     zoom = np.exp(rng.uniform(-0.15, 0.15))
     x, y = turn(x, y, 1 / zoom, rng.uniform(-0.35, 0.35), rng.uniform(-0.1, 0.1, 2))
 
-    # Ground: a texture in two colours.
+    # Background: a texture in two colours.
     u, v = turn(x, y, rng.uniform(2, 6), rng.uniform(0, 2 * np.pi), rng.uniform(0, 30, 2))
     field = scenes.TEXTURES[rng.choice(GROUNDS)](u, v, rng)
     edge = 2 * np.abs(np.diff(field)).mean()

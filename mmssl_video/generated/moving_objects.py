@@ -1,7 +1,7 @@
-"""A generated set whose classes are motions: an object that falls, grows, spins, swings, ...
+"""A generated set with motions as classes: an object that falls, grows, spins, swings, ...
 
-A video shows one round object before a plain background. What tells its class is how the object
-moves: colours, light, orientation, speed, noise, and the texture of the object (one of those of
+A video shows one round object before a plain background. Only the motion of the object shows the
+class: colours, light, orientation, speed, noise, and the texture of the object (one of those of
 :mod:`~mmssl_video.generated.scenes`) have one distribution for all classes. ``fall`` and
 ``rise``, ``grow`` and ``shrink`` even show the same pictures, in opposite orders::
 
@@ -10,8 +10,8 @@ moves: colours, light, orientation, speed, noise, and the texture of the object 
     )
     write_list('data/objects/train.txt', entries)
 
-Unlike the scenes there, the pictures have an upright (light comes from above), the camera is still,
-and speeds vary little, as the tasks of rotation, order and pace need it.
+Unlike those scenes, the pictures have an up and a down (light comes from above), the camera is
+still, and speeds vary little: the tasks of rotation, order and pace need this.
 """
 
 from collections.abc import Callable
@@ -26,11 +26,11 @@ from .scenes import TEXTURES, Texture, pixel_grid
 # in turns, size as a factor; each [T] or a number.
 Path = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 Motion = Callable[[np.ndarray, np.random.Generator], Path]
-SPAN = 0.33  # how far from the centre the paths lead, in frame heights
+SPAN = 0.33  # largest distance of the paths from the centre, in frame heights
 
 
 def _speeding_up(t):
-    return t * (0.4 + 0.6 * t)  # from 0 to 1, at the end four times as fast as at the start
+    return t * (0.4 + 0.6 * t)  # from 0 to 1; the final speed is four times the initial one
 
 
 def _slide(t, rng):
@@ -92,7 +92,7 @@ def draw_object(
     radius: tuple[float, float] = (0.26, 0.3),
     periods: float = 5,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw where a moving object is, and its surface.
+    """Draw the place and the surface of a moving object.
 
     Args:
         motion: One of `MOTIONS`.
@@ -110,10 +110,10 @@ def draw_object(
         float [T, H, W, 1] in [0, 1].
     """
 
-    def column(a):  # a number or [T] -> [T, 1, 1], to stand against [H, W]
+    def column(a):  # a number or [T] -> [T, 1, 1], to broadcast with [H, W]
         return np.broadcast_to(np.asarray(a, np.float32), num_frames)[:, None, None]
 
-    # Not all videos show the whole of a motion.
+    # Not all videos show a whole motion.
     speed = rng.uniform(0.85, 1)
     t = speed * np.linspace(0, 1, num_frames) + rng.uniform(0, 1 - speed)
     path_x, path_y, turns, scale = map(column, motion(t, rng))
@@ -158,7 +158,7 @@ def render_object(
     x, y = pixel_grid(size)
     cover, share = draw_object(MOTIONS[class_name], texture, x, y, num_frames, rng)
 
-    # Two colours far apart for the object; the background is a dim one that gets lighter upwards.
+    # Two very different colours for the object; the background is dark and gets lighter upwards.
     direction = rng.choice([-1, 1]) + rng.uniform(-0.6, 0.6, 3)
     contrast = rng.uniform(0.35, 0.5) * direction / np.linalg.norm(direction)
     surface = rng.uniform(0.45, 0.6, 3) + (2 * share - 1) * contrast

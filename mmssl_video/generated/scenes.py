@@ -2,10 +2,10 @@
 
 A class is the *kind of texture* that covers the scene (stripes, bricks, maze, ...). Everything else
 is a nuisance with one distribution for all classes, drawn anew for every video and drifting while
-it plays: colours and the share of the frame each of them takes, scale, orientation and warp of the
-texture, camera pan, turn and zoom, lighting, passing occluders, sensor noise, compression. What
-stays constant from the first frame to the last is the class, and neither the mean colour nor any
-other single pixel statistic tells it.
+it plays: colours and the share of the frame that each takes, scale, orientation and warp of the
+texture, camera pan, rotation and zoom, lighting, passing occluders, sensor noise, compression. Only
+the class is constant from the first frame to the last, and neither the mean colour nor any other
+single pixel statistic shows it.
 
     entries = write_videos('data/scenes', num_videos_per_class=60, seed=0)
     write_list('data/scenes/train.txt', entries)
@@ -26,7 +26,7 @@ from mmssl_video.files import claim_folder
 from mmssl_video.video import available_cores, encode_video
 
 # A texture maps scene coordinates in texture periods (float32 [T, H, W] each) to a field of the
-# same shape; `render_video` cuts the field at a quantile, so no texture owns more of one colour.
+# same shape; `render_video` cuts the field at a quantile, so no texture has more of one colour.
 Texture = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 
 
@@ -96,7 +96,7 @@ def _cells(u, v, rng):
 
 
 def _maze(u, v, rng):
-    # Plane waves of one wavelength from all sides.
+    # Plane waves of one wavelength from all directions.
     field = np.zeros_like(u)
     for angle in np.pi / 9 * (np.arange(9) + rng.uniform(-0.3, 0.3, 9)):
         phase = rng.uniform(0, 2 * np.pi)
@@ -138,7 +138,7 @@ def _path(rng, t, num_knots, low, high, size=()):
 
 
 def pixel_grid(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Each pixel's distance to the right of the frame's centre and downwards, in frame heights.
+    """Distance of each pixel from the frame's centre, to the right and down, in frame heights.
 
     Args:
         size: (width, height) in pixels.
@@ -179,10 +179,11 @@ def render_video(
     def wander(low, high, *size):  # a smooth random walk, [T, *size]
         return _path(rng, t, NUM_KNOTS, low, high, size)
 
-    def column(a):  # [T] -> [T, 1, 1], to stand against [H, W]
+    def column(a):  # [T] -> [T, 1, 1], to broadcast with [H, W]
         return np.asarray(a, np.float32)[:, None, None]
 
-    # Camera: turn, zoom, pan (scene coordinates in frame heights), and a slow warp of the surface.
+    # Camera: rotation, zoom and pan, with scene coordinates in frame heights. Then a slow warp of
+    # the surface.
     angle = rng.uniform(0, 2 * np.pi) + rng.uniform(-2, 2) * t + wander(-0.5, 0.5)
     zoom = np.exp(wander(-0.2, 0.2))
     pan = rng.uniform(0, 30, 2) + rng.uniform(-1, 1, 2) * t[:, None] + wander(-0.2, 0.2, 2)
@@ -196,15 +197,15 @@ def render_video(
         u = u + du
     u, v = u + column(pan[:, 0]), v + column(pan[:, 1])
 
-    # Texture: a share of the frame in one colour, the rest in the other; the edge is a pixel soft.
+    # Texture: a share of the frame in one colour, the rest in the other, with an edge of one pixel.
     stretch = column(np.exp(wander(-0.15, 0.15)))
     field = TEXTURES[class_name](u * (5.5 * stretch), v * (5.5 / stretch), rng)
     cut = np.quantile(field[::3, ::4, ::4], wander(0.45, 0.55)).astype(np.float32)
     edge = 2 * np.abs(np.diff(field, axis=2)).mean()
     share = np.clip((field - column(cut)) / edge + 0.5, 0, 1)[..., None]
 
-    # Two colours whose middle, distance and direction of difference wander through the RGB cube.
-    # One is always the lighter; which of them is the video's own.
+    # Two colours. Their middle, distance and direction of difference drift through the RGB cube.
+    # One of them is always the lighter; which one is drawn for each video.
     direction = rng.choice([-1, 1]) + wander(-0.6, 0.6, 3)
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     contrast = direction * wander(0.4, 0.6)[:, None]
@@ -220,7 +221,7 @@ def render_video(
         colour = wander(0, 1, 3)[:, None, None]
         frames = frames + cover * (colour - frames)
 
-    # Light: a gradient that walks around, exposure, a colour cast; then sensor noise.
+    # Light: a gradient that turns slowly, exposure, a colour cast; then sensor noise.
     towards = rng.uniform(0, 2 * np.pi) + rng.uniform(-3, 3) * t
     slope = column(wander(0, 0.3))
     light = column(np.exp(wander(-0.1, 0.1)))
@@ -244,18 +245,18 @@ def write_videos(
     num_workers: int | None = None,
     progress: Callable[[], object] | None = None,
 ) -> list[tuple[str, int]]:
-    """Write ``<out_dir>/<class>/<number>.mp4`` for every class; videos already there are kept.
+    """Write ``<out_dir>/<class>/<number>.mp4`` for every class; keep videos already there.
 
-    Video `number` of a class depends on (seed, class, number) alone, each from its own child of
-    the seed: a set may be continued, enlarged or cut into splits by number, and no two videos share
-    a draw.
+    Video `number` of a class depends only on (seed, class, number), each from its own child of the
+    seed: a set may be continued, enlarged or cut into splits by number, and no two videos share a
+    draw.
 
     Args:
-        out_dir: Folder of the set. ``settings.json`` in it keeps videos of two settings apart.
+        out_dir: Folder of the set. Its ``settings.json`` prevents a mix of two settings.
         num_videos_per_class: Videos of each class.
         seed: Seed of the set.
         classes: Names of classes that `render` knows; the position in this sequence is the label.
-        render: Draws a video of a class; takes what :func:`render_video` takes.
+        render: Draws a video of a class; takes the arguments of :func:`render_video`.
         size: (width, height) in pixels, even.
         num_frames: Frames of a video.
         fps: Frames per second.
@@ -264,14 +265,14 @@ def write_videos(
             ``mmengine.ProgressBar(n).update``.
 
     Returns:
-        ``(path relative to out_dir, label)`` of all videos, number by number and in each the
-        classes in order, so that any slice at a multiple of ``len(classes)`` is balanced.
+        ``(path relative to out_dir, label)`` of all videos, ordered by number, then by class, so
+        that any slice at a multiple of ``len(classes)`` is balanced.
 
     Raises:
         UserError: Unknown class, or `out_dir` holds a set of other settings.
     """
     out_dir = Path(out_dir)
-    for name in classes:  # one that the renderer does not know is told before anything is written
+    for name in classes:  # report an unknown class before anything is written
         render(name, np.random.default_rng(0), size, 2)
     settings = dict(seed=seed, size=list(size), num_frames=num_frames, fps=fps)
     claim_folder(out_dir, settings, 'videos')
@@ -285,7 +286,7 @@ def write_videos(
             encode_video(path, frames, fps, options=dict(crf=str(rng.integers(20, 30))))
 
     names = [(name, i) for i in range(num_videos_per_class) for name in classes]
-    # Threads: NumPy and the encoder release the GIL, and there is no process to fork beside torch.
+    # Threads: NumPy and the encoder release the GIL, and no process is forked beside torch.
     pool = ThreadPoolExecutor(num_workers or available_cores())
     try:
         for job in as_completed([pool.submit(write, *name) for name in names]):
@@ -293,7 +294,7 @@ def write_videos(
             if progress is not None:
                 progress()
     finally:
-        # After an error or Ctrl-C: finish what has begun, and no more.
+        # After an error or Ctrl-C: finish the videos that have begun, and start no others.
         pool.shutdown(cancel_futures=True)
     return [(f'{name}/{i:05d}.mp4', classes.index(name)) for name, i in names]
 
@@ -306,13 +307,13 @@ def write_splits(
     classes: Sequence[str] = CLASSES,
     **settings,
 ) -> list[list[tuple[str, int]]]:
-    """Write a set and cut it, class by class, into splits: to pretrain on, gallery and queries.
+    """Write a set and cut each class into splits: for pretraining, gallery and queries.
 
     Args:
         out_dir: Folder of the set.
         seed: Seed of the set.
         sizes: Videos of each class in each split.
-        classes: Names out of `CLASSES`.
+        classes: Names from `CLASSES`.
         settings: Further arguments of :func:`write_videos`.
 
     Returns:

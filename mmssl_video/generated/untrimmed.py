@@ -1,9 +1,9 @@
-"""A generated set of untrimmed videos: actions of known start and end between background.
+"""A generated set of untrimmed videos: actions with known start and end between background.
 
 A video is a series of shots, moving textured scenes of :mod:`~mmssl_video.generated.scenes`. Four
-of its kinds of texture are the actions, background shots show the others; a background is one shot
-or, as cuts alone must not tell an action, two. Nothing else sets them apart: colours, scale,
-camera, light and occluders are drawn alike, and drift.
+of the kinds of texture are the actions; background shots show the others. A background has one shot
+or two, so that cuts alone do not show an action. There is no other difference: colours, scale,
+camera, light and occluders have one distribution, and drift.
 
     write_untrimmed('data/untrimmed', dict(train=40, val=20), seed=0)
 
@@ -28,7 +28,7 @@ from .scenes import CLASSES, render_video
 ACTIONS = CLASSES[::3]
 BACKGROUNDS = tuple(name for name in CLASSES if name not in ACTIONS)
 
-FEATURE_INTERVAL = 16  # of `feature_frame` in the annotations: MMAction2's BMN has the same
+FEATURE_INTERVAL = 16  # for `feature_frame` in the annotations, as in MMAction2's BMN
 
 Shot = tuple[int, str | None]
 """Frames, and the action or ``None`` for background."""
@@ -46,7 +46,7 @@ def draw_shots(rng: np.random.Generator, num_frames: int) -> list[Shot]:
         num_frames: T, 60 or more.
 
     Returns:
-        The shots in order of time, T frames in all, each at least one frame long. No two actions
+        The shots in order of time, T frames in total, each at least one frame long. No two actions
         follow each other, and the first and the last shot are background.
     """
     num_actions = int(rng.integers(1, 4))
@@ -73,7 +73,7 @@ def render_untrimmed(
     """Draw one video.
 
     Args:
-        shots: Of :func:`draw_shots`.
+        shots: From :func:`draw_shots`.
         rng: Source of everything else that varies between videos.
         size: (width, height) in pixels.
 
@@ -82,7 +82,7 @@ def render_untrimmed(
     """
     return np.concatenate(
         [
-            # A short shot is the start of a longer one, or its scene would rush by.
+            # A short shot is the start of a longer one; otherwise its scene would move too fast.
             render_video(action or str(rng.choice(BACKGROUNDS)), rng, size, max(num_frames, 30))[
                 :num_frames
             ]
@@ -92,10 +92,10 @@ def render_untrimmed(
 
 
 def annotate(shots: list[Shot], fps: float) -> dict:
-    """What MMAction2's ``ActivityNetDataset`` reads of a video.
+    """Annotate a video for MMAction2's ``ActivityNetDataset``.
 
     Args:
-        shots: Of :func:`draw_shots`.
+        shots: From :func:`draw_shots`.
         fps: Frames per second.
 
     Returns:
@@ -132,11 +132,11 @@ def write_untrimmed(
 ) -> list[Path]:
     """Write ``videos/v_<split>_<number>.mp4`` and ``anet_anno_<split>.json``.
 
-    A video depends on (seed, split, number) alone, so a split may be enlarged. Videos already there
+    A video depends only on (seed, split, number), so a split may be enlarged. Videos already there
     are kept.
 
     Args:
-        folder: Folder of the set. ``settings.json`` in it keeps two sets apart.
+        folder: Folder of the set. Its ``settings.json`` prevents a mix of two sets.
         sizes: Number of videos in each split, by its name.
         seed: Seed of the set.
         size: (width, height) in pixels, even.
@@ -170,7 +170,7 @@ def write_untrimmed(
             encode_video(path, render_untrimmed(shots, rng, size), fps, options=dict(crf='20'))
         return name, annotate(shots, fps)
 
-    # Threads: NumPy and the encoder release the GIL, and there is no process to fork beside torch.
+    # Threads: NumPy and the encoder release the GIL, and no process is forked beside torch.
     pool = ThreadPoolExecutor(num_workers or available_cores())
     ann_files = []
     try:
@@ -184,6 +184,6 @@ def write_untrimmed(
             ann_files.append(folder / f'anet_anno_{split}.json')
             write_json(ann_files[-1], annotations)
     finally:
-        # After an error or Ctrl-C: finish what has begun, and no more.
+        # After an error or Ctrl-C: finish the videos that have begun, and start no others.
         pool.shutdown(cancel_futures=True)
     return ann_files
