@@ -75,7 +75,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
-        # A sum in bfloat16 would lose the share of some processes.
+        # A sum in bfloat16 would lose the contributions of some processes.
         whole = at_least_float32(gradient)
         whole = whole.clone(memory_format=torch.contiguous_format)
         all_reduce(whole)

@@ -1,6 +1,6 @@
 # SlowOnly-50 on Kinetics-400, as the ρ family is evaluated (SlowFast's configs/contrastive_ssl,
-# linear_k400_Slow_8x8_R50_syn8): features as they are, the rate is for 64 videos; 10 clips and
-# three crops to test.
+# linear_k400_Slow_8x8_R50_syn8): features are not normalised, the rate is for 64 videos; the test
+# has 10 clips and three crops.
 _base_ = [
     '../../_base_/mmaction2/slowonly_8x8x1.py',
     '../../_base_/linear_runtime.py',

@@ -17,7 +17,7 @@ from ..momentum import MomentumCopy, forward_shuffled
 from ..precision import at_least_float32
 
 Views = dict[int, Tensor]
-"""Maps a view's index to features [N, S, D] of its S segments, or to maps [N, S, D, T, H, W]."""
+"""By a view's index: features [N, S, D] of its S segments, or their maps [N, S, D, T, H, W]."""
 
 
 class VisibleTokens(NamedTuple):

@@ -35,7 +35,7 @@ class OrderHead(SSLHead):
         loss_weight (float): Factor of the loss.
 
     Raises:
-        UserError: If ``num_segments`` is below 3: the only shuffle of two segments is the reversal.
+        UserError: If ``num_segments`` is below 3: the reversal of two segments is not a shuffle.
     """
 
     def __init__(
