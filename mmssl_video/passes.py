@@ -61,7 +61,8 @@ from mmssl_video.errors import BadVideoError, UserError, bad_video
 from mmssl_video.files import atomic_path
 from mmssl_video.video import available_cores
 
-TIMEOUT = 600.0  # seconds to open a video, or to read a part: enough for hours on a slow disk
+# Seconds to open a video, or to read a part of it; a slow disk reads hours of video in this time.
+TIMEOUT = 600.0
 PATIENCE = 7 * 24 * 3600  # seconds that a process waits for another with longer videos
 COLUMNS = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
 # A long video delays only its own worker; before torch 2.6, it sooner or later delays all.

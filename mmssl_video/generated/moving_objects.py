@@ -158,7 +158,7 @@ def render_object(
     x, y = pixel_grid(size)
     cover, share = draw_object(MOTIONS[class_name], texture, x, y, num_frames, rng)
 
-    # Two very different colours for the object; the background is dark and gets lighter upwards.
+    # Two very different colours for the object; the background is dim and gets lighter upwards.
     direction = rng.choice([-1, 1]) + rng.uniform(-0.6, 0.6, 3)
     contrast = rng.uniform(0.35, 0.5) * direction / np.linalg.norm(direction)
     surface = rng.uniform(0.45, 0.6, 3) + (2 * share - 1) * contrast

@@ -221,7 +221,7 @@ def render_video(
         colour = wander(0, 1, 3)[:, None, None]
         frames = frames + cover * (colour - frames)
 
-    # Light: a gradient that turns slowly, exposure, a colour cast; then sensor noise.
+    # Light: a gradient that turns with time, exposure, a colour cast; then sensor noise.
     towards = rng.uniform(0, 2 * np.pi) + rng.uniform(-3, 3) * t
     slope = column(wander(0, 0.3))
     light = column(np.exp(wander(-0.1, 0.1)))

@@ -76,8 +76,8 @@ class MomentumCopy(nn.Module):
 def forward_shuffled(module: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """Forward a batch shuffled across processes (shuffle-BN: MoCo, Sec. 3.3).
 
-    A query and its keys then share a batch with different samples, so the statistics of batch
-    normalisation do not show which belong together. With one process, a plain forward.
+    Batch normalisation then sees a query and its keys among different samples, so its statistics do
+    not show which belong together. With one process, a plain forward.
 
     Args:
         module: Maps a batch to features, row by row except for batch normalisation.
