@@ -1,8 +1,8 @@
 """Augmentation with a stated sharing scope.
 
-MMAction2's transforms draw once per call and apply the draw to every image they are given.
-:class:`SharedAugment` calls them once per *group* of frames, so one wrapper gives every transform,
-MMAction2's or ours, any of the four scopes: a draw per frame (VCLR's 2D recipe), per clip (CVRL's
+MMAction2's transforms draw once per call and apply the draw to every image of the call.
+:class:`SharedAugment` calls them once per *group* of frames. So any transform, of MMAction2 or of
+this package, can have any of the four scopes: a draw per frame (VCLR's 2D recipe), per clip (CVRL's
 temporally consistent augmentation), per view or per sample.
 """
 
@@ -26,16 +26,16 @@ Home = Literal['worker', 'device']
 class SharedAugment(BaseTransform):
     """Apply transforms once per group of frames that share one random draw.
 
-    The frames that come in are only read. The photometric transforms at the end of the list run
-    frame by frame, so that a frame stays in the cache from the first to the last of them; or, with
-    ``photometric='device'``, batched on the device: then the worker draws, with the same numbers
-    from the same generator, and :class:`SSLDataPreprocessor` applies what was drawn.
+    The input frames are not modified. The photometric transforms at the end of the list run frame
+    by frame, so that a frame stays in the cache through all of them. With
+    ``photometric='device'`` they run batched on the device instead: the worker draws the same
+    numbers from the same generator, and :class:`SSLDataPreprocessor` applies the draws.
 
     Required keys: ``imgs`` (V * S * T images, in order view, segment, frame), ``img_shape``,
     ``num_views``, ``num_segments``, ``clip_len``.
     Modified keys: ``imgs``, ``img_shape``.
     Added key, with ``photometric='device'``: ``photometric``, a list of (name of the transform,
-    float64 [V * S * T, P], its draw for each frame). ``PackViews`` packs it.
+    its draw for each frame, float64 [V * S * T, P]). ``PackViews`` packs it.
 
     Args:
         share (str): The frames that share a draw: one ``'frame'``, the T frames of a ``'clip'``,
@@ -46,8 +46,8 @@ class SharedAugment(BaseTransform):
             ``'device'``, before normalisation. Default ``'worker'``.
 
     Raises:
-        UserError: If ``share`` is none of the four scopes or ``photometric`` no place; if, for the
-            device, the photometric transforms are not the last ones, here or in the pipeline.
+        UserError: If ``share`` or ``photometric`` is not one of these values; if, for the device,
+            the photometric transforms are not the last ones, here or in the pipeline.
     """
 
     def __init__(self, share: Scope, transforms: list, photometric: Home = 'worker') -> None:
@@ -79,8 +79,8 @@ class SharedAugment(BaseTransform):
                 "SharedAugment(photometric='device') must be the last SharedAugment of the "
                 "pipeline; set photometric='worker' in the ones before it"
             )
-        # Decoders may hand out one array for a frame that two views show. A transform that works in
-        # place is stopped by this, instead of changing both.
+        # Decoders may return one array for a frame that two views show. With read-only arrays, a
+        # transform that works in place fails, instead of changing both.
         imgs = [img.view() for img in results['imgs']]
         for img in imgs:
             img.flags.writeable = False
@@ -128,15 +128,15 @@ class SharedAugment(BaseTransform):
 class ChannelSplit(BaseTransform):
     """Keep one channel of RGB frames, drawn at random, and copy it to all three.
 
-    Inside ``SharedAugment(share='frame')``, each frame keeps a channel of its own, as in OPN (Lee
-    et al., ICCV 2017). All differences between the channels of a frame are gone then, and with them
-    those by chromatic aberration or hue, which can tell the order of frames without any motion.
+    Inside ``SharedAugment(share='frame')``, the channel is drawn for each frame, as in OPN (Lee et
+    al., ICCV 2017). This removes all differences between the channels of a frame, such as chromatic
+    aberration or hue, which can show the order of frames without any motion.
 
     Required and modified key: ``imgs`` (uint8 [H, W, 3]).
     """
 
     def transform(self, results: dict) -> dict:
-        """Replace all ``imgs`` by the same one of their channels."""
+        """Replace all channels of ``imgs`` by one of them."""
         channel = np.random.randint(3)
         results['imgs'] = [np.repeat(img[..., channel, None], 3, axis=2) for img in results['imgs']]
         return results

@@ -1,4 +1,4 @@
-"""Loading a video's features for BMN, with a word about what does not fit."""
+"""Load a video's features for BMN, and check that they fit the config."""
 
 from mmaction.datasets.transforms import LoadLocalizationFeature
 from mmaction.registry import TRANSFORMS
@@ -8,10 +8,10 @@ from mmssl_video.errors import UserError
 
 @TRANSFORMS.register_module()
 class LoadCheckedFeature(LoadLocalizationFeature):
-    """MMAction2's `LoadLocalizationFeature` for what ``tools/extract_bmn_features.py`` writes.
+    """MMAction2's `LoadLocalizationFeature`, with checks, for ``tools/extract_bmn_features.py``.
 
-    A CSV of another shape is a riddle from within a convolution, and one of another interval
-    gives proposals that are shifted in time without a word; both are errors here.
+    Without the checks, a CSV with a wrong shape gives an unclear error in a convolution, and a CSV
+    with a wrong interval gives proposals that are shifted in time, without any error.
 
     Needs ``feature_path``, ``feature_frame`` and ``duration_frame``; adds ``raw_feature``, float32
     [channels, bins].
@@ -23,7 +23,7 @@ class LoadCheckedFeature(LoadLocalizationFeature):
             ``feature_extraction_interval`` of the model.
 
     Raises:
-        UserError: The CSV is missing, unreadable or of another shape, or the annotation is of
+        UserError: The CSV is missing, unreadable or has another shape, or the annotation has
             another interval.
     """
 
@@ -33,7 +33,7 @@ class LoadCheckedFeature(LoadLocalizationFeature):
         self.interval = interval
 
     def transform(self, results: dict) -> dict:
-        """Load and check."""
+        """Load and check the features."""
         path = results['feature_path']
         try:
             results = super().transform(results)

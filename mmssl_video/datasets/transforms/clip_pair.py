@@ -1,4 +1,4 @@
-"""Two clips of one video, their distance drawn from a density over the gap (CVRL)."""
+"""Draw two clips of one video, with a random gap between their starts (CVRL)."""
 
 from typing import Literal, get_args
 
@@ -20,7 +20,7 @@ def draw_gap(
     constant: float = 0.0,
     rate: float = 5.0,
 ) -> float | np.ndarray:
-    r"""Turn a uniform number into a gap by the inverse of the density's distribution function.
+    r"""Turn a uniform number into a gap by the inverse of its cumulative distribution function.
 
     With :math:`M` the largest gap and :math:`x = \delta / M \in [0, 1]`:
 
@@ -59,12 +59,12 @@ def draw_gap(
 
 @TRANSFORMS.register_module()
 class SampleClipPair(ViewSampler):
-    """Draw two clips of a video whose starts lie a random gap apart.
+    """Draw two clips of a video with a random gap between their starts.
 
-    Of the ``M = total_frames - (clip_len - 1) * frame_interval`` frames at which a clip can start,
-    the earlier clip starts uniformly at one that leaves room for the gap; which of the two becomes
-    view 0 is a fair coin. A video too short for one clip (``M < 1``) gives two uniform starts, and
-    the indices wrap around its end.
+    A clip can start at ``M = total_frames - (clip_len - 1) * frame_interval`` frames. The start of
+    the earlier clip is uniform over those that leave room for the gap. Either clip becomes view 0
+    with probability 1/2. In a video too short for one clip (``M < 1``), both starts are uniform
+    over all frames, and the indices wrap around its end.
 
     Required keys: ``total_frames``, ``start_index``.
     Added keys: as :class:`SampleSegmentTuples`, with V = 2 views of S = 1 segment.

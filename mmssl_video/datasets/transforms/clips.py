@@ -1,4 +1,4 @@
-"""Several clips of one video, anywhere or near each other (the ρ family, CVPR 2021, Sec. 3)."""
+"""Draw several clips of one video, anywhere or close in time (ρ family, CVPR 2021, Sec. 3)."""
 
 import numpy as np
 from mmaction.registry import TRANSFORMS
@@ -7,7 +7,7 @@ from mmssl_video.errors import UserError
 
 from .view_sampler import ViewSampler
 
-CLOCK_ERROR = 1e-6  # seconds; more than the rounding of times, less than any frame lasts
+CLOCK_ERROR = 1e-6  # seconds; more than the rounding of times, less than the length of any frame
 
 
 @TRANSFORMS.register_module()
@@ -19,20 +19,20 @@ class SampleClips(ViewSampler):
     indices wrap around the end.
 
     Without ``timespan`` the starts are independent and uniform over these M frames. With it, they
-    lie in a window of frames that are shown within ``timespan`` seconds of its first one: the first
-    frame ``a`` is uniform over those whose window ends by frame ``M - 1`` (or is 0 where there is
-    none), then the starts are independent and uniform over the window. At a constant rate that is
-    ``W = min(floor(timespan * fps), M - 1)``, ``a`` in ``0 … M - 1 - W`` and the starts in
-    ``a … a + W``. A start is then less likely near both ends of the video, unless W is M - 1. A
-    video whose file tells no frame rate (0) gives equal starts.
+    are in a window of the frames that are shown within ``timespan`` seconds after its first frame
+    ``a``: ``a`` is uniform over the frames with a window that ends by frame ``M - 1`` (or 0 if
+    there is none), then the starts are independent and uniform over the window. At a constant frame
+    rate, ``W = min(floor(timespan * fps), M - 1)``, ``a`` is in ``0 … M - 1 - W`` and the starts
+    are in ``a … a + W``. A start is then less likely near both ends of the video, unless W is
+    M - 1. If the file gives no frame rate (0), the starts are equal.
 
-    The order of the views tells nothing about time. The public code sorts the clips by their
-    starts; for a head that reads all views alike this is the same. Sorted views would give a head
-    that reads queries from view 0 and keys from view 1 early queries and late keys only.
+    The order of the views is random in time. The public code sorts the clips by their starts, which
+    makes no difference for a head that treats all views the same. But a head that reads queries
+    from view 0 and keys from view 1 would see only early queries and late keys.
 
-    Required keys: ``total_frames``, ``start_index``; with ``timespan`` also ``frame_times``, the
-    seconds at which each frame is shown, of ``VideoInit``, or ``avg_fps``, the frame rate, which of
-    MMAction2's transforms ``DecordInit`` alone writes.
+    Required keys: ``total_frames``, ``start_index``; with ``timespan`` also ``frame_times`` (from
+    ``VideoInit``), the seconds at which each frame is shown, or ``avg_fps``, the frame rate, which
+    only ``DecordInit`` among MMAction2's transforms writes.
     Added keys: as :class:`SampleSegmentTuples`, with V = ``num_views`` views of S = 1 segment.
 
     Args:
@@ -40,7 +40,7 @@ class SampleClips(ViewSampler):
         clip_len (int): T, frames per clip. Default 8, as in the public configs.
         frame_interval (int): Frames from one frame of a clip to the next. Default 8.
         timespan (float, optional): Longest time from the first start to the last, in seconds, 0
-            or more; 0 gives equal starts. By default, the video alone limits it.
+            or more; 0 gives equal starts. Default: no limit except the video.
 
     Raises:
         UserError: If an argument is outside its range, or a frame rate is needed and missing.
@@ -69,7 +69,7 @@ class SampleClips(ViewSampler):
         return self.write_clips(results, starts)
 
     def _draw_window(self, results: dict, num_starts: int) -> tuple[int, int]:
-        """First start, and number of starts within the timespan from it."""
+        """Draw the first frame of the window, and return it with the length of the window."""
         if 'frame_times' in results:
             times = results['frame_times'][:num_starts]
             lasts = np.searchsorted(times, times + self.timespan + CLOCK_ERROR, side='right') - 1

@@ -1,4 +1,4 @@
-"""Clips of one video that follow each other (VCOP, CVPR 2019; DPC, ICCVW 2019)."""
+"""Draw clips of one video that follow each other (VCOP, CVPR 2019; DPC, ICCVW 2019)."""
 
 import numpy as np
 from mmaction.registry import TRANSFORMS
@@ -8,17 +8,17 @@ from .view_sampler import ViewSampler
 
 @TRANSFORMS.register_module()
 class SampleConsecutiveClips(ViewSampler):
-    """Draw one view of S clips in order of time, the same number of frames between any two.
+    """Draw one view of S clips in order of time, with equal gaps between them.
 
     The default is VCOP's tuple (Xu et al., CVPR 2019): 3 clips of 16 frames, 8 frames between
     them, 64 in all. DPC (Han et al., ICCVW 2019) cuts 40 frames, 3 apart, into 8 blocks of 5:
-    ``num_segments=8, clip_len=5, frame_interval=3, clip_gap=2``. The whole tuple starts uniformly
-    at one of the frames that leave room for it.
+    ``num_segments=8, clip_len=5, frame_interval=3, clip_gap=2``. The start of the tuple is uniform
+    over the frames that leave room for it.
 
-    In a video too short for the tuple, the gaps shrink until the clips overlap: the clips start
+    In a video too short for the tuple, the gaps shrink, and the clips may overlap: their starts are
     evenly spaced from the first to the last frame at which a clip can start (VCOP leaves such
-    videos out). In a video too short for one clip, these are all frames, and the indices wrap
-    around the end; such clips hardly tell their order.
+    videos out). In a video too short for one clip, a clip can start at any frame, and the indices
+    wrap around the end; such clips hardly show their order.
 
     Required keys: ``total_frames``, ``start_index``.
     Added keys: as :class:`SampleSegmentTuples`, with V = 1 view of S = ``num_segments`` segments.
@@ -28,7 +28,7 @@ class SampleConsecutiveClips(ViewSampler):
         clip_len (int): T, frames per clip.
         frame_interval (int): Frames from one frame of a clip to the next.
         clip_gap (int): Frames left out between the last frame of a clip and the first of the next,
-            0 or more. ``frame_interval - 1`` continues the rhythm of the clip.
+            0 or more. With ``frame_interval - 1``, frames are equally spaced across clips.
 
     Raises:
         UserError: If an argument is outside its range.

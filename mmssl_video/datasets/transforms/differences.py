@@ -1,4 +1,4 @@
-"""Clips that show what moves, and little of who moves before what."""
+"""Turn clips into differences of frames, which show motion and little of the background."""
 
 from itertools import pairwise
 
@@ -14,23 +14,24 @@ from mmssl_video.errors import UserError
 class ClipDifferences(BaseTransform):
     """Replace the frames of each clip by their differences (RGB difference; TSN, Sec. 3.2).
 
-    A clip of T frames becomes one of T - 1 images, ``128 + gain * (next - this)``, rounded and
-    clipped to [0, 255]: grey where nothing changes. The ground before which something moves is
-    gone, and of its colours there are edges left. Where the ground tells a video from all others,
-    a contrast of whole frames is won without a look at the motion; one of differences is not.
+    A clip of T frames becomes a clip of T - 1 images, ``128 + gain * (next - this)``, rounded and
+    clipped to [0, 255]: grey where nothing changes. A still background disappears, and of the
+    colours only edges remain. If the background identifies a video, a network can solve a
+    contrastive task on whole frames without the motion, but not on differences.
 
-    Put it behind all augmentation of the frames, with one draw per clip, view or sample: with a
-    draw per frame, the differences would be those of the draws. It belongs in ``feature_pipeline``
-    and in the pipelines of fine-tuning as well, where it stands before ``FormatShape``.
+    Put it after all augmentation of the frames, with one draw per clip, view or sample: with a draw
+    per frame, the differences would be those of the draws. Put it in ``feature_pipeline`` and in
+    the pipelines of fine-tuning as well, before ``FormatShape``.
 
     Required keys: ``imgs`` (clips in a row, each of T images uint8 [H, W, 3] of one size),
     ``clip_len`` (T).
-    Modified keys: ``imgs`` (clips of T - 1 images), ``clip_len`` (T - 1), and ``frame_inds``, where
-    there are such (without the last of each clip).
+    Modified keys: ``imgs`` (clips of T - 1 images), ``clip_len`` (T - 1), and, if present,
+    ``frame_inds`` (without the last of each clip).
 
     Args:
-        gain (float): Grey levels for each grey level of difference, above 0. At 2, steps of up to
-            63 are told apart, which is the most of what neighbouring frames of real videos show.
+        gain (float): Factor of the differences, above 0. With 2, differences of up to 63 grey
+            levels are not clipped; most of those between neighbouring frames of real videos are
+            smaller.
 
     Raises:
         UserError: If ``gain`` is not above 0, or the clips have one frame only.
@@ -42,7 +43,7 @@ class ClipDifferences(BaseTransform):
         self.gain = gain
 
     def transform(self, results: dict) -> dict:
-        """Replace ``imgs``."""
+        """Replace the frames of each clip by their differences."""
         imgs, clip_len = results['imgs'], results['clip_len']
         if clip_len < 2:
             raise UserError(

@@ -1,4 +1,4 @@
-"""From a flat list of frames to the view axes that the recognizer reads."""
+"""Format a flat list of frames into the view axes that the recognizer reads."""
 
 import numpy as np
 from mmaction.datasets.transforms import PackActionInputs
@@ -15,7 +15,7 @@ class FormatViews(BaseTransform):
     Required keys: ``imgs`` (V * S * T images uint8 [H, W, C] of one size, in order view, segment,
     frame), ``num_views``, ``num_segments``, ``clip_len``.
     Modified key: ``imgs``, uint8 [V, S, C, H, W] for ``'NCHW'``, [V, S, C, T, H, W] for
-    ``'NCTHW'``. Where ``num_segments`` is a tuple, S of each view (:class:`SampleJointly`), the
+    ``'NCTHW'``. If ``num_segments`` is a tuple, with S of each view (:class:`SampleJointly`), the
     views share one axis: [1, sum(S), C, H, W] or [1, sum(S), C, T, H, W].
     Added key: ``input_shape``.
 
@@ -32,7 +32,7 @@ class FormatViews(BaseTransform):
         self.input_format = input_format
 
     def transform(self, results: dict) -> dict:
-        """Replace the list ``imgs`` by one array."""
+        """Replace the list ``imgs`` by an array."""
         for name, draws in results.get('photometric', ()):
             if len(draws) != len(results['imgs']):
                 raise UserError(
@@ -64,11 +64,11 @@ class FormatViews(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PackViews(PackActionInputs):
-    """MMAction2's ``PackActionInputs``, with what the recognizer must know of the views.
+    """MMAction2's ``PackActionInputs``, with the keys of the views that the recognizer needs.
 
-    Added fields of the data sample: ``num_segments`` (int, or a tuple, S of each view) and, with
-    ``SharedAugment(photometric='device')``, ``photometric``. ``algorithm_keys`` are for labels that
-    a transform writes and a head reads.
+    Added fields of the data sample: ``num_segments`` (int, or a tuple with S of each view) and,
+    with ``SharedAugment(photometric='device')``, ``photometric``. ``algorithm_keys`` are for labels
+    that a transform writes and a head reads.
     """
 
     def transform(self, results: dict) -> dict:

@@ -1,4 +1,4 @@
-"""Frames and patches chosen by motion (Shuffle & Learn, ECCV 2016; OPN, ICCV 2017)."""
+"""Choose frames and patches by motion (Shuffle & Learn, ECCV 2016; OPN, ICCV 2017)."""
 
 from collections.abc import Sequence
 
@@ -13,15 +13,15 @@ from .view_sampler import ViewSampler
 
 @TRANSFORMS.register_module()
 class LoadMotion(BaseTransform):
-    """Read the motion of the video that ``tools/motion_index.py`` has measured.
+    """Read the motion of a video, which ``tools/motion_index.py`` has measured.
 
     Required keys: ``motion_path`` (written by ``UnlabeledVideoDataset``), ``total_frames``.
     Added key: ``motion``, float32 [total_frames - 1, G, G]: mean magnitude of the motion between a
-    frame and the next in each cell of a G x G grid over the picture.
+    frame and the next, in each cell of a G x G grid over the frame.
 
     Raises:
-        UserError: If the video has no motion yet, or has changed since.
-        ValueError: If the tool could not read the video; ``bad_videos`` of the dataset rules.
+        UserError: If the motion was not measured yet, or the video has changed since.
+        ValueError: If the tool could not read the video; ``bad_videos`` of the dataset applies.
     """
 
     def transform(self, results: dict) -> dict:
@@ -53,26 +53,27 @@ class LoadMotion(BaseTransform):
 class SampleFrameTuple(ViewSampler):
     """Draw one view of S frames (or clips) in order of time, from a window with motion.
 
-    The gap from each frame to the next is uniform over a range of its own. Given the gaps, the
-    tuple starts at a frame with a probability proportional to the mean motion between the tuple's
-    first and last frame, so that most tuples show something that has an order. This follows
-    Shuffle & Learn (Misra et al., ECCV 2016, Sec. 3), which weighs frames by their mean flow
-    magnitude, and OPN (Lee et al., ICCV 2017, Sec. 3). Where ``motion`` is missing or zero all
-    along, the start is uniform.
+    The gap from each frame to the next is uniform over its own range. Given the gaps, the tuple
+    starts at a frame with a probability proportional to the mean motion between the tuple's first
+    and last frame, so most tuples show something that has an order. This follows Shuffle & Learn
+    (Misra et al., ECCV 2016, Sec. 3), which weights frames by their mean flow magnitude, and OPN
+    (Lee et al., ICCV 2017, Sec. 3). If ``motion`` is missing or zero everywhere, the start is
+    uniform.
 
-    Shuffle & Learn's five frames a < b < c < d < e: b, c, d at most 60 frames apart in all, a and e
-    at least 15 from them, ``gaps=((15, 60), (1, 30), (1, 30), (15, 60))``.
+    Shuffle & Learn has five frames a < b < c < d < e. From b to d there are at most 60 frames, and
+    a and e are at least 15 frames from b and d: ``gaps=((15, 60), (1, 30), (1, 30), (15, 60))``.
 
-    In a video too short for the drawn gaps, they are scaled down until the tuple reaches from the
-    first to the last frame at which a clip can start; frames differ where there are as many. In a
-    video too short for one clip, these are all frames, and the indices wrap around the end.
+    In a video too short for the drawn gaps, they are scaled down so that the tuple reaches from the
+    first to the last frame at which a clip can start; the frames differ if there are enough. In a
+    video too short for one clip, a clip can start at any frame, and the indices wrap around the
+    end.
 
     Required keys: ``total_frames``, ``start_index``; ``motion`` of :class:`LoadMotion` is optional.
     Added keys: as :class:`SampleSegmentTuples`, with V = 1 view of S = ``len(gaps) + 1`` segments.
 
     Args:
-        gaps (Sequence[tuple[int, int]]): For each frame but the last, the fewest and the most
-            frames to the next, both included; for clips, from start to start.
+        gaps (Sequence[tuple[int, int]]): For each frame except the last, the smallest and the
+            largest number of frames to the next one, both included; for clips, from start to start.
         clip_len (int): T, frames per clip; 1 for 2D backbones.
         frame_interval (int): Frames from one frame of a clip to the next.
 
@@ -98,7 +99,7 @@ class SampleFrameTuple(ViewSampler):
         gaps = np.array([np.random.randint(low, high + 1) for low, high in self.gaps])
         offsets = np.cumsum(gaps)
         if offsets[-1] > room:
-            # One frame for each gap as long as there are any, the rest in proportion.
+            # Each gap gets one frame first, as far as there are any; the rest in proportion.
             ones = np.arange(1, len(gaps) + 1)
             rest = offsets - ones
             offsets = ones * min(room, len(gaps)) // len(gaps)
@@ -106,7 +107,7 @@ class SampleFrameTuple(ViewSampler):
         num_starts = room + 1 - offsets[-1]
         weights = np.zeros(num_starts)
         if 'motion' in results:
-            # total[t]: motion up to frame t; of a window, the difference between its two ends.
+            # total[t]: motion up to frame t. A window's motion is the difference between its ends.
             total = np.zeros(total_frames)
             total[1:] = results['motion'].mean(axis=(1, 2), dtype=np.float64).cumsum()
             weights = total[total_frames - num_starts :] - total[:num_starts]
@@ -118,15 +119,15 @@ class SampleFrameTuple(ViewSampler):
 class MotionCrop(BaseTransform):
     """Crop all frames to one place with motion, and jitter each frame's patch (OPN).
 
-    As in OPN (Lee et al., ICCV 2017, Sec. 3): a window of ``region`` x ``region`` pixels, the same
-    for all frames, lies inside the picture with a probability proportional to the motion in it,
-    between the first and the last frame of the sample. Each frame then keeps a patch of ``size`` x
-    ``size`` pixels around the window's centre, moved by up to ``jitter`` pixels in x and in y, each
-    uniform: the order cannot be told by following edges from frame to frame. Where ``motion`` is
-    missing or zero in all windows, the window is uniform.
+    As in OPN (Lee et al., ICCV 2017, Sec. 3), a window of ``region`` x ``region`` pixels, the same
+    for all frames, is drawn with a probability proportional to the motion in it between the first
+    and the last frame of the sample. Each frame then keeps a patch of ``size`` x ``size`` pixels
+    around the window's centre, moved by up to ``jitter`` pixels in x and in y, both uniform, so
+    that edges cannot be followed from frame to frame to find the order. If ``motion`` is missing or
+    zero in all windows, the window is uniform.
 
-    The motion is that of the whole picture: put this behind ``Resize``, before any other crop or
-    flip, and not into :class:`SharedAugment`, which hides ``motion``.
+    The motion is that of the whole frame: put this after ``Resize``, before any other crop or flip,
+    and not into :class:`SharedAugment`, which hides ``motion``.
 
     Required keys: ``imgs`` (images [H, W, C] of one size); ``motion`` of :class:`LoadMotion` is
     optional and needs ``frame_inds`` and ``start_index``.
@@ -135,10 +136,10 @@ class MotionCrop(BaseTransform):
     Args:
         region (int): Side of the window, in pixels.
         size (int): Side of a patch, in pixels.
-        jitter (int): Largest move of a patch, in pixels.
+        jitter (int): Largest shift of a patch, in pixels.
 
     Raises:
-        UserError: If the moved patches do not fit in the window, or the window in the picture.
+        UserError: If the shifted patches do not fit in the window, or the window in the frame.
     """
 
     def __init__(self, region: int = 100, size: int = 80, jitter: int = 5) -> None:
@@ -170,14 +171,14 @@ class MotionCrop(BaseTransform):
         imgs = []
         for img in results['imgs']:
             top, left = corner + np.random.randint(-self.jitter, self.jitter + 1, size=2)
-            # A copy: decoders may hand out one array twice, and Flip works in place.
+            # A copy: decoders may return one array twice, and Flip works in place.
             imgs.append(img[top : top + self.size, left : left + self.size].copy())
         results['imgs'] = imgs
         results['img_shape'] = (self.size, self.size)
         return results
 
     def _overlaps(self, length: int, grid: int) -> np.ndarray:
-        """Pixels that the window at each place shares with each cell, int [places, grid]."""
+        """Overlap of the window at each place with each cell, in pixels, int [places, grid]."""
         cells = np.eye(grid, dtype=int)[np.arange(length) * grid // length]
         return np.lib.stride_tricks.sliding_window_view(cells, self.region, axis=0).sum(axis=-1)
 
@@ -188,6 +189,6 @@ class MotionCrop(BaseTransform):
 
 
 def _draw(weights: np.ndarray) -> int:
-    """A flat index with a probability proportional to its weight; uniform if all are zero."""
+    """Draw a flat index with a probability proportional to its weight; uniform if all are zero."""
     total = weights.sum()
     return np.random.choice(weights.size, p=weights.ravel() / total if total else None)

@@ -1,4 +1,4 @@
-"""A query from one half of a video, two keys from the other (SeCo's order task)."""
+"""Draw a query from one half of a video and two keys from the other (SeCo's order task)."""
 
 import numpy as np
 from mmaction.registry import TRANSFORMS
@@ -10,25 +10,24 @@ from .view_sampler import ViewSampler
 class SampleHalves(ViewSampler):
     """Draw a query from one half of a video and two keys, in order of time, from the other.
 
-    This is the draw of SeCo (Yao et al., AAAI 2021), whose order task is to tell whether the query
-    comes before or after the keys. Which half is the query's is a fair coin; the answer goes to the
-    model with ``dict(type='PackViews', algorithm_keys=('query_in_second_half',))``.
+    This is the draw of SeCo (Yao et al., AAAI 2021). Its order task is to say whether the query
+    comes before or after the keys. The query is in either half with probability 1/2; the answer
+    goes to the model with ``dict(type='PackViews', algorithm_keys=('query_in_second_half',))``.
 
     The halves are those of the M frames at which a clip can start: ``0 … M // 2 - 1`` and
     ``M // 2 … M - 1``, with ``M = total_frames - (clip_len - 1) * frame_interval``. For single
-    frames M is the length of the video. Clips of two halves may share frames beside the cut, but
+    frames M is the length of the video. Clips of two halves may share frames near the cut, but
     the query always starts before both keys or after them. In a video too short for one clip
     (``M < 1``), a clip can start at any frame, and the indices wrap around the end.
 
-    All draws are uniform, and the two keys differ where their half has two frames (the public code
-    may draw one frame twice). Where M is 1, all three clips are the same and the label is left to
-    the coin: nothing in the clips tells it.
+    All draws are uniform, and the two keys differ if their half has two frames (the public code
+    may draw one frame twice). If M is 1, all three clips are the same and the label is random:
+    nothing in the clips shows it.
 
     Required keys: ``total_frames``, ``start_index``.
     Added keys: as :class:`SampleJointly`, with ``num_segments=(1, 3)``: view 0 shows the query, for
-    the online encoder; view 1 shows the query again, to be augmented apart, the earlier and the
-    later key, for the target encoder. And
-    ``query_in_second_half`` (int, 0 or 1).
+    the online encoder; view 1 shows the query again, with its own augmentation, then the earlier
+    and the later key, for the target encoder. And ``query_in_second_half`` (int, 0 or 1).
 
     Args:
         clip_len (int): T, frames per clip; 1 for 2D backbones.

@@ -1,4 +1,4 @@
-"""Views of several samplers in one sample, for objectives that read different draws."""
+"""Join the views of several samplers in one sample, for objectives that read different draws."""
 
 import numpy as np
 from mmaction.registry import TRANSFORMS
@@ -8,34 +8,34 @@ from mmssl_video.errors import UserError
 
 
 def segments_per_view(results: dict) -> tuple[int, ...]:
-    """S of each view of a sample, whether its ``num_segments`` is one number or a tuple."""
+    """S of each view of a sample; its ``num_segments`` may be one number or a tuple."""
     segments = results['num_segments']
     return segments if isinstance(segments, tuple) else (segments,) * results['num_views']
 
 
 @TRANSFORMS.register_module()
 class SampleJointly(BaseTransform):
-    """Run several view samplers on the same video and line up their views.
+    """Run several view samplers on the same video and concatenate their views.
 
-    VCLR's segment tuples (3 views of 3 segments) beside CVRL's clip pair (2 views of 1) make 5
-    views with ``num_segments=(3, 3, 3, 1, 1)``. :class:`FormatViews` emits such views as one axis
-    of 11 clips, and the recognizer cuts it up again by the tuple, which :class:`PackViews` packs.
+    For example, VCLR's segment tuples (3 views of 3 segments) and CVRL's clip pair (2 views of 1)
+    make 5 views with ``num_segments=(3, 3, 3, 1, 1)``. :class:`FormatViews` stacks such views on
+    one axis of 11 clips, and the recognizer splits it by the tuple, which :class:`PackViews` packs.
 
-    The samplers draw one after the other, each by itself: views of different samplers are
-    independent, given the video. Keys of their own, such as a label, stay; of two samplers that
-    write the same one, the last counts.
+    The samplers draw one after the other: views of different samplers are independent, given the
+    video. Other keys that they write, such as a label, are kept; if two samplers write the same
+    key, the last one counts.
 
     Required keys: those of the samplers.
-    Added keys: ``frame_inds`` (int64, in order sampler, view, segment, frame), ``num_views`` (all
-    samplers' views), ``num_segments`` (a tuple, S of each view), ``num_clips`` (its sum),
-    ``clip_len`` (T), ``frame_interval`` (a tuple, what each sampler writes).
+    Added keys: ``frame_inds`` (int64, in order sampler, view, segment, frame), ``num_views`` (of
+    all samplers), ``num_segments`` (a tuple, S of each view), ``num_clips`` (its sum),
+    ``clip_len`` (T), ``frame_interval`` (a tuple with the value of each sampler).
 
     Args:
         samplers (list[dict]): View samplers of this package, with one common ``clip_len``; their
             ``frame_interval`` may differ.
 
     Raises:
-        UserError: If there is no sampler, one makes no views, or the lengths of their clips differ.
+        UserError: If there is no sampler, one makes no views, or their clip lengths differ.
     """
 
     def __init__(self, samplers: list) -> None:

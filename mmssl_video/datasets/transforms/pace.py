@@ -1,4 +1,4 @@
-"""Clips played at one of several paces (PacePred, ECCV 2020; SpeedNet, CVPR 2020)."""
+"""Draw clips at one of several paces (PacePred, ECCV 2020; SpeedNet, CVPR 2020)."""
 
 from collections.abc import Sequence
 
@@ -18,29 +18,29 @@ class SamplePace(ViewSampler):
 
     With ``every=False``, the pace is uniform over ``paces``; its number goes to the model with
     ``dict(type='PackViews', algorithm_keys=('pace',))``. The start is uniform over all
-    frames of the video, as in the public code of PacePred (Wang et al., ECCV 2020), and the indices
-    wrap around the end; that code goes on with the first frame. So a fast clip shows the jump from
-    the end to the beginning more often than a slow one, which is a cue beside motion where videos
-    are short.
+    frames of the video, as in the public code of PacePred (Wang et al., ECCV 2020). The indices
+    wrap around the end, where that code continues with the first frame. So a fast clip shows the
+    jump from the end to the beginning more often than a slow one. In short videos, this is a cue
+    besides motion.
 
-    With ``every=True``, view i shows the video at ``paces[i]``, so that a batch holds every video
-    at every pace, as in the same-batch training of SpeedNet (Benaim et al., CVPR 2020;
-    ``paces=(1, 2)``). These clips begin with the same frame, and the start is uniform over those
-    from which the fastest ends inside the video: neither the beginning nor a jump tells the pace.
-    In a video too short for the fastest clip they begin with its first frame, and the indices loop.
+    With ``every=True``, view i shows the video at ``paces[i]``, so a batch has every video at every
+    pace, as in the same-batch training of SpeedNet (Benaim et al., CVPR 2020; ``paces=(1, 2)``).
+    All clips start at the same frame, which is uniform over those from which the fastest clip ends
+    inside the video: neither the start nor a jump shows the pace. In a video too short for the
+    fastest clip, they start at its first frame, and the indices wrap around the end.
 
     Required keys: ``total_frames``, ``start_index``.
-    Added keys: as :class:`SampleSegmentTuples`, with V = 1 view, or one view a pace, of S = 1
+    Added keys: as :class:`SampleSegmentTuples`, with V = 1 view, or one view per pace, of S = 1
     segment. ``every=False`` adds ``pace`` (int, index into ``paces``); ``every=True`` makes
     ``frame_interval`` a tuple, one number for each view.
 
     Args:
         clip_len (int): T, frames per clip. Default 16, as PacePred.
         paces (Sequence[int]): Two or more different paces.
-        every (bool): One view at every pace instead of one view at a random pace.
+        every (bool): Whether to draw one view at every pace instead of one at a random pace.
 
     Raises:
-        UserError: If a number is below 1, or ``paces`` are fewer than two or not different.
+        UserError: If a number is below 1, ``paces`` has fewer than two numbers or equal ones.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Changes of pixel values: colour jitter, grey and blur, in the worker or on the device.
+"""Change pixel values: colour jitter, grey and blur, in the worker or on the device.
 
-A transform is a draw, a short vector of numbers, and what the draw does to a frame: to a uint8
-image by OpenCV, or to a batch of float frames by torch. Both share the draws, and agree within the
-roundings that each class states.
+A transform draws a short vector of numbers, and applies a draw to a uint8 image with OpenCV or to a
+batch of float frames with torch. Both use the same draws, and agree within the rounding errors that
+each class states.
 """
 
 import cv2
@@ -18,25 +18,24 @@ from mmssl_video.errors import UserError
 # ITU-R BT.601 luma of RGB, as cv2.COLOR_RGB2GRAY and PIL use it.
 LUMA = np.array([0.299, 0.587, 0.114])
 IDENTITY = np.eye(3)
-HUE_STEPS = 180  # a turn, in OpenCV's HSV of 8 bits
+HUE_STEPS = 180  # steps of a full turn, in OpenCV's 8-bit HSV
 BYTES = np.arange(256)
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 
 class Photometric(BaseTransform):
-    """A change of pixel values that keeps places, by one draw for all frames of a call.
+    """A change of pixel values without geometry, with one draw for all frames of a call.
 
-    Required and modified key: ``imgs`` (uint8 [H, W, 3], RGB). The arrays that come in are only
-    read.
+    Required and modified key: ``imgs`` (uint8 [H, W, 3], RGB). The input arrays are not modified.
     """
 
     def draw(self) -> np.ndarray:
-        """Draw from ``numpy.random``: float64 [P], of one length, whether anything is to change."""
+        """Draw from ``numpy.random``: float64 [P]; P is the same if nothing is to change."""
         raise NotImplementedError
 
     @staticmethod
     def apply(img: np.ndarray, draw: np.ndarray) -> np.ndarray:
-        """Change a frame uint8 [H, W, 3] by a draw; the frame itself where nothing is to change."""
+        """Change a frame uint8 [H, W, 3] by a draw; returns ``img`` itself for no change."""
         raise NotImplementedError
 
     @staticmethod
@@ -45,7 +44,7 @@ class Photometric(BaseTransform):
 
         Args:
             frames: On any device.
-            draws: Float64 [F, P], on the CPU, so that what they say is known without waiting.
+            draws: Float64 [F, P], on the CPU, so that reading them does not wait for the device.
         """
         raise NotImplementedError
 
@@ -61,19 +60,20 @@ class ClipColorJitter(Photometric):
     """Jitter brightness, contrast, saturation and hue of RGB frames by one draw.
 
     The factors are uniform in ``[max(0, 1 - x), 1 + x]``, the hue shift in ``[-hue, hue]`` turns,
-    in steps of 2 degrees, and the four operations come in a random order, as in SimCLR (App. A).
-    Contrast is taken about the mean grey of each frame. Each operation is clipped to [0, 255]. The
-    formulas are torchvision's. In the worker, each operation rounds to 8 bits: it is at most 1
-    level off the formula in float for brightness, contrast and saturation, and at most 6 for the
-    hue, which OpenCV keeps in steps of 2 degrees. On the device nothing is rounded.
+    in steps of 2 degrees, and the four operations have a random order, as in SimCLR (App. A).
+    Contrast changes the distance from the mean grey of each frame. The result of each operation is
+    clipped to [0, 255]. The formulas are torchvision's. In the worker, each operation rounds to 8
+    bits: its error against the formula in float is at most 1 level for brightness, contrast and
+    saturation, and at most 6 for the hue, which OpenCV keeps in steps of 2 degrees. On the device
+    nothing is rounded.
 
     MMAction2's ``ColorJitter`` draws the order once for the whole run and lets the hue of a uint8
-    image overflow; mmcv's functions take the channels for BGR.
+    image overflow; mmcv's functions expect BGR channels.
 
     Args:
         brightness, contrast, saturation (float): Half widths of the factors' ranges, >= 0.
         hue (float): Largest hue shift in turns, in [0, 0.5].
-        prob (float): Probability to jitter at all.
+        prob (float): Probability of any jitter.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class ClipColorJitter(Photometric):
         self.prob = prob
 
     def draw(self) -> np.ndarray:
-        """Three factors, the hue shift in steps of 2 degrees, and the order of the four."""
+        """Draw three factors, the hue shift in steps of 2 degrees, and the order of the four."""
         if np.random.rand() >= self.prob:
             return np.array([1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 2.0, 3.0])
         values = [np.random.uniform(low, high) for low, high in self.ranges]
@@ -121,7 +121,7 @@ class ClipColorJitter(Photometric):
 
     @staticmethod
     def apply_batch(frames: Tensor, draws: Tensor) -> Tensor:
-        """Jitter frames: at each place of the order, one affine map each, then those with a hue."""
+        """Jitter frames: at each place of the order, an affine map of each, then the hue shifts."""
         luma = torch.from_numpy(LUMA)
         orders = draws[:, 4:].long().T
         values = draws.gather(1, orders.T).T[..., None, None]
@@ -146,7 +146,7 @@ class ClipColorJitter(Photometric):
 
 
 def _turn_hue(img: np.ndarray, steps: int) -> np.ndarray:
-    """Turn the hue of a uint8 image by steps of 2 degrees."""
+    """Shift the hue of a uint8 image by steps of 2 degrees."""
     hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV)
     turned = ((BYTES + steps) % HUE_STEPS).astype(np.uint8)
     cv2.insertChannel(cv2.LUT(cv2.extractChannel(hsv, 0), turned), hsv, 0)
@@ -154,7 +154,7 @@ def _turn_hue(img: np.ndarray, steps: int) -> np.ndarray:
 
 
 def _turn_hue_batch(flat: Tensor, steps: Tensor) -> Tensor:
-    """Turn the hues of pixels [F, 3, P] by steps of 2 degrees [F, 1]."""
+    """Shift the hues of pixels [F, 3, P] by steps of 2 degrees [F, 1]."""
     red, green, blue = flat.unbind(1)
     value = flat.amax(1)
     chroma = value - flat.amin(1)
@@ -166,7 +166,7 @@ def _turn_hue_batch(flat: Tensor, steps: Tensor) -> Tensor:
         torch.where(value == green, 2 + (blue - red) * inverse, 4 + (red - green) * inverse),
     )
     hue += steps * (6 / HUE_STEPS)
-    # Smith's formula: each channel is the value less a trapezium of the hue.
+    # Smith's formula: each channel is the value minus a trapezoid function of the hue.
     offsets = torch.arange(5, 0, -2, device=hue.device)[:, None]  # 5, 3, 1
     sectors = (hue[:, None] + offsets) % 6
     return value[:, None] - chroma[:, None] * torch.minimum(sectors, 4 - sectors).clamp(0, 1)
@@ -174,7 +174,7 @@ def _turn_hue_batch(flat: Tensor, steps: Tensor) -> Tensor:
 
 @TRANSFORMS.register_module()
 class ClipGrayscale(Photometric):
-    """Turn RGB frames grey (three equal channels, BT.601 luma), all or none.
+    """Turn all RGB frames of a call grey (three equal channels, BT.601 luma), or none of them.
 
     Args:
         prob (float): Probability of grey. Default 0.2.
@@ -184,7 +184,7 @@ class ClipGrayscale(Photometric):
         self.prob = prob
 
     def draw(self) -> np.ndarray:
-        """1 for grey, or 0."""
+        """Draw 1 for grey, or 0."""
         return np.array([float(np.random.rand() < self.prob)])
 
     @staticmethod
@@ -208,15 +208,15 @@ class ClipGrayscale(Photometric):
 
 @TRANSFORMS.register_module()
 class ClipGaussianBlur(Photometric):
-    """Blur frames with a Gaussian of one random width, out to 3 sigma.
+    """Blur frames with a Gaussian of one random width, cut off at 3 sigma.
 
-    In the worker, rounded once: at most half a level off the separable kernel in float. Borders are
-    mirrored about the outermost pixel.
+    The worker rounds once: the error against the separable kernel in float is at most half a level.
+    Borders are mirrored about the outermost pixel.
 
     Args:
         sigma_range (tuple[float, float]): Range of the standard deviation, in pixels of the
             augmented frame. Default (0.1, 2.0), MoCo v2's at 224 pixels.
-        prob (float): Probability to blur at all. Default 0.5.
+        prob (float): Probability of blur. Default 0.5.
     """
 
     def __init__(self, sigma_range: tuple[float, float] = (0.1, 2.0), prob: float = 0.5) -> None:
@@ -229,7 +229,7 @@ class ClipGaussianBlur(Photometric):
         self.prob = prob
 
     def draw(self) -> np.ndarray:
-        """Sigma, or 0 for no blur."""
+        """Draw sigma, or 0 for no blur."""
         blurs = np.random.rand() < self.prob
         return np.array([np.random.uniform(*self.sigma_range) if blurs else 0.0])
 
@@ -240,12 +240,12 @@ class ClipGaussianBlur(Photometric):
         if not sigma:
             return img
         kernel = cv2.getGaussianKernel(2 * _kernel_radius(sigma) + 1, sigma)
-        # Half the time of cv2.GaussianBlur, whose weights have 8 bits.
+        # Takes half the time of cv2.GaussianBlur, which has weights of 8 bits.
         return cv2.sepFilter2D(img, -1, kernel, kernel)
 
     @staticmethod
     def apply_batch(frames: Tensor, draws: Tensor) -> Tensor:
-        """Blur frames, all of them in one convolution."""
+        """Blur frames, all in one convolution."""
         blurred = torch.nonzero(draws[:, 0])[:, 0]
         if not len(blurred):
             return frames
@@ -255,7 +255,7 @@ class ClipGaussianBlur(Photometric):
         distance = np.abs(np.arange(-radius, radius + 1))
         kernels = np.exp(-0.5 * (distance / sigmas) ** 2) * (distance <= radii)
         kernels = torch.from_numpy(kernels / kernels.sum(1, keepdims=True))
-        # Every channel of every frame is a channel of one image, and a group of its own.
+        # Every channel of every frame is a channel of one image, in its own group.
         kernels = _send(kernels.repeat_interleave(3, dim=0)[:, None, None], frames)
         blurred = _send(blurred, frames)
         planes = F.pad(frames[blurred].flatten(0, 1), (radius,) * 4, mode='reflect')[None]
@@ -271,13 +271,13 @@ class ClipGaussianBlur(Photometric):
 
 
 def _kernel_radius(sigma: float) -> int:
-    """Radius of a kernel out to 3 sigma, as OpenCV takes it for 8 bits."""
+    """Radius of a kernel up to 3 sigma, as OpenCV computes it for 8 bits."""
     return (round(6 * sigma + 1) | 1) // 2
 
 
 def _send(numbers: Tensor, frames: Tensor) -> Tensor:
-    """Bring numbers from the CPU to the frames, those that are no integers in their type."""
+    """Send numbers from the CPU to the device of the frames; floats get the frames' type."""
     numbers = numbers.to(frames.dtype) if numbers.is_floating_point() else numbers
     if frames.is_cuda:
-        numbers = numbers.pin_memory()  # else the copy waits for the device
+        numbers = numbers.pin_memory()  # otherwise the copy waits for the device
     return numbers.to(frames.device, non_blocking=True)

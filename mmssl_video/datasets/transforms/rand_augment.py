@@ -1,4 +1,4 @@
-"""RandAugment of a clip: each operation with one draw for all frames."""
+"""RandAugment for clips: each operation has one draw for all frames."""
 
 import mmcv
 import numpy as np
@@ -11,8 +11,8 @@ def _shift(img: np.ndarray, level: float, direction: str) -> np.ndarray:
     return mmcv.imtranslate(img, round(0.45 * level * size), direction)
 
 
-# What each does to an image at a level from 0 to 1, by the ranges of AutoAugment. Where the sign
-# has a meaning, the level is from -1 to 1.
+# What each operation does to an image at a level from 0 to 1, with AutoAugment's ranges. For the
+# signed ones, the level is from -1 to 1.
 SIGNED = {
     'rotate': lambda img, level: mmcv.imrotate(img, 30 * level),
     'shear_x': lambda img, level: mmcv.imshear(img, 0.3 * level, 'horizontal'),
@@ -36,18 +36,18 @@ OPERATIONS = {**SIGNED, **UNSIGNED}
 
 @TRANSFORMS.register_module()
 class ClipRandAugment(BaseTransform):
-    """Apply a few operations, drawn anew for each video, to all of its frames alike.
+    """Apply a few random operations, drawn for each call, equally to all frames.
 
     RandAugment (https://arxiv.org/abs/1909.13719), with mmcv's image operations. VideoMAE's
-    "(9, 0.5)" is ``magnitude`` and ``magnitude_std``. MMAction2's own choices need pytorchvideo,
+    "(9, 0.5)" is ``magnitude`` and ``magnitude_std``. MMAction2's own wrappers need pytorchvideo,
     torchvision or imgaug.
 
     Required and modified keys: ``imgs``, uint8 [H, W, 3] each.
 
     Args:
-        num_ops (int): Operations in a row; one may be drawn twice.
+        num_ops (int): Number of operations; one may be drawn twice.
         magnitude (float): Mean strength, from 0 to 10.
-        magnitude_std (float): Standard deviation of the strength, which is cut to 0 to 10.
+        magnitude_std (float): Standard deviation of the strength, which is clipped to [0, 10].
         prob (float): Probability with which each drawn operation is applied.
     """
 

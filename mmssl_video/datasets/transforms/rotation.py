@@ -1,4 +1,4 @@
-"""Whole clips turned by right angles (3D-RotNet, 2018)."""
+"""Rotate whole clips by right angles (3D-RotNet, 2018)."""
 
 import numpy as np
 from mmaction.registry import TRANSFORMS
@@ -9,24 +9,24 @@ from mmssl_video.errors import UserError
 
 @TRANSFORMS.register_module()
 class ClipRotation(BaseTransform):
-    """Turn all frames of a sample by 0, 90, 180 or 270 degrees and write which.
+    """Rotate all frames of a sample by 0, 90, 180 or 270 degrees and write the angle.
 
-    The task of 3D-RotNet (Jing et al., 2018) is to tell the angle, which is uniform and
+    The task of 3D-RotNet (Jing et al., 2018) is to predict the angle, which is uniform and
     counter-clockwise as the image is seen. It goes to the model with
     ``dict(type='PackViews', algorithm_keys=('rotation',))``.
 
-    Put it behind a crop to a square, as frames of another shape would give the angle away. Flip
-    frames before, not after: mirrored left to right, a turn by 90 degrees is one by 270.
+    Put it after a crop to a square: frames of another shape would reveal the angle. Flip frames
+    before, not after: mirrored left to right, a rotation by 90 degrees is one by 270.
 
     Required and modified key: ``imgs`` (uint8 [H, W, 3]).
     Added keys: ``img_shape``, ``rotation`` (int, 0 … 3, in steps of 90 degrees).
 
     Raises:
-        UserError: If the frames are no squares.
+        UserError: If the frames are not square.
     """
 
     def transform(self, results: dict) -> dict:
-        """Turn all ``imgs`` by the same angle."""
+        """Rotate all ``imgs`` by the same angle."""
         height, width = results['imgs'][0].shape[:2]
         if height != width:
             raise UserError(
@@ -34,7 +34,7 @@ class ClipRotation(BaseTransform):
                 'square before it'
             )
         rotation = np.random.randint(4)
-        # A copy even at 0 degrees: views of one array would be flipped in place twice.
+        # A copy even at 0 degrees: a later flip in place would flip a shared array twice.
         results['imgs'] = [np.rot90(img, rotation).copy() for img in results['imgs']]
         results['img_shape'] = results['imgs'][0].shape[:2]
         results['rotation'] = rotation

@@ -1,4 +1,4 @@
-"""Segment tuples: one clip from each of K equal segments, drawn several times (VCLR, Sec. 3.2)."""
+"""Draw segment tuples, with one clip from each of K equal segments (VCLR, Sec. 3.2)."""
 
 from collections.abc import Sequence
 
@@ -14,19 +14,19 @@ from .view_sampler import ViewSampler
 class SampleSegmentTuples(ViewSampler):
     """Draw tuples of clips that cover a video segment by segment.
 
-    The video is cut into ``num_segments`` equal segments. A *tuple* holds one clip from every
+    The video is cut into ``num_segments`` equal segments. A *tuple* has one clip from every
     segment; tuples are drawn independently, but no two of them start a segment's clip at the same
-    frame as long as the segment offers enough starts. Each view shows one tuple, and a tuple may
-    be shown by several views: it is decoded once and augmented once per view.
+    frame as long as the segment has enough starts. Each view shows one tuple. Several views may
+    show the same tuple: it is decoded once and augmented once per view.
 
-    VCLR is the default: view 0 is the anchor tuple, view 1 the positive tuple, view 2 the anchor's
-    frames again (for a second, independent augmentation).
+    The default is VCLR's: view 0 is the anchor tuple, view 1 the positive tuple, view 2 the
+    anchor's frames again (for a second, independent augmentation).
 
-    A clip lies inside its segment where the segment has room for the draws. Where it has not, a
-    clip of several frames may start at any frame of its segment from which it still ends inside
-    the video (or as few frames before the segment as give every tuple a start of its own). In a
-    video shorter than one clip, the indices wrap around its end. Where a video has fewer frames
-    than segments, segments share frames.
+    A clip is inside its segment if the segment has room for the draws. Otherwise a clip of several
+    frames may start at any frame of its segment from which it still ends inside the video. If that
+    does not give every tuple its own start, the fewest possible frames before the segment are
+    starts too. In a video shorter than one clip, the indices wrap around its end. If a video has
+    fewer frames than segments, segments share frames.
 
     Required keys: ``total_frames``, ``start_index``.
     Added keys: ``frame_inds`` (int64 [V * S * T], in order view, segment, frame), ``num_views``
@@ -58,7 +58,7 @@ class SampleSegmentTuples(ViewSampler):
         self.views = tuple(views)
 
     def _candidate_starts(self, segment: int, total_frames: int, num_draws: int) -> np.ndarray:
-        """First frames from which a clip of this segment may be drawn, int64 [>= 1]."""
+        """Frames at which a clip of this segment may start, int64 [>= 1]."""
         span = (self.clip_len - 1) * self.frame_interval + 1
         first = segment * total_frames // self.num_segments
         end = max((segment + 1) * total_frames // self.num_segments, first + 1)

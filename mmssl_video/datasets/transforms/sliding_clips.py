@@ -1,4 +1,4 @@
-"""Clips at regular times of a long video, for features over time."""
+"""Take clips at regular times of a long video, for features over time."""
 
 import numpy as np
 from mmaction.registry import TRANSFORMS
@@ -10,15 +10,15 @@ from .view_sampler import ViewSampler
 class SampleSlidingClips(ViewSampler):
     """Take a clip from the middle of every interval of a video.
 
-    Interval k holds the frames ``k * interval … (k + 1) * interval - 1``. A video has
-    ``K = total_frames // interval`` of them; what is left at its end belongs to none. A video
-    shorter than one interval is one interval. Clip k has its centre in the middle of interval k, to
-    half a frame; a single frame is number ``interval // 2`` of the interval. Indices beyond an end
-    of the video become its first or last frame.
+    Interval k has the frames ``k * interval … (k + 1) * interval - 1``. A video has
+    ``K = total_frames // interval`` intervals; the remaining frames at its end are not used. A
+    video shorter than one interval is one interval. Clip k is centred in interval k, to half a
+    frame; a single frame is number ``interval // 2`` of the interval. Indices beyond an end of the
+    video become its first or last frame.
 
-    Required keys: ``total_frames``, ``start_index``. Optional key: ``clip_range`` (first, end),
-    which clips to take, by default all; a long video is decoded in parts.
-    Added keys, as MMAction2's ``SampleFrames``: ``frame_inds`` int64 [num_clips * clip_len],
+    Required keys: ``total_frames``, ``start_index``. Optional key: ``clip_range`` (first, end), the
+    clips to take, by default all; with it, a long video can be decoded in parts.
+    Added keys, as with MMAction2's ``SampleFrames``: ``frame_inds`` int64 [num_clips * clip_len],
     ``num_clips``, ``clip_len``, ``frame_interval``.
 
     Args:

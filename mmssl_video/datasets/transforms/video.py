@@ -1,4 +1,4 @@
-"""Opening and decoding of videos in a pipeline, by the one reader."""
+"""Open and decode videos in a pipeline, with :class:`~mmssl_video.video.VideoReader`."""
 
 import numpy as np
 from mmaction.registry import TRANSFORMS
@@ -10,7 +10,7 @@ from mmssl_video.video.find import fetch
 
 @TRANSFORMS.register_module()
 class VideoInit(BaseTransform):
-    """Open a video; with :class:`VideoDecode`, in place of MMAction2's ``DecordInit`` and others.
+    """Open a video. Use it with :class:`VideoDecode`, instead of MMAction2's ``DecordInit`` etc.
 
     Required keys: ``filename``, a path or a URI of an MMEngine backend; optionally ``index_path``,
     where the index of the video may be.
@@ -18,15 +18,15 @@ class VideoInit(BaseTransform):
     ``avg_fps``, and ``frame_times``, float64 [total_frames], seconds at which each frame is shown.
 
     Args:
-        io_backend (str): ``'disk'`` for local files, which the reader opens by itself; of other
-            backends of MMEngine, as of a URI, the whole file is fetched.
-        num_threads (int): Threads that decode, 0 for one a core. Default 1.
-        timeout (float, optional): Seconds that opening and decoding may take together, after the
+        io_backend (str): ``'disk'`` for local files, which the reader opens itself. With other
+            backends of MMEngine, or for a URI, the whole file is fetched.
+        num_threads (int): Decoding threads; 0 means one per core. Default 1.
+        timeout (float, optional): Seconds allowed for opening and decoding together, after the
             file is fetched; None for no limit. Default 30.
         kwargs: Further arguments of the backend.
 
     Raises:
-        BadVideoError: If the video cannot be fetched, or not be opened in time.
+        BadVideoError: If the video cannot be fetched, or cannot be opened in time.
         UserError: If MMEngine has no backend for it.
     """
 
@@ -71,8 +71,8 @@ class VideoDecode(BaseTransform):
     """Decode frames of a video that :class:`VideoInit` has opened, and close it.
 
     Required keys: ``video_reader``, ``frame_inds`` (int, any shape, each in [0, total_frames)).
-    Added keys: ``imgs``, a list of RGB frames uint8 [H, W, 3] in the order of ``frame_inds``, of
-    which no two share memory; ``original_shape`` and ``img_shape``, (H, W).
+    Added keys: ``imgs``, a list of RGB frames uint8 [H, W, 3] in the order of ``frame_inds``, which
+    do not share memory; ``original_shape`` and ``img_shape``, (H, W).
 
     Raises:
         BadVideoError: If a frame cannot be decoded in time.

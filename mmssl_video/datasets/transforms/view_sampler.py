@@ -1,4 +1,4 @@
-"""What all view samplers share: their guards, and the keys that they write."""
+"""Base class of the view samplers: checks of arguments, and the keys that they write."""
 
 import inspect
 
@@ -11,8 +11,8 @@ from mmssl_video.errors import UserError
 class ViewSampler(BaseTransform):
     """Base of the view samplers, which draw the frames of a video's clips.
 
-    A subclass draws with ``numpy.random`` in ``transform``, and ends it with :meth:`write_clips`.
-    The arguments of its ``__init__`` are attributes of the same names.
+    ``transform`` of a subclass draws with ``numpy.random``, and ends with :meth:`write_clips`. The
+    arguments of its ``__init__`` are attributes of the same names.
 
     Required keys: ``total_frames``, ``start_index``.
     """
@@ -21,7 +21,7 @@ class ViewSampler(BaseTransform):
     frame_interval: int
 
     def keep(self, least: float, **numbers: float) -> None:
-        """Keep arguments as attributes.
+        """Store arguments as attributes.
 
         Raises:
             UserError: If one of them is below ``least``.
@@ -34,7 +34,7 @@ class ViewSampler(BaseTransform):
             setattr(self, name, value)
 
     def num_starts(self, total_frames: int) -> int:
-        """Count the frames from which a clip ends inside the video; all, if none does."""
+        """Count the starts from which a clip ends inside the video; if none does, all frames."""
         num_starts = total_frames - (self.clip_len - 1) * self.frame_interval
         return num_starts if num_starts >= 1 else total_frames
 
@@ -48,10 +48,10 @@ class ViewSampler(BaseTransform):
         """Write the keys that :class:`SampleSegmentTuples` documents.
 
         Args:
-            results: Of the pipeline; has ``total_frames`` and ``start_index``.
+            results: Results of the pipeline, with ``total_frames`` and ``start_index``.
             starts: First frame of each clip, counted from 0, in order view, segment.
             num_segments: S of all views, or of each.
-            frame_interval: That of all clips or of each, if it is not the sampler's.
+            frame_interval: Interval of all clips or of each; by default the sampler's.
 
         Returns:
             ``results``. Indices beyond the end of the video wrap around it.
