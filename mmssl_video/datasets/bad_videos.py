@@ -1,4 +1,4 @@
-"""Videos that turn out bad in training: what takes their place, and when they are too many."""
+"""Replace videos that turn out bad in training, and stop when there are too many of them."""
 
 import math
 import os
@@ -11,32 +11,33 @@ import numpy as np
 from mmssl_video.errors import UserError
 from mmssl_video.files import atomic_path
 
-MAX_REASONS = 3  # told by name when a run stops
+MAX_REASONS = 3  # named in the error that stops a run
 
 
 def draw_replacements(
     index: int, order: np.ndarray, batch_size: int, num_videos: int, generator: np.random.Generator
 ) -> Iterator[int]:
-    """Draw videos that may take the place of one in its batch.
+    """Draw videos that may replace a bad video in its batch.
 
-    A video at place s of its batch gets one at place s of another batch. So it is none of its own
-    batch, which may be its negative, and no two of a batch draw the same one, whichever of them
-    are bad. Nothing but the order of the epoch has to be known for this, neither by the worker nor
-    by the process that reads the video.
+    The video at place s of its batch is replaced by the one at place s of another batch. So the
+    replacement is never in the same batch, where it may be a negative, and no two videos of a
+    batch draw the same one, whichever of them are bad. The worker or process that reads the video
+    only needs to know the order of the epoch.
 
-    Videos that a sampler repeats, as MMEngine's does with the first ones if the processes would
-    not have equally many, count as of all their batches. Only beside such a repetition, so in the
-    last batches of an epoch, may two draw the same one.
+    A sampler may repeat videos: MMEngine's repeats the first ones, so that all processes have the
+    same number. A repeated video counts as part of each of its batches. Two videos can draw the
+    same replacement only next to such a repetition, in the last batches of an epoch.
 
     Args:
         index: The video to be replaced.
-        order: Videos of the epoch, of all processes; each ``batch_size`` in a row are a batch.
-        batch_size: Videos of a batch of all processes together.
-        num_videos: Videos of the data set; what ``order`` has beyond them are repetitions.
-        generator: Decides which batch.
+        order: Videos of the epoch, of all processes; every ``batch_size`` in a row are a batch.
+        batch_size: Number of videos in a batch of all processes together.
+        num_videos: Number of videos of the data set; entries of ``order`` beyond it are
+            repetitions.
+        generator: Draws the order in which the other batches are tried.
 
     Yields:
-        One after another without repetition, until the other batches have no more.
+        Candidates, each once, until there are no more in the other batches.
     """
     places = np.flatnonzero(order == index)
     batches = {place // batch_size for place in places.tolist()}
@@ -48,16 +49,16 @@ def draw_replacements(
 def check_share(
     bad: dict[str, str], num_videos: int, max_share: float, report: str | os.PathLike | None = None
 ) -> None:
-    """Stop where too many videos are bad.
+    """Stop the run if too many videos are bad.
 
     Args:
         bad: Reasons by path.
-        num_videos: Of all that are listed, these included.
-        max_share: Part of them that may be bad, rounded up to whole videos.
-        report: File that gets their list first.
+        num_videos: Number of all listed videos, including the bad ones.
+        max_share: Part of the videos that may be bad, rounded up to whole videos.
+        report: File to which the bad videos are written before the error.
 
     Raises:
-        UserError: There are more of them.
+        UserError: More videos than that are bad.
     """
     if len(bad) <= math.ceil(round(max_share * num_videos, 6)):
         return
@@ -81,10 +82,10 @@ def check_share(
 
 
 def add_to_report(report: str | os.PathLike, bad: dict[str, str]) -> None:
-    r"""Add videos to a file of lines ``path<TAB>reason``, sorted, each path once.
+    r"""Add videos to a file with lines ``path<TAB>reason``, sorted, each path once.
 
     Args:
-        report: The file; what it has stays.
+        report: The file; its lines are kept.
         bad: Reasons by path; they replace older ones.
 
     Raises:

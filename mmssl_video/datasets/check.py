@@ -1,6 +1,6 @@
-"""Looking through a collection of videos: which of them can be read, and how fast.
+"""Check which videos of a collection can be read, and how fast.
 
-``tools/check_videos.py`` does it. It leaves a folder, ``train.check`` for a list ``train.txt``::
+``tools/check_videos.py`` writes a folder, ``train.check`` for a list ``train.txt``::
 
     good.txt        the lines of videos that can be read
     bad.txt         path and reason of the others
@@ -33,10 +33,10 @@ def check_video(video: VideoReader, quick: bool) -> Generator[float, None, dict]
 
     Args:
         video: As for :func:`~mmssl_video.video.storage.play`.
-        quick: Whether the first, the middle and the last frame will do.
+        quick: Whether to decode only the first, the middle and the last frame.
 
     Yields:
-        How much is done, from 0 to 1.
+        The part that is done, from 0 to 1.
 
     Returns:
         ``frames``, ``fps``, ``seconds``, ``width``, ``height``, ``codec``; ``storage``, which is
@@ -62,19 +62,19 @@ def check_video(video: VideoReader, quick: bool) -> Generator[float, None, dict]
         height=video.height,
         codec=video.codec,
         storage=video.storage,
-        # None is marked where a stream was cut out of a longer one.
+        # A stream that was cut out of a longer one may have no key frame.
         key_distance=len(video.index.keys) / max(1, int(video.index.keys.sum())),
         numbering=video.index.numbering,
     )
 
 
 def wants_index(record: dict) -> bool:
-    """Whether a video that can be read is opened much faster with the index of its packets."""
+    """Whether a readable video opens much faster with an index of its packets."""
     return record['seconds'] > LONG or record['numbering'] != 'time stamps'
 
 
 def _unlistable(name: str) -> str | None:
-    """Why no list can hold a name; ``None`` where one can."""
+    """Why a list cannot hold a name; ``None`` if it can."""
     if '\n' in name or '\r' in name:
         return 'its name has a line break, which no list can hold; rename it'
     try:
@@ -86,16 +86,16 @@ def _unlistable(name: str) -> str | None:
 
 @dataclass
 class _Looker:
-    """Looks at videos by their numbers; for workers."""
+    """Checks videos by number, in a worker."""
 
     videos: Collection
     quick: bool
-    thorough: set[int]  # to be decoded completely all the same
+    thorough: set[int]  # decoded completely even if ``quick``
     index: bool
     timeout: float
 
     def __call__(self, number: int) -> Iterator[float | dict]:
-        """Yield how much of a video is done, then what has been found."""
+        """Yield the part of a video that is done, then the results."""
         videos, quick = self.videos, self.quick and number not in self.thorough
         known = dict(path=videos.names[number], signature=videos.signature(number), quick=quick)
         try:
@@ -121,18 +121,18 @@ def check_videos(
     timeout: float = 30.0,
     jobs: int = 1,
 ) -> list[dict]:
-    """Look at all videos; what an earlier check has found good and has not changed is not repeated.
+    """Check all videos, except those that were good in an earlier check and have not changed.
 
     Args:
         videos: The collection.
         folder: Where the lists and results are written.
-        quick: Whether three frames of each video will do.
-        index: Whether to keep the indexes of packets for those that :func:`wants_index` tells.
-        timeout: Seconds in which a video is to be opened, and some frames are to be read.
-        jobs: Processes.
+        quick: Whether to decode only three frames of each video.
+        index: Whether to save packet indexes of the videos that :func:`wants_index` names.
+        timeout: Seconds allowed to open a video, and to read some frames.
+        jobs: Number of processes.
 
     Returns:
-        What :func:`check_video` has found of each video, or the ``reason`` why it cannot be read.
+        The result of :func:`check_video` for each video, or the ``reason`` why it cannot be read.
 
     Raises:
         UserError: If the folder cannot be written to.
@@ -147,7 +147,7 @@ def check_videos(
         for name, number in videos.numbers.items()
         if name in known and known[name]['signature'] == videos.signature(number)
     }
-    # Damage that all frames have shown is not to be forgotten because three do not.
+    # Damage found by decoding all frames must not be lost because three frames do not show it.
     thorough = {number for number, record in unchanged.items() if not record['quick']}
 
     def is_done(number: int) -> bool:
@@ -177,7 +177,7 @@ def check_videos(
     reasons = {record['path']: record['reason'] for record in records if 'reason' in record}
     reports = {
         'bad.txt': [
-            # A line break in a name would make two lines of it.
+            # A line break in a name would split its line.
             f'{videos.path(videos.numbers[name])}\t{reason}'.replace('\n', '\\n')
             for name, reason in reasons.items()
         ],
@@ -196,7 +196,7 @@ def check_videos(
 
 
 def summarize(records: list[dict]) -> list[str]:
-    """Tell in a few lines what :func:`check_videos` has found."""
+    """Summarize the results of :func:`check_videos` in a few lines."""
     good = [record for record in records if 'reason' not in record]
     hours = sum(record['seconds'] for record in good) / 3600
     frames = sum(record['frames'] for record in good)

@@ -1,4 +1,4 @@
-"""A collection of videos, as a tool goes through it, and what it keeps of them."""
+"""A collection of videos for the tools that process it, and the records that they keep."""
 
 import json
 import os
@@ -18,10 +18,10 @@ TEXT = dict(encoding='utf-8', errors='surrogateescape')  # names of files may be
 
 
 class Collection:
-    """Videos of a folder or of a list, by their numbers.
+    """Videos of a folder or a list, by number.
 
     Args:
-        folder: It is searched, or what the list is relative to.
+        folder: Folder that is searched, or that the paths in the list are relative to.
         ann_file: MMAction2 list; labels may be missing.
 
     Attributes:
@@ -29,9 +29,9 @@ class Collection:
         title (str): Name of the list without its suffix, or ``'videos'``.
         beside (str): Path of the list without its suffix, or of the folder.
         names (list[str]): Path of each video relative to the folder; a URI stays as it is.
-        lines (list[str]): Of the list; the names where there is none.
-        numbers (dict[str, int]): Each video once, however many lines it has: its first number, by
-            its name.
+        lines (list[str]): Lines of the list; without a list, the names.
+        numbers (dict[str, int]): First number of each video, by its name. A video that has several
+            lines is in it once.
     """
 
     def __init__(self, folder: str, ann_file: str = '') -> None:
@@ -59,21 +59,21 @@ class Collection:
         return self._videos.get_data_info(number)['label']
 
     def labels(self, number: int) -> str:
-        """What stands behind the path of a video on its line, with the space before it."""
+        """The part of a video's line after its path, with the space before it."""
         path, line = self.path(number), self.lines[number]
         name = path if line.startswith(path) else path.removeprefix(osp.join(self.root, ''))
         return line[len(name) :]
 
     def index_path(self, number: int) -> str:
-        """Where the index of the packets of a video belongs."""
+        """Where the packet index of a video is stored."""
         return self._videos.get_data_info(number)['index_path']
 
     def inner_path(self, number: int) -> str:
-        """Path of a video in another folder; what is outside of this one is below ``__``, too."""
+        """Path of a video within a copy of the folder; below ``__`` if it is outside the folder."""
         return osp.relpath(self.index_path(number), self._videos.index_folder).removesuffix('.npz')
 
     def signature(self, number: int) -> list[int] | None:
-        """Size of a local file and time of its last change; ``None`` where there is none."""
+        """Size of a local file and time of its last change; ``None`` if there is no such file."""
         try:
             status = os.stat(self.path(number))
         except OSError:
@@ -84,7 +84,7 @@ class Collection:
         """Open a video, with its index if there is one.
 
         Args:
-            number: Of the video.
+            number: Number of the video.
             timeout, forward: As for :class:`~mmssl_video.video.VideoReader`.
 
         Raises:
@@ -97,7 +97,7 @@ class Collection:
 
 
 def read_records(path: str | os.PathLike) -> list[dict]:
-    """Read JSON lines; what a process that was killed has not written to the end is left out."""
+    """Read JSON lines, without an incomplete last line that a killed process has left."""
     path = Path(path)
     if not path.exists():
         return []
@@ -115,7 +115,7 @@ def write_records(path: str | os.PathLike, records: Iterable[dict]) -> None:
 
 
 def add_record(path: str | os.PathLike, record: dict) -> None:
-    """Add a JSON line to a file of :func:`write_records`."""
+    """Append a JSON line to a file of :func:`write_records`."""
     with open(path, 'a') as file:
         file.write(f'{json.dumps(record)}\n')
 
@@ -127,5 +127,5 @@ def write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:
 
 
 def write_list(path: str | os.PathLike, entries: Iterable[tuple[str, int]]) -> None:
-    """Write an MMAction2 list: one ``<relative path> <label>`` a line."""
+    """Write an MMAction2 list, with lines ``<relative path> <label>``."""
     Path(path).write_text(''.join(f'{name} {label}\n' for name, label in entries))

@@ -1,10 +1,10 @@
-"""A user's folder as an experiment: videos to pretrain on and to search in, and held-out queries.
+"""Split a user's folder into videos to pretrain on and to search in, and held-out queries.
 
-The folder's own ``train.txt`` and ``test.txt`` say which is which, or else its sub-folders
+The split is that of the folder's own ``train.txt`` and ``test.txt``, or else of its sub-folders
 ``train`` and ``test`` (or ``val``), which hold the class folders. Without these, a third of each
-class folder is held out, clips of one source on one side: two clips of one film look alike, so a
-search that finds one by the other says nothing of the class. The source is guessed from the name
-(:func:`guess_sources`). Of large folders a sample is drawn.
+class folder is held out. Clips of one source stay on one side: two clips of one film look alike,
+so finding one with the other says nothing about the class. The source is guessed from the name
+(:func:`guess_sources`). From large folders a sample is drawn.
 """
 
 import hashlib
@@ -23,15 +23,15 @@ from mmssl_video.video import VIDEO_SUFFIXES
 
 from .sources import FileCheck, find_sources, path_of, read_list
 
-MAX_TRAIN, MAX_QUERY, MAX_CLASSES = 1000, 400, 100  # what a quick look takes of a folder
+MAX_TRAIN, MAX_QUERY, MAX_CLASSES = 1000, 400, 100  # limits of the sample
 MIN_VIDEOS = 4  # to contrast them with each other
 MIN_GALLERY = 5  # for R@5
-MIN_CLASS = 3  # videos in a class folder, of which one is held out
-MIN_TITLE = 6  # letters and digits of a title that longer titles may go on
-TRAIN_PART, QUERY_PARTS = 'train', ('test', 'val')  # in any case; the first of the latter counts
-MAX_SOURCE = 0.9  # of a class's videos; a "source" of more of them is a habit of naming
+MIN_CLASS = 3  # videos in a class folder; one of the three is held out
+MIN_TITLE = 6  # letters and digits of a title that longer titles may extend
+TRAIN_PART, QUERY_PARTS = 'train', ('test', 'val')  # in any case; `test` goes before `val`
+MAX_SOURCE = 0.9  # of a class's videos; a larger "source" is only a common way of naming
 
-# Attributes at the end of HMDB51's names: body, camera, persons, side, quality and number.
+# Attributes at the end of HMDB51's names: body, camera, number of persons, side, quality, number.
 HMDB51 = re.compile(r'_[fhlu]_[cn]m_np\d+_(ba|fr|le|ri)_(bad|goo|med)_\d+$')
 # Numbers, `_000012_000022` or ` (3)`; or a last word with a number, `_c03`; or digits, `film12`.
 NUMBER = re.compile(r'([\W_]+\d+)+[\W_]*$|[\W_]+[^\W\d_]*\d+[\W_]*$|\d+$')
@@ -41,15 +41,15 @@ Labelled = list[tuple[str, int]]  # paths relative to the folder, and labels
 
 @dataclass
 class FolderSplit:
-    """What :func:`split_folder` makes of a folder.
+    """The result of :func:`split_folder`.
 
     Attributes:
         train (list[tuple[str, int]]): Videos to pretrain on and to search in: path relative to the
             folder, and label from 0; -1 without labels.
-        query (list[tuple[str, int]]): Videos to search with, of classes that ``train`` has; none
+        query (list[tuple[str, int]]): Videos to search with, of classes that ``train`` has; empty
             without labels.
-        class_names (list[str]): By label; none without labels.
-        notes (list[str]): How it was made, in sentences for the user.
+        class_names (list[str]): By label; empty without labels.
+        notes (list[str]): Sentences for the user about how the split was made.
     """
 
     train: Labelled
@@ -61,18 +61,18 @@ class FolderSplit:
 def split_folder(root: Path, seed: int = 0) -> FolderSplit:
     """Split a folder of videos by its lists, or else by its sub-folders.
 
-    What is seen to be no video without decoding (missing, empty, text) is left out, and the log
-    names it. At most `MAX_TRAIN` and `MAX_QUERY` videos of at most `MAX_CLASSES` classes are
-    taken, of each class equally many as far as it has them. A draw depends on the names and the
-    seed alone, so that most samples stay as they are when a video is added.
+    Files that are clearly no videos (missing, empty, text) are left out without decoding, and the
+    log names them. At most `MAX_TRAIN` and `MAX_QUERY` videos of at most `MAX_CLASSES` classes are
+    taken, the same number of each class as far as it has them. A draw depends on the names and the
+    seed alone, so most samples stay the same when a video is added.
 
     Args:
-        root: Searched at any depth, linked folders too.
-        seed: Of all draws.
+        root: The folder. It is searched at any depth, with linked folders.
+        seed: Seed of all draws.
 
     Raises:
-        UserError: If the folder is missing or holds too few videos, a list of it is broken, or
-            what is to search with has a class that is not there to search in.
+        UserError: If the folder is missing or has too few videos, one of its lists is broken, or a
+            query has a class that ``train`` does not have.
     """
     if not root.is_dir():
         raise UserError(f'{root}: no such folder; give a folder of videos')
@@ -114,7 +114,7 @@ def _split_by_lists(root: Path, train_list: Path, test_list: Path, seed: int) ->
         labels = {name: label for label, name in names.items()}
         train, query = ([(name, labels[_folder(name)]) for name, _ in x] for x in (train, query))
     elif all(_folder(name) for name, _ in train):
-        # Folders name the classes if each holds the videos of one, and all of them.
+        # Folders name the classes if each folder has all videos of one class and no others.
         pairs = {(label, _folder(name)) for name, label in train}
         if len(pairs) == len({label for label, _ in pairs}) == len({name for _, name in pairs}):
             names = dict(pairs)
@@ -133,7 +133,7 @@ def _split_by_lists(root: Path, train_list: Path, test_list: Path, seed: int) ->
 
 
 def _read(root: Path, path: Path) -> tuple[Labelled, dict[str, int]]:
-    """Videos of a list that are there, each once; and by the name of any its line."""
+    """Read a list: its existing videos, each once, and the line number of every name."""
     entries = read_list(str(path), str(root))
     if not entries:
         raise UserError(f"{path}: has no line 'path label'; write some, or remove the list")
@@ -148,7 +148,7 @@ def _read(root: Path, path: Path) -> tuple[Labelled, dict[str, int]]:
 
 
 def _find_parts(names: Iterable[str]) -> tuple[str, str] | None:
-    """The sub-folders to pretrain on and to search with, as they are called, if both are there."""
+    """Find the names of the folders to pretrain on and to search with, if both exist."""
     folders = {folder.lower(): folder for folder in sorted({_folder(name) for name in names})}
     query = next((folders[name] for name in QUERY_PARTS if name in folders), None)
     return (folders[TRAIN_PART], query) if TRAIN_PART in folders and query else None
@@ -157,7 +157,7 @@ def _find_parts(names: Iterable[str]) -> tuple[str, str] | None:
 def _split_by_parts(
     root: Path, entries: list[dict], parts: tuple[str, str], seed: int
 ) -> FolderSplit:
-    """Split by two sub-folders of the root, whose own sub-folders are the classes."""
+    """Split by two sub-folders of the root, with the classes as their sub-folders."""
     members = [[e for e in entries if _folder(_name(root, e)) == part] for part in parts]
     num_unused = len(entries) - sum(map(len, members))
     train, query = (
@@ -229,26 +229,28 @@ def _split_by_classes(root: Path, entries: list[dict], seed: int) -> FolderSplit
 
 
 def guess_sources(names: Sequence[str]) -> list[str]:
-    """Guess which videos are cut from one source, such as a film, from ``class/…/name.suffix``.
+    """Guess from ``class/…/name.suffix`` which videos are cut from one source, such as a film.
 
-    1. Of a video in a sub-folder of its class folder, the sub-folder is the source.
-    2. Else the title is the name less what tells a film's clips apart, at its end: HMDB51's
-       attributes and the class (``Film_run_f_cm_np1_le_med_16``), the class and a number
+    1. If a video is in a sub-folder of its class folder, the sub-folder is the source.
+    2. Otherwise the title is the name without the end that distinguishes clips of one film:
+       HMDB51's attributes and the class (``Film_run_f_cm_np1_le_med_16``), the class and a number
        (``daria_walk2``), or numbers (``v_Golf_g08_c03``, ``ID_000012_000022``, ``clip (3)``).
-    3. Titles are compared by their letters and digits alone, in any case. One that goes on another
-       of at least `MIN_TITLE` of them has the same source: parts, or uploads, of one film.
+    3. Titles are compared by their letters and digits alone, in any case. A title that extends
+       another one of at least `MIN_TITLE` letters and digits has the same source: parts, or
+       uploads, of one film.
 
-    Where the guess is too coarse, little is lost. It is too fine where names tell nothing.
+    A guess that is too coarse does little harm. Where names do not show the source, the guess is
+    too fine.
 
     Args:
-        names: Paths relative to the folder of all.
+        names: Paths relative to the root folder.
 
     Returns:
         A title for each video, perhaps ``''``; the same in all classes with clips of that source.
     """
     titles = [_title(name) for name in names]
     sources, source = {}, ''
-    for title in sorted(set(titles)):  # each just before those that go on it
+    for title in sorted(set(titles)):  # each just before those that extend it
         if len(source) < MIN_TITLE or not title.startswith(source):
             source = title
         sources[title] = source
@@ -276,7 +278,7 @@ def _class_end(name: str) -> re.Pattern:
 def _separate(
     sources: list[str], labels: np.ndarray, names: list[str]
 ) -> tuple[list[str], list[int]]:
-    """Take each video of a source that holds nearly all of a class for a source of its own.
+    """Split sources that hold nearly all of a class: each of their videos becomes a source.
 
     Returns:
         The sources, and the labels of those classes.
@@ -285,7 +287,7 @@ def _separate(
     counts = Counter(zip(sources, labels.tolist(), strict=True))
     too_large = {pair for pair, count in counts.items() if count > MAX_SOURCE * sizes[pair[1]]}
     given_up = {source for source, _ in too_large}
-    # A title has no `/`, a name has.
+    # Names cannot be equal to titles: only names have a `/`.
     sources = [s if s not in given_up else name for s, name in zip(sources, names, strict=True)]
     return sources, sorted(label for _, label in too_large)
 
@@ -293,14 +295,14 @@ def _separate(
 def hold_out(sources: Sequence[str], labels: np.ndarray, seed: int) -> np.ndarray:
     """Hold out about a third of each class, in whole sources.
 
-    In an order drawn by the seed, each source is held out unless more than a third of a class
-    would be. A class of large sources alone, of which none is, gives the smallest one that leaves
-    something of every class.
+    The sources are tried in an order drawn by the seed. A source is held out unless more than a
+    third of a class would then be held out. If all sources of a class are too large for that, its
+    smallest source that leaves videos of every class is held out.
 
     Args:
-        sources: Of each of N videos. A source may have videos of several classes.
+        sources: Source of each of N videos. A source may have videos of several classes.
         labels: int [N], from 0.
-        seed: Of the order.
+        seed: Seed of the order.
 
     Returns:
         bool [N], which videos are held out.
@@ -330,7 +332,7 @@ def hold_out(sources: Sequence[str], labels: np.ndarray, seed: int) -> np.ndarra
 def _split_as_given(
     train: Labelled, query: Labelled, names: dict[int, str], seed: int, notes: list[str]
 ) -> FolderSplit:
-    """Draw a sample of a user's own split, of classes that both sides have."""
+    """Draw a sample of a user's own split, with classes that both sides have."""
     drawn = _draw_classes(names if len(names) <= MAX_CLASSES else {k for _, k in query}, seed)
     names_drawn = {label: names[label] for label in drawn}
     return _limit(train, query, names_drawn, seed, notes, len(train) + len(query), len(names))
@@ -345,7 +347,7 @@ def _limit(
     num_videos: int,
     num_classes: int,
 ) -> FolderSplit:
-    """Draw a sample of the classes in ``names``; their labels are numbered anew."""
+    """Draw a sample of the classes in ``names``, and renumber their labels."""
     numbers = {label: number for number, label in enumerate(names)}
     parts = []
     for entries, most in ((train, MAX_TRAIN), (query, MAX_QUERY)):
@@ -360,7 +362,7 @@ def _limit(
 
 
 def _draw_classes(classes: Collection, seed: int) -> list:
-    """At most `MAX_CLASSES` of some labels or names, in order."""
+    """Draw at most `MAX_CLASSES` labels or names, and sort them."""
     return sorted(sorted(classes, key=lambda each: _turn(str(each), seed))[:MAX_CLASSES])
 
 
@@ -376,9 +378,9 @@ def _told(num_taken: int, num_videos: int, how: str = '') -> str:
 
 
 def _draw(names: Sequence[str], labels: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """Draw positions of some of N videos, of each class equally many as far as it has them."""
+    """Draw positions of some of N videos, the same number of each class as far as it has them."""
     turns = np.array([_turn(name, seed) for name in names], dtype=np.uint64)
-    place = np.zeros(len(names), dtype=np.int64)  # of each video among those of its class
+    place = np.zeros(len(names), dtype=np.int64)  # of each video within its class
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         place[members[np.argsort(turns[members])]] = np.arange(len(members))
@@ -386,7 +388,7 @@ def _draw(names: Sequence[str], labels: np.ndarray, most: int, seed: int) -> np.
 
 
 def _turn(name: str, seed: int) -> int:
-    """A random number of 64 bits, by the name and the seed."""
+    """A random number of 64 bits that depends on the name and the seed."""
     key = f'{seed} {name}'.encode(errors='surrogateescape')
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), 'big')
 
@@ -399,13 +401,13 @@ def _name(root: Path, entry: dict) -> str:
 
 
 def _folder(name: str, depth: int = 0) -> str:
-    """The class that a path tells: its folder at this depth, or ``''``."""
+    """The class in a path: its folder at this depth, or ``''``."""
     folders = Path(name).parts[:-1]
     return folders[depth] if len(folders) > depth else ''
 
 
 def _check(entries: list[dict], source: Path) -> list[dict]:
-    """Leave out what is no video, with a warning that names it."""
+    """Leave out entries that are no videos, with a warning that names them."""
     return FileCheck().leave_out_bad(entries, str(source), skip=True, remedy='')[0]
 
 

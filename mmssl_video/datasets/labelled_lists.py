@@ -1,4 +1,4 @@
-"""Labelled lists of fine-tuning and linear evaluation: checked before a run."""
+"""Check the labelled lists of fine-tuning and linear evaluation before a run."""
 
 import os.path as osp
 from bisect import bisect_left
@@ -26,15 +26,15 @@ FILES_REMEDY = (
 def check_labelled_lists(cfg: Config, *parts: str) -> None:
     """Check that each line of a recognizer's lists can be read, and has a class and a video.
 
-    MMAction2 takes a line as it is until its turn comes. A label that the classifier does not have
-    is then an IndexError, on a GPU an assertion of the device.
+    MMAction2 itself does not check a line before it reads the video. A label that the classifier
+    does not have then raises an IndexError, or on a GPU a device-side assertion.
 
-    Lists of other data sets than MMAction2's videos and raw frames and ours are not looked at, nor
-    are files in other stores. A test that only dumps its predictions needs no labels.
+    Only lists of MMAction2's video and raw frame data sets and of ours are checked. Files in other
+    stores are not. A test that only dumps its predictions needs no labels.
 
     Args:
         cfg: Labels are compared with ``model.cls_head.num_classes``, if there is one.
-        parts: Of 'train', 'val' and 'test': whose data loaders are meant.
+        parts: The data loaders to check: any of 'train', 'val' and 'test'.
 
     Raises:
         UserError: Names the list, the line, what is wrong with it, and the remedy.
@@ -64,12 +64,12 @@ def check_labelled_lists(cfg: Config, *parts: str) -> None:
             if num_classes and scored:
                 _check_labels(entries, dataset.ann_file, num_classes)
             backends = {step.get('io_backend', 'disk') for step in options['pipeline']}
-            if kind in FORMS and backends <= {'disk', 'local'}:  # ours looks at its files itself
+            if kind in FORMS and backends <= {'disk', 'local'}:  # ours checks its files itself
                 FileCheck('existence').leave_out_bad(entries, dataset.ann_file, False, FILES_REMEDY)
 
 
 def _datasets(options: Mapping) -> Iterator[Mapping]:
-    """A data set, or those in MMEngine's wrappers."""
+    """Yield a data set, or the data sets in MMEngine's wrappers."""
     if 'datasets' in options:
         for part in options['datasets']:
             yield from _datasets(part)
@@ -80,7 +80,7 @@ def _datasets(options: Mapping) -> Iterator[Mapping]:
 
 
 def _read(dataset: VideoDataset | RawframeDataset) -> list[dict]:
-    """What MMAction2 makes of a list, an entry for each line, with the ``line``'s number."""
+    """Read a list as MMAction2 does: an entry for each line, with its number ``line``."""
     path = dataset.ann_file
     try:
         entries = dataset.load_data_list()
@@ -128,7 +128,7 @@ def _check_labels(entries: list[dict], source: str, num_classes: int) -> None:
     """Check that labels are classes.
 
     Args:
-        entries: With ``line`` and ``label``, a number or, of several classes, a list.
+        entries: Entries with ``line`` and ``label``: a number, or a list for several classes.
         source: The list that they come from.
         num_classes: C; labels are 0 to C - 1.
     """

@@ -1,11 +1,11 @@
-"""Lists of the public data sets, from the files and folders in which they are distributed.
+"""Make lists of the public data sets, from the files and folders in which they are distributed.
 
-A maker reads a data set's own annotation, looks for each video that it names, and gives its splits:
-what was found, what is missing, and how many there should be. Labels of UCF101, HMDB51,
-Something-Something V2 and Kinetics are numbered as MMAction2 numbers them, so its checkpoints fit.
-Those of JHMDB, ActivityNet and HACS are alphabetical, ``<data set>_classes.txt`` has the order:
-MMAction2 has an order of its own for ActivityNet, and none for the others. Where a set comes in
-several layouts, all are known: a flat folder, a folder per class, any container.
+A maker reads a data set's own annotation, looks for each video that it names, and returns the
+splits: which videos were found, which are missing, and how many there should be. Labels of UCF101,
+HMDB51, Something-Something V2 and Kinetics are numbered as in MMAction2, so its checkpoints fit.
+Labels of JHMDB, ActivityNet and HACS are in alphabetical order, see ``<data set>_classes.txt``:
+MMAction2 has a different order for ActivityNet, and none for the others. All layouts of a data set
+are supported: a flat folder, a folder per class, any container.
 """
 
 import csv
@@ -32,14 +32,15 @@ class Split:
 
     Attributes:
         name (str): File name of the list without its suffix, e.g. ``ucf101_train_split_1_videos``.
-        folder (Path): What the paths in it are relative to.
-        official (tuple[int, ...]): Number of videos by the publishers, one for each release.
-        entries (list[tuple[str, int]]): (path, label) of the videos found; of raw frames, the path
-            is followed by their number.
-        missing (list[str]): Names of the annotated videos that are not there.
-        bad_videos (dict[str, str]): Why others cannot be read, by name, where videos are opened.
-        unlabelled (list[str]): Paths of those that are there and have no label: untrimmed videos
-            without an action, which localization alone can use.
+        folder (Path): Folder that the paths in the list are relative to.
+        official (tuple[int, ...]): Number of videos that the publishers state for each release.
+        entries (list[tuple[str, int]]): (path, label) of the videos found; for raw frames, the path
+            is followed by the number of frames.
+        missing (list[str]): Names of the annotated videos that were not found.
+        bad_videos (dict[str, str]): Why other videos cannot be read, by name. Only filled for data
+            sets whose videos are opened.
+        unlabelled (list[str]): Paths of the videos found that have no label: untrimmed videos
+            without an action, which only localization can use.
         localization (str): Name of the ActivityNet-style annotation to write, if any.
         intervals (dict): Its content, by ``v_<id>``.
     """
@@ -62,7 +63,7 @@ class Split:
 
 @dataclass
 class Place:
-    """Where a data set lies.
+    """Where a data set is.
 
     Args:
         root (Path): Its folder.
@@ -93,7 +94,7 @@ class Place:
         )
 
     def video_folder(self, *among: str) -> Path:
-        """The first of the folders that exists.
+        """Find the folder of videos: the first of these that exists.
 
         Raises:
             UserError: If there is none.
@@ -108,9 +109,9 @@ class Place:
 
 
 def index_videos(folder: Path) -> dict[str, str]:
-    """Every video below a folder: its name without suffix → its path relative to the folder.
+    """Map the name of every video below a folder, without suffix, to its relative path.
 
-    Of two with one name, the first in the order of paths counts.
+    If two videos have the same name, the first path in sorted order counts.
     """
     index = {}
     for path in find_videos(folder):
@@ -119,7 +120,7 @@ def index_videos(folder: Path) -> dict[str, str]:
 
 
 def index_frames(folder: Path) -> dict[str, int]:
-    """Every folder of pictures below a folder: its path relative to the folder → their number."""
+    """Map every folder of pictures below a folder, as a relative path, to their number."""
     numbers = {
         path: sum(name.lower().endswith(('.png', '.jpg')) for name in names)
         for path, names in walk(str(folder))
@@ -128,24 +129,24 @@ def index_frames(folder: Path) -> dict[str, int]:
 
 
 def find_video(index: dict[str, str], name: str) -> str | None:
-    """Path of a video of ActivityNet's kind, whose file may lack ``v_`` or have it in addition.
+    """Find a video of ActivityNet's kind, with or without the prefix ``v_`` in its file name.
 
     Args:
-        index: Of :func:`index_videos`.
-        name: As the annotation has it.
+        index: From :func:`index_videos`.
+        name: Name in the annotation.
 
     Returns:
-        As in ``index``; ``None`` where there is no such video.
+        Its path in ``index``; ``None`` if there is no such video.
     """
     stems = name, name.removeprefix('v_'), f'v_{name}'
     return next((index[stem] for stem in stems if stem in index), None)
 
 
 def fill(split: Split, annotated: Iterable[tuple[str, int | None]], index: dict[str, str]) -> Split:
-    """Sort what is annotated, (name of the video, label), into what is there and what is not.
+    """Fill a split: annotated videos, as (name, label), that were found and that are missing.
 
     Raises:
-        UserError: If a path has a space, for MMAction2's ``VideoDataset`` splits lines at spaces.
+        UserError: If a path has a space: MMAction2's ``VideoDataset`` splits lines at spaces.
     """
     for name, label in annotated:
         if name in index:
@@ -192,7 +193,7 @@ def make_hmdb51(place: Place) -> tuple[list[Split], list[str]]:
 def make_jhmdb(place: Place) -> tuple[list[Split], list[str]]:
     """JHMDB: ``<class>/*.avi`` or ``<class>/<name>/*.png``, and splits in HMDB51's form.
 
-    Where the folder holds no video, the lists are those of raw frames, ``folder num_frames label``.
+    If the folder has no video, the lists are for raw frames, ``folder num_frames label``.
     """
     folder = place.video_folder(
         *('videos', 'ReCompress_Videos', 'JHMDB_video/ReCompress_Videos'),
@@ -218,7 +219,7 @@ def _make_by_class(
     list_name: str,
     official: Sequence[tuple[int, int]],
 ) -> tuple[list[Split], list[str]]:
-    """Splits of HMDB51's kind: a file for each class and split, ``<name>.avi <part>`` a line."""
+    """Make splits in HMDB51's form: a file per class and split, lines ``<name>.avi <part>``."""
     where = place.find('brush_hair_test_split1.txt', among=(usual,)).parent
     end = '_test_split1.txt'
     classes = sorted(path.name.removesuffix(end) for path in where.glob(f'[!.]*{end}'))
@@ -260,10 +261,10 @@ def make_sthv2(place: Place) -> tuple[list[Split], list[str]]:
 def make_kinetics(place: Place, version: int) -> tuple[list[Split], list[str]]:
     """Kinetics: ``<id>_<start>_<end>.mp4``, flat or by class, and a CSV for each split.
 
-    CVDF's replacements of broken videos, in ``replacement/``, go before the originals.
+    CVDF's replacements of broken videos, in ``replacement/``, are used instead of the originals.
     """
     name = f'kinetics{version}'
-    # Rows of the original annotation: of 400 as of CVDF's copy, of 600 as of the first release.
+    # Rows of the original annotation: CVDF's copy of Kinetics-400, the first release of 600.
     official = {400: (246534, 19906), 600: (392622, 30001)}[version]
     replaced = {
         name[:11]: path for name, path in index_videos(place.root / 'replacement').items()
@@ -286,7 +287,7 @@ def make_kinetics(place: Place, version: int) -> tuple[list[Split], list[str]]:
                 f'{table}: its columns are {", ".join(rows[0])}; needed are label, youtube_id, '
                 'time_start, time_end'
             )
-        # As MMAction2 numbers them: sorted with underscores for spaces, which sort otherwise.
+        # MMAction2's order: sorted after replacing spaces with underscores, which sort differently.
         named = [(row['label'].strip('"').replace(' ', '_'), row) for row in rows]
         if part == 'train':
             labels = {label: i for i, label in enumerate(sorted({label for label, _ in named}))}
@@ -299,7 +300,7 @@ def make_kinetics(place: Place, version: int) -> tuple[list[Split], list[str]]:
                 )
             start, end = int(float(row['time_start'])), int(float(row['time_end']))
             annotated.append((f'{row["youtube_id"]}_{start:06d}_{end:06d}', labels[label]))
-        # Without links: `..` leads out of the folder that a link stands for.
+        # With links resolved: `..` leads out of the folder that a link points to.
         prefix = os.path.relpath(
             os.path.realpath(place.root / 'replacement'), os.path.realpath(folder)
         )
@@ -323,10 +324,10 @@ def make_activitynet(place: Place) -> tuple[list[Split], list[str]]:
 
 
 def make_hacs(place: Place) -> tuple[list[Split], list[str]]:
-    """HACS: as ActivityNet, by class; Segments from its JSON, Clips too where its CSV is there.
+    """HACS: as ActivityNet, by class; Segments from its JSON, and Clips if its CSV exists.
 
-    Clips is a set to pretrain on (VCLR, Table 10): its list names every training video once, with
-    the class it was collected for.
+    Clips is for pretraining (VCLR, Table 10): its list names every training video once, with the
+    class it was collected for.
     """
     usual = [f'HACS_v1.1{minor}' for minor in ('.1', '')]
     releases = [f'v1.1{minor}' for minor in ('.1', '')]
@@ -351,7 +352,7 @@ def make_hacs(place: Place) -> tuple[list[Split], list[str]]:
 
 
 def _find(files: dict[str, str], names: Iterable[str]) -> dict[str, str]:
-    """Paths of the videos that are there, by the names that the annotation has for them."""
+    """Paths of the videos that exist, by their names in the annotation."""
     return {name: path for name in names if (path := find_video(files, name))}
 
 
@@ -363,9 +364,9 @@ def _make_untrimmed(
     anno_name: str,
     official: dict,
 ) -> tuple[list[Split], list[str]]:
-    """Lists of videos by their first label, and annotations for localization.
+    """Make lists of videos with their first label, and annotations for localization.
 
-    A video without an action is in the latter alone.
+    A video without an action is only in the annotations.
     """
     database = json.loads(annotation.read_text())['database']
     classes = sorted({row['label'] for video in database.values() for row in video['annotations']})
@@ -400,7 +401,7 @@ def _make_untrimmed(
                 duration_second=seconds,
                 duration_frame=frames,
                 annotations=videos[key]['annotations'],
-                # What features of all frames cover; tools/extract_bmn_features.py writes its own.
+                # For features of all frames; tools/extract_bmn_features.py writes its own values.
                 feature_frame=frames,
                 fps=frames / seconds,
                 rfps=frames / seconds,
@@ -410,7 +411,7 @@ def _make_untrimmed(
 
 
 def _count_frames(paths: list[str], description: str) -> tuple[dict[str, int], dict[str, str]]:
-    """Numbers of frames of videos, and why the others cannot be read, by path."""
+    """Count the frames of videos; returns the counts, and why other videos are bad, by path."""
     lengths = {}
     faults = run_pass(
         paths,
@@ -441,10 +442,10 @@ MAKERS: dict[str, Callable[[Place], tuple[list[Split], list[str]]]] = {
 
 
 def check_found(splits: Sequence[Split]) -> None:
-    """Check that each list has a video.
+    """Check that no list is empty.
 
     Raises:
-        UserError: Names each list that has none, what it looked for and where, and what is there.
+        UserError: Names each empty list, what was looked for and where, and what was found there.
     """
     problems = []
     for split in splits:
@@ -474,27 +475,28 @@ def check_found(splits: Sequence[Split]) -> None:
 def write_lists(name: str, place: Place, out: Path) -> list[Split]:
     """Write the lists of a data set, each complete or not at all.
 
-    ``<out>/<list>.txt`` (``path label`` a line) where it has a video (:func:`check_found`),
-    ``<out>/<list>.missing.txt`` where videos are missing, ``<out>/<list>.bad_videos.txt``
-    (``name<TAB>reason`` a line) where videos cannot be read, ``<out>/<name>_classes.txt`` (a class
-    a line, in the order of labels), and for localization ``<out>/<annotation>.json`` in the form of
-    MMAction2's ``ActivityNetDataset``. Videos are opened for the latter alone.
+    - ``<out>/<list>.txt``, lines ``path label``, if it has a video (see :func:`check_found`)
+    - ``<out>/<list>.missing.txt``, if videos are missing
+    - ``<out>/<list>.bad_videos.txt``, lines ``name<TAB>reason``, if videos cannot be read
+    - ``<out>/<name>_classes.txt``, a class per line, in the order of labels
+    - ``<out>/<annotation>.json`` for localization, in the form of MMAction2's
+      ``ActivityNetDataset``; only for this, videos are opened
 
     Args:
         name: A key of :data:`MAKERS`.
-        place: Where the data set lies.
+        place: Where the data set is.
         out: Folder to write to.
 
     Returns:
-        list[Split]: What was written, and lists without a video.
+        list[Split]: All splits, including those without a video.
 
     Raises:
-        UserError: If the annotation cannot be found or read, no video of it is there, or a path
-            has a space.
+        UserError: If the annotation cannot be found or read, none of its videos is found, or a
+            path has a space.
     """
     try:
         splits, classes = MAKERS[name](place)
-    except UserError:  # a ValueError too
+    except UserError:  # is a ValueError as well
         raise
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise UserError(

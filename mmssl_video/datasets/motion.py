@@ -1,8 +1,8 @@
-"""The motion of videos, measured once and kept on disk: order tasks choose frames by it.
+"""Measure the motion of videos once and keep it on disk: order tasks choose frames by it.
 
 Shuffle & Learn (Misra et al., ECCV 2016, Sec. 3) and OPN (Lee et al., ICCV 2017, Sec. 3) take
-frames, OPN also patches, from where the optical flow is large. ``tools/motion_index.py`` measures
-the motion of a data set, ``LoadMotion`` reads that of a video.
+frames, and OPN also patches, where the optical flow is large. ``tools/motion_index.py`` measures
+the motion of a data set, and ``LoadMotion`` reads the motion of a video.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ def _difference(earlier: np.ndarray, later: np.ndarray) -> np.ndarray:
 
 
 def _farneback(earlier: np.ndarray, later: np.ndarray) -> np.ndarray:
-    # Pyramid's scale and levels, window, iterations, neighbourhood and its sigma: OpenCV's example.
+    # Pyramid scale and levels, window, iterations, neighbourhood and its sigma: OpenCV's example.
     flow = cv2.calcOpticalFlowFarneback(earlier, later, None, 0.5, 3, 15, 3, 5, 1.2, 0)
     return cv2.magnitude(flow[..., 0], flow[..., 1])
 
@@ -42,23 +42,23 @@ def _dis(earlier: np.ndarray, later: np.ndarray) -> np.ndarray:
 
 
 MEASURES = {'difference': _difference, 'farneback': _farneback, 'dis': _dis}
-"""Magnitude float32 [H, W] of the motion between two grey uint8 [H, W]: absolute difference in grey
-levels; Farneback's or DIS optical flow in pixels."""
+"""Functions of two grey frames, uint8 [H, W], that return the magnitude of the motion, float32
+[H, W]: absolute difference in grey levels, or Farneback's or DIS optical flow in pixels."""
 
 
 def measure_motion(
     frames: Iterable[np.ndarray], measure: str = 'difference', grid: int = 8
 ) -> np.ndarray:
-    """Mean magnitude of the motion from each frame to the next, in the cells of a grid.
+    """Compute the mean magnitude of the motion from each frame to the next, per cell of a grid.
 
     Args:
         frames: Grey uint8 [H, W] in order of time; H and W at least ``grid``.
         measure: A key of `MEASURES`.
-        grid: G, cells in a row and in a column. A pixel on the edge of two cells counts in each
-            with its share.
+        grid: G, cells in a row and in a column. A pixel on the edge of two cells counts partly in
+            each.
 
     Returns:
-        float16 [T - 1, G, G], rows from the top, in grey levels (0 … 255) or in pixels of these
+        float16 [T - 1, G, G], rows from the top, in grey levels (0 … 255) or pixels of these
         frames, per frame.
     """
     magnitude = MEASURES[measure]
@@ -66,20 +66,20 @@ def measure_motion(
         cv2.resize(magnitude(*pair), (grid, grid), interpolation=cv2.INTER_AREA)
         for pair in pairwise(frames)
     )
-    # Into one array: an array for each frame, kept between those of the decoder, would scatter
-    # these over more and more memory.
+    # All go into one array. A small array for each frame, between the decoder's arrays, would
+    # fragment the memory more and more.
     return np.fromiter(cells, np.dtype((np.float16, (grid, grid))))
 
 
 def read_grey(
     video: dict, size: int = 64, backend_args: dict | None = None
 ) -> Iterator[np.ndarray]:
-    """Decode a video (or folder of frames) in order, grey and small.
+    """Decode a video (or folder of frames) in order, into small grey frames.
 
     Args:
         video: Annotation of :class:`UnlabeledVideoDataset`.
-        size: Shorter side of the pictures, in pixels; the aspect ratio is kept.
-        backend_args: Of the file backend of MMEngine that has the video; not for raw frames.
+        size: Shorter side of the frames, in pixels; the aspect ratio is kept.
+        backend_args: MMEngine's file backend of the video; not for raw frames.
 
     Yields:
         uint8 [H, W] for every frame.
@@ -108,7 +108,7 @@ def _read_frames(video: dict, backend_args: dict | None) -> Iterator[np.ndarray]
 
 @dataclass
 class MotionReader:
-    """Measures the motion of videos by their numbers."""
+    """Measures the motion of videos by number."""
 
     videos: UnlabeledVideoDataset
     measure: str
@@ -116,7 +116,7 @@ class MotionReader:
     grid: int
 
     def __call__(self, number: int) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield where the motion of a video belongs, and the motion."""
+        """Yield the path where the motion of a video is stored, and the motion."""
         video = self.videos.get_data_info(number)
         frames = read_grey(video, self.size, self.videos.backend_args)
         yield video['motion_path'], measure_motion(frames, self.measure, self.grid)
@@ -132,24 +132,24 @@ def index_motion(
     """Write the motion of all videos below ``videos.motion_folder``, where ``LoadMotion`` finds it.
 
     Each video gets ``<its path>.npy``, float16 [total_frames - 1, G, G] of :func:`measure_motion`.
-    Motion that is there is kept. ``settings.json`` in the folder keeps measures apart. Videos that
-    cannot be read are left out with a warning, and stand in ``bad_videos.txt``, a line
-    ``path<TAB>reason`` for each. They get an empty file, by which training knows them from those
-    that were never measured, and are tried again the next time.
+    Existing motion is kept. ``settings.json`` in the folder prevents a mix of settings. Videos that
+    cannot be read are left out with a warning and listed in ``bad_videos.txt``, with lines
+    ``path<TAB>reason``. They get an empty file, so that training can distinguish them from videos
+    that were never measured. The next call tries them again.
 
     Args:
-        videos: Of any pipeline, with ``bad_videos='skip'``.
+        videos: Data set with any pipeline and ``bad_videos='skip'``.
         measure: A key of `MEASURES`.
-        size: Shorter side of the pictures that are compared, in pixels.
+        size: Shorter side of the frames that are compared, in pixels.
         grid: G, at most ``size``.
-        jobs: Processes.
+        jobs: Number of processes.
 
     Returns:
-        Why videos cannot be read, by their paths, those included that the dataset has left out.
+        Why videos cannot be read, by path, including those that the data set has left out.
 
     Raises:
-        UserError: A setting is out of its range, the folder holds motion of other settings, it
-            cannot be written, or no video can be read.
+        UserError: A setting is out of its range, the folder holds motion with other settings, it
+            cannot be written to, or no video can be read.
     """
     if measure not in MEASURES:
         raise UserError(f'unknown measure {measure!r}; choose from {", ".join(MEASURES)}')

@@ -1,11 +1,11 @@
-"""Preparing a collection of videos: each stored anew, small and such that it is read fast.
+"""Prepare a collection of videos: store each one again, small and fast to read.
 
-``tools/prepare_videos.py`` does it. It leaves a folder of videos and, for a list ``train.txt``::
+``tools/prepare_videos.py`` writes a folder of videos and, for a list ``train.txt``::
 
-    train.txt              paths in this folder, and labels as they were: MMAction2's list
-    train.jsonl            a line for each of them: path, source, frames, fps, width, height, label
+    train.txt              MMAction2's list: paths in this folder, with the same labels
+    train.jsonl            a line for each video: path, source, frames, fps, width, height, label
     train.bad_videos.txt   path and reason of those that could not be read
-    settings.json          how they are stored
+    settings.json          how the videos are stored
 
 Without a list, these are ``videos.txt`` and so on.
 """
@@ -28,20 +28,20 @@ from mmssl_video.video.storage import STORAGES, store_video
 
 from .collection import Collection, add_record, read_records, write_lines, write_records
 
-PARTIAL = '.partial'  # suffix of what is being written
-ABANDONED = 3600  # seconds after which another machine is no longer at work on a file
+PARTIAL = '.partial'  # suffix of a file that is being written
+ABANDONED = 3600  # seconds without a change after which another machine's file is abandoned
 
 
 @dataclass
 class Preparation:
-    """What is made of videos.
+    """How videos are stored.
 
     Args:
         folder: Where they are stored.
         storage: A key of `STORAGES`.
-        short_side: To which frames are made smaller, in pixels.
-        quality: For the encoder; by default that of the storage.
-        timeout: Seconds in which a video is to be opened, and some frames are to be read.
+        short_side: Shorter side of the stored frames, in pixels; smaller frames keep their size.
+        quality: Quality for the encoder; by default that of the storage.
+        timeout: Seconds allowed to open a video, and to read some frames.
     """
 
     folder: Path
@@ -67,14 +67,14 @@ class Preparation:
 
 @dataclass
 class _Storer:
-    """Stores videos by their numbers; for workers."""
+    """Stores videos by number, in a worker."""
 
     videos: Collection
     preparation: Preparation
     targets: dict[int, str]
 
     def __call__(self, number: int) -> Iterator[float | tuple[int, dict]]:
-        """Yield how much of a video is stored, then its number and the facts for the table."""
+        """Yield the part of a video that is stored, then its number and the facts for the table."""
         preparation = self.preparation
         storage = STORAGES[preparation.storage]
         signature = self.videos.signature(number)
@@ -89,15 +89,15 @@ class _Storer:
 
 
 def prepare_videos(videos: Collection, preparation: Preparation, jobs: int = 1) -> dict[str, str]:
-    """Store all videos in another folder; what is there of the same settings is kept.
+    """Store all videos in another folder; videos that it already has with these settings are kept.
 
     Args:
         videos: The collection.
-        preparation: What is made of it.
-        jobs: Processes.
+        preparation: How the videos are stored.
+        jobs: Number of processes.
 
     Returns:
-        Why videos cannot be read, by their paths.
+        Why videos cannot be read, by path.
 
     Raises:
         UserError: If the folder cannot be used, or no video can be read.
@@ -119,7 +119,7 @@ def prepare_videos(videos: Collection, preparation: Preparation, jobs: int = 1) 
 
     def is_done(number: int) -> bool:
         record = known.get(videos.names[number])
-        # A source that is gone since has done its part.
+        # A source that was deleted since then is no longer needed.
         return record is not None and videos.signature(number) in (
             None,
             record['source_signature'],
@@ -145,7 +145,7 @@ def prepare_videos(videos: Collection, preparation: Preparation, jobs: int = 1) 
     finally:
         _remove_partial(folder)
     for number in videos.numbers.values():
-        if videos.path(number) in faults:  # of a source that has changed, what was made before
+        if videos.path(number) in faults:  # remove the old video of a source that has changed
             (folder / targets[number]).unlink(missing_ok=True)
     report_faults(folder / f'{videos.title}.bad_videos.txt', faults, len(videos.numbers))
     rows = [
@@ -162,10 +162,10 @@ def prepare_videos(videos: Collection, preparation: Preparation, jobs: int = 1) 
 
 
 def _claim(folder: Path, videos: Collection, preparation: Preparation) -> None:
-    """Take a folder, or go on in it.
+    """Claim a folder, or continue in it.
 
     Raises:
-        UserError: If it is not to be written to.
+        UserError: If the folder must not be written to.
     """
     source, target = osp.realpath(videos.root), osp.realpath(folder)
     if '://' not in videos.root and osp.commonpath([source, target]) in (source, target):
@@ -192,13 +192,13 @@ def _is_there(folder: Path, record: dict) -> bool:
 
 
 def _name_targets(videos: Collection, known: dict[str, dict], suffix: str) -> dict[int, str]:
-    """Paths in the new folder, by the numbers of videos.
+    """Choose paths in the new folder, by the numbers of videos.
 
-    A video keeps its path with the new suffix. Where several have one path but for the suffix,
-    theirs stays before the new one.
+    A video keeps its path with the new suffix. If the paths of several videos differ only in their
+    suffix, the old suffix is kept before the new one.
     """
     paths = {name: _as_text(videos.inner_path(number)) for name, number in videos.numbers.items()}
-    # Some file systems take upper and lower case for the same.
+    # Some file systems ignore case.
     stems = Counter(osp.splitext(path)[0].lower() for path in paths.values())
     taken = {record['path'].lower() for record in known.values()}
     taken |= {str(folder).lower() for path in paths.values() for folder in Path(path).parents}
@@ -218,14 +218,14 @@ def _name_targets(videos: Collection, known: dict[str, dict], suffix: str) -> di
 
 
 def _as_text(path: str) -> str:
-    """A path that a list can hold: in UTF-8, without line breaks; others are changed."""
+    """Change a path where needed so that a list can hold it: in UTF-8, without line breaks."""
     text = path.encode('utf-8', 'surrogateescape').decode('utf-8', 'replace')
     return re.sub(r'[\x00-\x1f]', '_', text)
 
 
 @contextmanager
 def _completed(target: Path, folder: Path) -> Iterator[Path]:
-    """Give a path to write to, and move what is there to ``target`` when it is complete."""
+    """Yield a path to write to, and move the file there to ``target`` when it is complete."""
     partial = folder / f'.{platform.node()}.{os.getpid()}{PARTIAL}'
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -241,15 +241,15 @@ def _completed(target: Path, folder: Path) -> Iterator[Path]:
 
 
 def _remove_partial(folder: Path) -> None:
-    """Remove what processes that were stopped have left half written."""
+    """Remove incomplete files that stopped processes have left."""
     for path in folder.glob(f'.*{PARTIAL}'):
         machine, _, process = path.name.removesuffix(PARTIAL).rpartition('.')
         if machine == f'.{platform.node()}':
             try:
-                os.kill(int(process), 0)  # does nothing but look for the process
+                os.kill(int(process), 0)  # only checks that the process exists
             except ProcessLookupError:
                 path.unlink(missing_ok=True)
-            except PermissionError:  # it is another user's
+            except PermissionError:  # another user's process
                 pass
         elif time.time() - path.stat().st_mtime > ABANDONED:
             path.unlink(missing_ok=True)

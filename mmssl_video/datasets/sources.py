@@ -1,4 +1,4 @@
-"""What a data set of videos consists of: reading lists, searching folders, looking at the files."""
+"""Find the videos of a data set: read lists, search folders, check the files."""
 
 import codecs
 import io
@@ -23,10 +23,10 @@ from mmssl_video.video import VIDEO_SUFFIXES, find_videos
 from mmssl_video.video.find import file_fault, find_backend, is_local, os_fault, walk
 
 CHECKS = ('full', 'existence', 'none')
-NUM_THREADS, FILES_PER_TASK = 16, 256  # threads hide the latency of a network's disk
-MANY_FILES = 20_000  # from here on the check of files shows how far it is
-MAX_NAMED = 20  # files left out that are named one by one
-# The byte order marks, the longest first: UTF-32's begins with UTF-16's.
+NUM_THREADS, FILES_PER_TASK = 16, 256  # threads hide the latency of a network disk
+MANY_FILES = 20_000  # from this number on, the check of files shows its progress
+MAX_NAMED = 20  # left-out files that are named one by one
+# Byte order marks. UTF-32's come first, because one of them begins with UTF-16's.
 MARKS = {
     codecs.BOM_UTF32_LE: 'utf-32',
     codecs.BOM_UTF32_BE: 'utf-32',
@@ -34,7 +34,7 @@ MARKS = {
     codecs.BOM_UTF16_LE: 'utf-16',
     codecs.BOM_UTF16_BE: 'utf-16',
 }
-# A path that ends as a video does, up to the last such place of a line.
+# A path that ends in the suffix of a video. The match goes to the last such place in the line.
 VIDEO_PATH = re.compile(rf'.*(?:{"|".join(map(re.escape, VIDEO_SUFFIXES))})(?!\S)', re.IGNORECASE)
 NUMBER = re.compile(r'-?\d+')
 
@@ -45,12 +45,12 @@ NUMBER = re.compile(r'-?\d+')
 def read_lines(path: str, backend_args: dict | None = None) -> list[str]:
     """Read a list in UTF-8 or, with a byte order mark, in UTF-16 or UTF-32.
 
-    Of other encodings the bytes do not tell which it is, and a wrong guess makes paths that do not
-    exist.
+    The bytes of other encodings do not show which one it is, and a wrong guess gives paths that do
+    not exist.
 
     Args:
         path: The list, or its URI.
-        backend_args: Of MMEngine's file backend.
+        backend_args: Arguments of MMEngine's file backend.
 
     Returns:
         The lines without their ends.
@@ -79,7 +79,7 @@ def read_lines(path: str, backend_args: dict | None = None) -> list[str]:
 
 def _no_text(path: str, content: bytes) -> str:
     for order, half in (('LE', content[1::2]), ('BE', content[::2])):
-        if half.count(0) > len(half) / 2:  # of the two bytes of most letters, one is zero
+        if half.count(0) > len(half) / 2:  # most letters have one zero byte of two
             return (
                 f'{path}: looks like UTF-16 without a byte order mark; write the list in UTF-8: '
                 f'{_iconv(path, f"UTF-16{order}")}'
@@ -91,7 +91,7 @@ def _wrong_encoding(path: str, content: bytes, error: UnicodeDecodeError) -> str
     if error.encoding != 'utf-8':
         return f'{path}: is cut short or no {error.encoding.upper()}; write the list in UTF-8'
     line = content.count(b'\n', 0, error.start) + 1
-    # Latin-1 has control characters where Windows' code page has letters and quotes.
+    # In Latin-1, these bytes are control characters; in Windows' code page, letters and quotes.
     windows = re.search(rb'[\x80-\x9f]', content)
     name, code = ('Windows-1252', 'CP1252') if windows else ('Latin-1', 'LATIN1')
     return (
@@ -109,26 +109,26 @@ def _iconv(path: str, encoding: str) -> str:
 def read_list(
     path: str, root: str, raw_frames: bool = False, backend_args: dict | None = None
 ) -> list[dict]:
-    """Read an annotation list of MMAction2, whose labels may be missing and paths hold spaces.
+    """Read an annotation list of MMAction2. Labels may be missing, and paths may have spaces.
 
     A label is one integer. Lines with several labels, or with words, get the label -1, and a
     warning says how many there are.
 
     Args:
         path: The list, with lines ``path [label]``, or ``folder num_frames [label]``.
-        root: What its paths are relative to; a URI stands as it is.
+        root: Folder that its paths are relative to; a URI is used unchanged.
         raw_frames: Whether the lines name folders of frames.
-        backend_args: Of MMEngine's file backend.
+        backend_args: Arguments of MMEngine's file backend.
 
     Returns:
-        Of each line ``filename``, or ``frame_dir`` and ``total_frames``; ``label``; and its number
+        For each line ``filename``, or ``frame_dir`` and ``total_frames``; ``label``; and its number
         ``line``.
 
     Raises:
         UserError: If the list or a line cannot be read.
     """
     entries: list[dict] = []
-    counts: Counter[str] = Counter()  # of lines whose labels are none, by what is there instead
+    counts: Counter[str] = Counter()  # lines without a usable label, by what they have instead
     examples: dict[str, str] = {}
     split = _split_frames_line if raw_frames else _split_video_line
 
@@ -181,19 +181,19 @@ def path_of(entry: dict) -> str:
 
 
 def join(root: str, name: str) -> str:
-    """A path of a list below ``root``; absolute ones and URIs stand as they are."""
+    """Join a path of a list to ``root``; absolute paths and URIs stay unchanged."""
     return name if '://' in name else osp.join(root, name)
 
 
 def _split_video_line(line: str, exists: Callable[[str], bool]) -> tuple[str, list[str]]:
-    """Path and labels: the path ends in the suffix of a video, else before the numbers."""
+    """Split into path and labels: the path ends in a video's suffix, or else before the numbers."""
     if match := VIDEO_PATH.match(line):
         return match[0], line[match.end() :].split()
     return _split_numbers(line, 0, exists)
 
 
 def _split_frames_line(line: str, exists: Callable[[str], bool]) -> tuple[str, list[str]] | None:
-    """Folder, and number of frames and labels; ``None`` where there is no such number."""
+    """Split into folder, and number of frames and labels; ``None`` if there is no such number."""
     path, words = _split_numbers(line, 1, exists)
     if not words and (match := re.fullmatch(r'(.*\S)\s+(\d+)\s+(\D.*)', line)):
         path, words = match[1], [match[2], *match[3].split()]
@@ -203,11 +203,11 @@ def _split_frames_line(line: str, exists: Callable[[str], bool]) -> tuple[str, l
 def _split_numbers(
     line: str, num_columns: int, exists: Callable[[str], bool]
 ) -> tuple[str, list[str]]:
-    """Split off the integers at the end: of several labels so many that the path exists."""
+    """Split off the integers at the end; if there are several labels, such that the path exists."""
     words = line.split()
     numbers = list(itertools.takewhile(NUMBER.fullmatch, reversed(words[1:])))
     usual = min(len(numbers), num_columns + 1)
-    # A path may end in numbers, too.
+    # A path may also end in numbers.
     counts = range(len(numbers), num_columns, -1) if len(numbers) > usual else ()
     count = next((n for n in counts if exists(line.rsplit(None, n)[0])), usual)
     return line.rsplit(None, count)[0], words[len(words) - count :]
@@ -223,12 +223,12 @@ def find_sources(
 
     Args:
         root: The folder, or its URI.
-        frame_template: File name of a frame with one place for its number; without one, videos are
-            looked for.
-        backend_args: Of MMEngine's file backend.
+        frame_template: File name of a frame, with one place for its number; ``None`` looks for
+            videos.
+        backend_args: Arguments of MMEngine's file backend.
 
     Returns:
-        Entries as of :func:`read_list`, sorted by path, without ``line``.
+        Entries as from :func:`read_list`, sorted by path, without ``line``.
 
     Raises:
         UserError: If there is no such folder, or it cannot be searched.
@@ -264,7 +264,7 @@ def find_sources(
 
 
 def _frame_pattern(template: str) -> re.Pattern | None:
-    """Matches names of frames, with their number; ``None`` where they have not one number."""
+    """Pattern of the names of frames; ``None`` if the template has not exactly one number."""
     parts = re.split(r'\{.*?\}', template)
     return re.compile(r'(\d+)'.join(map(re.escape, parts))) if len(parts) == 2 else None
 
@@ -274,14 +274,15 @@ def _frame_pattern(template: str) -> re.Pattern | None:
 
 @dataclass
 class FileCheck:
-    """What is looked at before videos are decoded; files of other backends are taken as they are.
+    """Checks local files before videos are decoded. Files of other backends are not checked.
 
     Args:
         kind: ``'full'`` reads the head of each video, and compares the numbers of raw frames with
-            those expected; ``'existence'`` asks for the file or folder alone, ``'none'`` nothing.
+            the expected ones; ``'existence'`` only checks that the file or folder exists;
+            ``'none'`` checks nothing.
         frame_template: File name of a raw frame.
         start_index: Number of the first raw frame.
-        backend_args: Of MMEngine's file backend.
+        backend_args: Arguments of MMEngine's file backend.
     """
 
     kind: str = 'full'
@@ -294,7 +295,7 @@ class FileCheck:
         self._frame_names: list[str] = []  # of the longest folder so far
 
     def find_faults(self, entries: list[dict]) -> dict[int, tuple[str, str]]:
-        """Why entries cannot be read, and a remedy of its own or ``''``; by their numbers."""
+        """Find why entries cannot be read, with a specific remedy or ``''``, by their numbers."""
         if self.kind == 'none':
             return {}
 
@@ -313,7 +314,7 @@ class FileCheck:
         )
         faults = {}
         with ThreadPoolExecutor(NUM_THREADS) as pool:
-            for start in rounds:  # no more than the tasks of a round are in memory
+            for start in rounds:  # only the tasks of one round are in memory
                 for found in pool.map(look, range(start, start + step, FILES_PER_TASK)):
                     faults |= found
         return faults
@@ -321,19 +322,19 @@ class FileCheck:
     def leave_out_bad(
         self, entries: list[dict], source: str, skip: bool, remedy: str
     ) -> tuple[list[dict], dict[str, str]]:
-        """Look at the files, and leave those out that cannot be read, or raise.
+        """Check the files. Leave out those that cannot be read, or raise an error.
 
         Args:
-            entries: As of :func:`read_list` or :func:`find_sources`; they lose their ``line``.
+            entries: From :func:`read_list` or :func:`find_sources`; their ``line`` is removed.
             source: The list or folder that they come from.
-            skip: Whether they are left out with a warning, instead of an error.
-            remedy: What to do about it.
+            skip: Whether to leave bad files out with a warning, instead of raising an error.
+            remedy: Remedy to name in the error.
 
         Returns:
-            The entries that are left, and why others are not, by their paths.
+            The remaining entries, and why the others were left out, by path.
 
         Raises:
-            UserError: Without ``skip``, at the first; or if none is left.
+            UserError: If a file cannot be read and ``skip`` is false, or if no entry remains.
         """
         faults = self.find_faults(entries)
         lines = [entry.pop('line', None) for entry in entries]
@@ -381,7 +382,7 @@ class FileCheck:
     def _frames_fault(self, names: set[str], total: int) -> tuple[str, str] | None:
         """Compare the files of a folder with the frames that it should hold."""
         first, template = self.start_index, self.frame_template
-        if total <= len(names):  # or the names of a wrong total might fill the memory
+        if total <= len(names):  # otherwise a wrong total could fill the memory with names
             expected = self._frame_names
             if len(expected) < total:
                 more = (template.format(first + i) for i in range(len(expected), total))

@@ -1,4 +1,4 @@
-"""Few labels: a part of an annotation list in which every class keeps its share."""
+"""Draw a part of an annotation list in which every class keeps its share, for few labels."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -14,14 +14,14 @@ from .sources import FileCheck, join
 
 
 def _split_columns(lines: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Path of each line, and its numbers: the label, for raw frames after their number."""
+    """Split lines into the path and its numbers: the label, for raw frames after their count."""
     rows = []
     for number, line in enumerate(lines, 1):
         match = re.fullmatch(r'(\S.*?)((?:\s+\d+)+)\s*', line)
         if match is None:
             raise UserError(f'line {number}: {line!r} does not end in a label; correct the line')
         path, columns = match[1], match[2].split()
-        # Before the label of raw frames is their number; a file's other numbers are labels too.
+        # For raw frames, the number of frames is before the label; for files, all are labels.
         if len(columns) > (1 if is_video(path) else 2):
             raise UserError(
                 f'line {number}: {line!r} has several labels, and then no class has a share; draw '
@@ -40,19 +40,19 @@ def read_labels(lines: Sequence[str]) -> np.ndarray:
     """Read the labels of a list of MMAction2: the last column.
 
     Args:
-        lines: ``path label``, or ``folder num_frames label`` for raw frames. Paths may hold spaces.
+        lines: ``path label``, or ``folder num_frames label`` for raw frames. Paths may have spaces.
 
     Returns:
         int64 [N].
 
     Raises:
-        UserError: If a line has no label or several; it names the line by its number.
+        UserError: If a line has no label or several labels; the message has the line's number.
     """
     return np.array([int(columns[-1]) for _, columns in _split_columns(lines)], dtype=np.int64)
 
 
 def find_bad_videos(lines: Sequence[str], root: str, numbers: Sequence[int]) -> dict[int, str]:
-    """Decode local videos of a list from end to end; of raw frames, look for the folder alone.
+    """Decode local videos of a list completely; for raw frames, only check that the folder exists.
 
     Args:
         lines: As for :func:`read_labels`.
@@ -60,7 +60,7 @@ def find_bad_videos(lines: Sequence[str], root: str, numbers: Sequence[int]) -> 
         numbers: Positions of the lines to look at.
 
     Returns:
-        Why videos cannot be read, by position; the log names each.
+        Why videos cannot be read, by position. The log names each of them.
     """
     rows = _split_columns(lines)
     paths = {number: join(root, rows[number][0]) for number in numbers}
@@ -95,21 +95,21 @@ def draw_subset(
 ) -> np.ndarray:
     """Draw a part of a list at random, balanced by class.
 
-    Every class draws its videos in a random order of its own. Of a ``fraction`` p of N videos,
-    round(pN) are drawn: the first of each class, however small p, then one after another by
-    Sainte-Laguë's method (Webster's), by which the k-th video of a class of n has its turn at
-    (k - 1/2) / n. So each class has p of its videos, rounded, and the total is right; where
-    classes are equal, the seed says whose turn is first. The order of turns does not depend on p.
-    So what is drawn by one seed is contained in what is drawn of a larger fraction, or more per
-    class; largest remainders would not keep that.
+    Each class has its own random order of videos. For a ``fraction`` p of N videos, round(pN) are
+    drawn: first one of each class, however small p is, then one after another by Sainte-Laguë's
+    (Webster's) method, in which the k-th video of a class of n videos has its turn at
+    (k - 1/2) / n. So p of the videos of each class are drawn, rounded, and the total is exact. If
+    turns are equal, the seed decides which class is first. The order of turns does not depend on p.
+    So a draw is contained in every draw with the same seed and a larger fraction, or more per
+    class. The method of largest remainders does not have this property.
 
-    The order of the lines has no influence. Where a video is left out, the next one of its class
-    takes its turn; all other turns stay as they are.
+    The order of the lines has no influence. If a video is left out, the next one of its class takes
+    its turn; all other turns stay the same.
 
     Args:
-        lines: As for :func:`read_labels`, none of them empty.
-        fraction: In (0, 1], or
-        per_class: the number of videos of each class.
+        lines: As for :func:`read_labels`, without empty lines.
+        fraction: Part of all videos, in (0, 1]. Give either this or ``per_class``.
+        per_class: Number of videos of each class.
         seed: Not negative.
         left_out: Positions of lines that are not drawn.
 

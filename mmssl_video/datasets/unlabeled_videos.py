@@ -28,68 +28,66 @@ BAD_VIDEOS_REMEDY = (
 
 @DATASETS.register_module()
 class UnlabeledVideoDataset(BaseActionDataset):
-    """Videos for pretraining; labels are never needed and reach monitors only.
+    """Videos for pretraining. Labels are not needed; only monitors use them.
 
-    Three sources, told apart by ``ann_file`` and the key of ``data_prefix``:
+    There are three sources, chosen by ``ann_file`` and the key of ``data_prefix``:
 
     1. a folder, ``data_prefix=dict(video=folder)`` and no ``ann_file``: every file below it with
        the suffix of a video, at any depth, sorted by path;
     2. an MMAction2 list, ``ann_file``: a line ``path/to/video.mp4 [label]`` per video, relative
-       to ``data_prefix['video']``; the path may hold spaces;
+       to ``data_prefix['video']``; the path may have spaces;
     3. raw frames, ``data_prefix=dict(img=folder)``: a list with lines ``folder num_frames
        [label]``, or without a list every folder that holds files named by ``filename_tmpl``.
 
-    A missing label becomes -1, and so do several labels and words; if that is so of all videos, the
-    samples have no ``gt_label``. A line may be the URI of a video in a store that an MMEngine
-    backend reads (``s3://...``). Local files are looked at before training, by the first process
-    for all: every process has to build the data set, or it needs
-    ``check_files='none'``. Files of other backends are first opened when they are decoded.
+    A missing label, several labels and words become the label -1. If all labels are -1, the samples
+    have no ``gt_label``. A line may be the URI of a video in a store that an MMEngine backend reads
+    (``s3://...``). The first process checks the local files before training, for all processes: so
+    every process has to build the data set, unless ``check_files='none'``. Files of other backends
+    are first opened when they are decoded.
 
-    Each sample has ``motion_path``, where ``tools/motion_index.py`` puts the motion of the video:
-    ``<path of the video relative to the folder of all>.npy`` in a folder beside the list,
-    ``train.motion`` for ``train.txt``, or beside the folder of videos, ``<folder>.motion``. What
-    the list names outside that folder goes there too: its leading ``/`` falls away, as does the
-    ``s3://`` of a URI, and ``..`` becomes ``__``. The ``index_path`` of its packets is
-    ``train.index/...npz`` likewise. For a list or folder in another store, these folders are in
-    ``local_root``.
+    Each sample has ``motion_path``, where ``tools/motion_index.py`` stores the motion of the video:
+    ``<path of the video relative to the root folder>.npy`` in a folder beside the list,
+    ``train.motion`` for ``train.txt``, or beside the folder of videos, ``<folder>.motion``. Videos
+    outside the root folder go there too: a leading ``/`` and the ``s3://`` of a URI are removed,
+    and ``..`` becomes ``__``. The ``index_path`` of a video's packets is ``train.index/...npz`` in
+    the same way. For a list or folder in another store, these folders are in ``local_root``.
 
-    Random draws are reproducible: once :meth:`set_epoch` has been called (the ``ReproducibleHook``
-    does), the pipeline of each sample starts from a state of ``random`` and ``numpy.random`` that
-    depends on seed, epoch and index alone, whatever the number of workers and processes, and also
-    after a resume.
+    Random draws are reproducible: after a call of :meth:`set_epoch` (by ``ReproducibleHook``), the
+    pipeline of each sample starts from a state of ``random`` and ``numpy.random`` that depends only
+    on seed, epoch and index, not on the number of workers and processes, and also after a resume.
 
     Args:
         pipeline (list): Transforms; the first opens the video (``VideoInit``) or, for raw
             frames, samples the views.
         ann_file (str): Annotation list.
         data_prefix (dict): ``dict(video=folder)`` or ``dict(img=folder)``; the folder may be a
-            URI that an MMEngine backend understands.
+            URI that an MMEngine backend supports.
         filename_tmpl (str): File name of a raw frame, counted from ``start_index``.
         start_index (int, optional): Number of the first raw frame. Default 1, MMAction2's.
-        bad_videos (str): ``'raise'`` stops at a video that cannot be read, at start or while
+        bad_videos (str): ``'raise'`` stops at a video that cannot be read, at start or during
             training; ``'skip'`` leaves it out, and another video takes its place, see
             :meth:`set_order`.
-        max_bad_share (float): Part of the videos that may be bad, those left out before training
-            included, rounded up to whole videos; one more stops the run.
-        check_files (str): How files are looked at before training: ``'full'`` reads the head of
+        max_bad_share (float): Part of the videos that may be bad, including those left out before
+            training, rounded up to whole videos; one more stops the run.
+        check_files (str): How files are checked before training: ``'full'`` reads the head of
             each video, and compares the frames of each folder with ``num_frames``;
-            ``'existence'`` asks whether each is there, ``'none'`` nothing.
-        local_root (str): Folder of motion and indexes of lists and folders in other stores; those
-            of ``s3://bucket/train.txt`` are in ``<local_root>/bucket/train.motion``.
+            ``'existence'`` only checks that each exists, ``'none'`` checks nothing.
+        local_root (str): Folder of motion and indexes for lists and folders in other stores;
+            motion of ``s3://bucket/train.txt`` is in ``<local_root>/bucket/train.motion``.
         backend_args (dict, optional): MMEngine file backend of the list and the folder. The
             reader has its own, ``io_backend`` of ``VideoInit``.
-        kwargs: As MMEngine's ``BaseDataset``.
+        kwargs: As for MMEngine's ``BaseDataset``.
 
     Attributes:
         has_labels (bool): Whether any video has a label; if not, samples have no ``gt_label``.
         left_out (dict[str, str]): Why videos are left out before training, with
-            ``bad_videos='skip'``, by their paths.
-        report (Path, optional): List of those that are found while training, of the
-            ``BadVideosHook`` that collects them; without one, the log names each.
+            ``bad_videos='skip'``, by path.
+        report (Path, optional): File in which ``BadVideosHook`` lists bad videos that are found
+            during training; without it, the log names each.
 
     Raises:
         UserError: If there is no video, a line cannot be read, or (``bad_videos='raise'``) a file
-            is missing or no video.
+            is missing or is no video.
     """
 
     def __init__(
@@ -134,10 +132,10 @@ class UnlabeledVideoDataset(BaseActionDataset):
         self.backend_args = backend_args
         self.left_out: dict[str, str] = {}
         self.report: Path | None = None
-        self._found: dict[str, str] = {}  # bad ones, as far as this process knows
+        self._found: dict[str, str] = {}  # bad videos that this process has found
         self._batch: set[int] | None = None
-        # [seed, epoch, videos in a batch of all processes, 0 for an unknown order]; shared memory,
-        # as is the order, so that persistent workers see the next epoch too.
+        # [seed, epoch, videos in a batch of all processes or 0 for an unknown order]. This and the
+        # order are in shared memory, so that persistent workers see the next epoch too.
         self._draw_state = torch.tensor([-1, -1, 0]).share_memory_()
         self._order = torch.empty(0, dtype=torch.int32).share_memory_()
         super().__init__(
@@ -155,17 +153,17 @@ class UnlabeledVideoDataset(BaseActionDataset):
 
     @property
     def motion_folder(self) -> str:
-        """Folder of the motion of the videos, whether it is there or not."""
+        """Folder of the motion of the videos, which may not exist."""
         return f'{self._beside}.motion'
 
     @property
     def index_folder(self) -> str:
-        """Folder of the indexes of the videos, whether it is there or not."""
+        """Folder of the packet indexes of the videos, which may not exist."""
         return f'{self._beside}.index'
 
     @property
     def _beside(self) -> str:
-        """What the folders beside the list or the folder of videos are called, less their ends."""
+        """Path of the folders beside the list or the folder of videos, without their suffix."""
         source = osp.splitext(self.ann_file)[0] if self.ann_file else self.root
         if '://' in source:
             return osp.join(self.local_root, source.split('://', 1)[1].strip('/'))
@@ -173,13 +171,13 @@ class UnlabeledVideoDataset(BaseActionDataset):
 
     @property
     def _remedy(self) -> str:
-        # A test needs every video of its list, so there it is no way out to skip one.
+        # A test needs every video of its list, so skipping one is no remedy there.
         return 'remove it from the list and the folder' if self.test_mode else BAD_VIDEOS_REMEDY
 
     # -- The list of videos ------------------------------------------------------------------
 
     def load_data_list(self) -> list[dict]:
-        """Read the list or search the folder and look at the files, in one process for all."""
+        """Read the list or search the folder, and check the files, in one process for all."""
         load = self._load_sources
         entries, self.left_out = load() if self.check_files == 'none' else from_main_process(load)
         self.has_labels = any(entry['label'] >= 0 for entry in entries)
@@ -205,7 +203,7 @@ class UnlabeledVideoDataset(BaseActionDataset):
     # -- Samples -----------------------------------------------------------------------------
 
     def get_data_info(self, idx: int) -> dict:
-        """Annotation of one sample, with ``motion_path``, ``index_path`` and what decoders need."""
+        """Annotation of one video, with ``motion_path``, ``index_path`` and what decoders need."""
         info = super().get_data_info(idx)
         if self.frames:
             info['filename_tmpl'] = self.filename_tmpl
@@ -220,7 +218,7 @@ class UnlabeledVideoDataset(BaseActionDataset):
         return path_of(super().get_data_info(idx))
 
     def get_name(self, idx: int) -> str:
-        """Path of one video (or folder of frames) relative to the folder of all."""
+        """Path of one video (or folder of frames) relative to the root folder."""
         path = self.get_path(idx)
         if '://' in path:
             return path.removeprefix(osp.join(self.root, ''))
@@ -228,19 +226,19 @@ class UnlabeledVideoDataset(BaseActionDataset):
 
     def set_epoch(self, seed: int, epoch: int) -> None:
         """Make the draws of the coming epoch a function of ``seed``, ``epoch`` and index."""
-        self._draw_state.share_memory_()  # a copy of the dataset, as the Runner makes, is not
+        self._draw_state.share_memory_()  # the Runner's copy of the dataset is not shared
         self._draw_state[0] = seed
         self._draw_state[1] = epoch
 
     def set_order(self, order: Sequence[int], batch_size: int) -> None:
-        """Tell the batches of the coming epoch, none of whose videos may replace another one.
+        """Set the batches of the coming epoch. No video replaces another one of its batch.
 
-        Where the ``BadVideosHook`` cannot tell them, this holds for each process by itself.
+        If ``BadVideosHook`` cannot set them, this only holds within each process.
 
         Args:
-            order: Videos of all processes, each ``batch_size`` in a row a batch; in every epoch
-                equally many.
-            batch_size: Videos in a batch of all processes together.
+            order: Videos of all processes; every ``batch_size`` in a row are a batch. The number
+                of videos must be the same in every epoch.
+            batch_size: Number of videos in a batch of all processes together.
         """
         order = torch.as_tensor(order, dtype=torch.int32)
         if order.shape != self._order.shape:
@@ -249,7 +247,7 @@ class UnlabeledVideoDataset(BaseActionDataset):
         self._draw_state[2] = batch_size
 
     def __getitems__(self, indices: list[int]) -> list[dict]:
-        """The samples of a batch, as far as this process reads them."""
+        """Samples of the part of a batch that this process reads."""
         self._batch = {index % len(self) for index in indices}
         try:
             return [self[index] for index in indices]
@@ -260,10 +258,10 @@ class UnlabeledVideoDataset(BaseActionDataset):
         """Run the pipeline; with ``bad_videos='skip'``, another video takes a bad one's place.
 
         The metainfo of ``data_samples`` then has ``bad_videos``, [(path, reason), ...]. In test
-        mode nothing can take its place.
+        mode no video is replaced.
 
         Raises:
-            BadVideoError: The video cannot be read, and no other one is to take its place, or can.
+            BadVideoError: The video cannot be read, and no other one may or can take its place.
         """
         num_videos = len(self)
         if not -num_videos <= idx < num_videos:
@@ -286,7 +284,7 @@ class UnlabeledVideoDataset(BaseActionDataset):
                 if self.bad_videos == 'raise' or self.test_mode:
                     raise BadVideoError(path, fault.reason, self._remedy) from error
                 bad.append((path, fault.reason))
-                del fault  # its traceback holds this frame, and so all that the reader had
+                del fault  # its traceback keeps this frame alive, and so all data of the reader
                 self._note(*bad[-1])
                 continue
             if bad and 'data_samples' in sample:  # PackActionInputs is not in every pipeline
@@ -302,7 +300,7 @@ class UnlabeledVideoDataset(BaseActionDataset):
         )
 
     def _note(self, path: str, reason: str) -> None:
-        """Tell of a bad video, unless a hook does, and stop where there are too many."""
+        """Log a bad video, unless a hook does, and stop if there are too many."""
         if path in self._found:
             return
         self._found[path] = reason
@@ -313,7 +311,7 @@ class UnlabeledVideoDataset(BaseActionDataset):
         check_share(bad, len(self) + len(self.left_out), self.max_bad_share, self.report)
 
     def _replacements(self, idx: int) -> Iterator[int]:
-        """Videos that may take the place of one, in the order in which they are tried."""
+        """Yield videos that may replace one, in the order in which they are tried."""
         seed, epoch, batch_size = self._draw_state.tolist()
         entropy = [seed, epoch, idx] if epoch >= 0 else np.random.randint(2**31)
         generator = np.random.default_rng(entropy)
@@ -329,7 +327,7 @@ class UnlabeledVideoDataset(BaseActionDataset):
 
     @contextmanager
     def _seeded(self, idx: int) -> Iterator[None]:
-        """Seed the generators that MMAction2's transforms draw from, and restore them after."""
+        """Seed the generators that MMAction2's transforms draw from; restore them on leaving."""
         seed, epoch, _ = self._draw_state.tolist()
         if epoch < 0:
             yield
