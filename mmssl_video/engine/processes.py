@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other when one of them fails."""
+"""End all processes of a run with the same message when one of them fails."""
 
 import re
 import time
@@ -11,22 +11,22 @@ from torch import distributed
 
 from mmssl_video.errors import UserError, message_of
 
-ERROR = 'mmssl_video/error'  # in the store: what the first process that failed says
-WAITED = 'mmssl_video/waited/{rank}'  # in the store: a process whose collective was in vain
-PATIENCE = 5  # seconds, for what another process is about to write
+ERROR = 'mmssl_video/error'  # key in the store: message of the first process that failed
+WAITED = 'mmssl_video/waited/{rank}'  # key in the store: set by a process with a failed collective
+PATIENCE = 5  # seconds to wait for the message of another process
 
 
 @contextmanager
 def shared_errors() -> Iterator[None]:
     """End all processes of a run with one line, the same in each.
 
-    A process that fails breaks the collectives of the others, which would print a traceback of the
-    network over its own message. Here, it leaves the message in the store of the process group, and
-    the others raise it as their own. If a process ended without a word, or does not answer within
+    A process that fails breaks the collectives of the others, and their network tracebacks would
+    hide its message. Here, it writes the message to the store of the process group, and the others
+    raise it as their own. If a process ended without a message, or does not answer within
     ``env_cfg.dist_cfg.timeout`` seconds, the others name it and the iteration.
 
     Raises:
-        UserError: In a process whose collective has failed.
+        UserError: In a process with a failed collective.
     """
     try:
         yield
@@ -49,14 +49,14 @@ def shared_errors() -> Iterator[None]:
 
 
 def _of_a_collective(error: Exception) -> bool:
-    """Whether an error is one of gloo or NCCL, for which torch has no type of its own."""
+    """Whether an error comes from gloo or NCCL. Torch has no specific type for all of them."""
     return isinstance(error, distributed.DistError) or (
         type(error) is RuntimeError and bool(re.search('gloo|NCCL|Timed out', str(error)))
     )
 
 
 def _reason(store: distributed.Store, error: Exception) -> str | None:
-    """Why a collective has failed; ``None`` where all processes are there, and it is not known."""
+    """Find why a collective has failed; ``None`` if all processes are there (reason unknown)."""
     try:
         store.set(WAITED.format(rank=get_rank()), '')
         told = time.monotonic() + PATIENCE

@@ -1,4 +1,4 @@
-"""A training run by a config, as tools/train.py and `mmssl_video.pretrain` start it."""
+"""Start a training run from a config, for tools/train.py and `mmssl_video.pretrain`."""
 
 from mmaction.registry import RUNNERS
 from mmengine.config import Config
@@ -14,12 +14,12 @@ from mmssl_video.passes import from_main_process
 
 
 def set_resume(cfg: Config, checkpoint: str = 'auto') -> None:
-    """Make a run go on from a checkpoint.
+    """Make a run continue from a checkpoint.
 
     Args:
-        cfg: With its ``work_dir``.
-        checkpoint: A file, or ``'auto'`` for the newest one in the work directory; where there is
-            none, the run starts, from ``load_from`` if the config has one.
+        cfg: Config with ``work_dir``.
+        checkpoint: A file, or ``'auto'`` for the newest one in the work directory. If there is
+            none, a new run starts, from ``load_from`` if the config has it.
     """
     latest = find_checkpoint(cfg.work_dir) if checkpoint == 'auto' else checkpoint
     cfg.resume = latest is not None
@@ -30,23 +30,24 @@ def train(cfg: Config) -> Runner:
     """Check a config and its lists, and train.
 
     Args:
-        cfg: With ``work_dir`` and ``launcher``.
+        cfg: Config with ``work_dir`` and ``launcher``.
 
     Returns:
-        Runner: After the run.
+        Runner: The runner after the run.
 
     Raises:
-        UserError: If nothing reads a setting, a list cannot be used, or there is no whole batch.
+        UserError: If a setting is not read by anything, a list cannot be used, or there is no
+            whole batch.
     """
     hook = cfg.get('default_hooks', {}).get('checkpoint')
     if hook and hook.type == 'CheckpointHook':
-        hook.type = 'SafeCheckpointHook'  # takes the same settings; MMAction2's configs get it too
+        hook.type = 'SafeCheckpointHook'  # has the same arguments; also for MMAction2's configs
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     check_config(cfg)
     prepare_launch(cfg, cfg.launcher)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if (runner.auto_scale_lr or {}).get('enable'):
-        # MMEngine compares it with the batch of an iteration, not with that of an optimiser step.
+        # MMEngine compares it with the batch of an iteration, not of an optimiser step.
         accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
         runner.auto_scale_lr['base_batch_size'] /= accumulated
     parts = ['train', 'val'] if cfg.get('val_dataloader') else ['train']

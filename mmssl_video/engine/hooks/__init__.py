@@ -1,4 +1,4 @@
-"""Hooks of pretraining, and of starting from what it gave."""
+"""Hooks for pretraining, and for downstream runs that start from its checkpoints."""
 
 from .backbone_load import BackboneLoadHook
 from .bad_videos import BadVideosHook

@@ -1,4 +1,4 @@
-"""The pretrained backbone of a downstream run: all of it, or none."""
+"""Load the complete pretrained backbone in a downstream run, or stop."""
 
 from pathlib import Path
 
@@ -24,28 +24,29 @@ REMEDIES = {
 
 @HOOKS.register_module()
 class BackboneLoadHook(Hook):
-    """See to it that training starts from every tensor of the backbone in ``load_from``.
+    """Check that training starts from every tensor of the backbone in ``load_from``.
 
-    MMEngine loads what has the same name and shape and goes on without the rest. Here one tensor
-    that is missing, misshapen or unknown ends the run; ``num_batches_tracked`` of batch
-    normalisation, which no result depends on, may be missing. What does not belong to the backbone
-    (heads, target network, queues, another data set's classifier) is left out.
+    MMEngine loads tensors with the same name and shape and ignores the rest. Here, a single tensor
+    that is missing, has another shape or is unknown ends the run. Only ``num_batches_tracked`` of
+    batch normalisation, which no result depends on, may be missing. Tensors that do not belong to
+    the backbone (heads, target network, queues, another data set's classifier) are left out.
 
-    The checkpoint has ``backbone.…``: one of our pretraining or of ``export_backbone.py``, or of an
-    MMAction2 recognizer. MMAction2's TSM puts ``net`` into the names of what it wraps
-    (``layer1.0.conv1.conv.net.weight``); names are compared without it, so weights go from plain
-    networks into TSM and back. Of a ``VisionTransformer`` the fixed positions are computed, and
-    ``fc_norm`` starts anew where the checkpoint is of pretraining; the log names both.
+    The checkpoint has tensors ``backbone.…``: it is from our pretraining, ``export_backbone.py``,
+    or an MMAction2 recognizer. MMAction2's TSM adds ``net`` to the names of the layers that it
+    wraps (``layer1.0.conv1.conv.net.weight``). Names are compared without it, so weights of plain
+    networks can be loaded into TSM and vice versa. For a ``VisionTransformer``, the fixed positions
+    are computed, and ``fc_norm`` keeps its initial values if the checkpoint is from pretraining;
+    the log names both.
 
-    A checkpoint that is resumed from, validated, tested or loaded once training has begun is left
-    as it is.
+    The hook does not change a checkpoint that is resumed, validated, tested or loaded after
+    training has begun.
 
     Args:
-        load_head (bool): Whether the classifier (``cls_head.…``) is taken too and has to fit: to
-            go on from a recognizer of the same classes.
+        load_head (bool): Whether to load the classifier (``cls_head.…``) too, which must then fit:
+            to continue from a recognizer with the same classes.
 
     Raises:
-        UserError: If the checkpoint does not fit; names the first tensors. If the config's own
+        UserError: If the checkpoint does not fit (names the first tensors), or the config's own
             ``pretrained`` names a file that only ``load_from`` can read.
     """
 
@@ -56,7 +57,7 @@ class BackboneLoadHook(Hook):
         self.has_loaded = self.has_begun = False
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Check the tensors, rename them and drop the others, before they go into the model."""
+        """Check and rename the tensors, and drop the others, before they are loaded."""
         self.has_loaded = True
         # Only `Runner.train` has built the loop by now.
         to_train = isinstance(runner._train_loop, BaseLoop) and not self.has_begun
@@ -77,13 +78,13 @@ class BackboneLoadHook(Hook):
         checkpoint['state_dict'] = kept
 
     def before_train(self, runner: Runner) -> None:
-        """Warn if nothing has been loaded, or raise if only ``load_from`` would have."""
+        """Warn if nothing was loaded; raise if only ``load_from`` could have loaded the file."""
         self.has_begun = True
         if self.has_loaded:
             return
         backbone = unwrapped_model(runner).backbone
-        # Backbones with an initialisation of their own, ResNet3d for one, do not read init_cfg:
-        # MMEngine has not set that they are initialised.
+        # Backbones with their own initialisation, such as ResNet3d, do not read init_cfg. MMEngine
+        # has not marked them as initialised.
         init_cfg = backbone.init_cfg if getattr(backbone, 'is_init', False) else None
         sources = [
             each
@@ -98,7 +99,7 @@ class BackboneLoadHook(Hook):
                 'load_from to their checkpoint'
             )
         for source in sources:
-            # MMAction2 looks for names without a prefix there, and goes on if it finds none.
+            # MMAction2 looks for names without a prefix there, and continues if it finds none.
             path = Path(source['checkpoint']).expanduser()
             if source.get('prefix') or not path.is_file():
                 continue

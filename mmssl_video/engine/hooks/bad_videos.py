@@ -1,4 +1,4 @@
-"""The videos that cannot be read, of all workers and processes, in one report."""
+"""Collect the videos that cannot be read, of all workers and processes, in one report."""
 
 import copy
 from collections.abc import Iterator
@@ -13,22 +13,23 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset
 from mmssl_video.datasets import UnlabeledVideoDataset
 from mmssl_video.datasets.bad_videos import add_to_report, check_share
 
-MAX_NAMED = 10  # of an epoch, in the log
+MAX_NAMED = 10  # videos of an epoch, in the log
 
 
 @HOOKS.register_module()
 class BadVideosHook(Hook):
-    """List the videos that cannot be read, and stop where they are too many.
+    """List the videos that cannot be read, and stop if there are too many.
 
     - ``bad_videos.txt`` in the work directory has a line ``path<TAB>reason`` for each, also for
-      those left out before training. What earlier runs have written there stays.
+      those left out before training. Lines of earlier runs are kept.
     - The log names them after the epoch in which they are found, the first few with reasons.
     - More than the dataset's ``max_bad_share`` stop the run: before training, as soon as one
-      process knows of so many, and after an epoch for all processes together. Where one process
+      process has found too many, and after an epoch for all processes together. If one process
       stops, the launcher ends the others.
-    - Each epoch, the dataset is told its batches, if it has ``set_order(order, batch_size)``: no
-      bad video is replaced by one of its own batch. They are not known in an iteration-based loop,
-      with a wrapper around the dataset, or with a batch sampler other than PyTorch's.
+    - In each epoch, the hook passes the batches to the dataset, if it has ``set_order(order,
+      batch_size)``, so that no bad video is replaced by one of its own batch. The batches are not
+      known in an iteration-based loop, with a wrapper around the dataset, or with a batch sampler
+      other than PyTorch's.
 
     Datasets other than ``UnlabeledVideoDataset`` stop at their first bad video.
 
@@ -36,25 +37,25 @@ class BadVideosHook(Hook):
         UserError: Too many videos cannot be read.
     """
 
-    # After DistSamplerSeedHook, whose epoch decides the order, and after CheckpointHook: if the run
-    # stops after an epoch, it goes on from there.
+    # After DistSamplerSeedHook, which sets the epoch that decides the order, and after
+    # CheckpointHook: if the run stops after an epoch, it can continue from there.
     priority = 'LOWEST'
 
     def before_train(self, runner: Runner) -> None:
-        """Find the dataset, and report what it has left out."""
+        """Find the dataset, and report the videos that it has left out."""
         self.report = Path(runner.work_dir, 'bad_videos.txt')
         self.datasets = list(_video_datasets(runner.train_dataloader.dataset))
         self.bad: dict[str, str] = {}
         for dataset in self.datasets:
             dataset.report = self.report
             self.bad |= dataset.left_out
-        self.named = set(self.bad)  # by the dataset
+        self.named = set(self.bad)  # the dataset has already named these
         if self.bad and is_main_process():
             add_to_report(self.report, self.bad)
         self._check()
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Tell the dataset which videos share a batch."""
+        """Pass to the dataset which videos share a batch."""
         loader = runner.train_dataloader
         if isinstance(runner.train_loop, EpochBasedTrainLoop) and loader.dataset in self.datasets:
             order = _order(loader)
@@ -67,7 +68,7 @@ class BadVideosHook(Hook):
                 loader.dataset.set_order(order, batch_size)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict = None) -> None:
-        """Note the bad videos whose places others have taken in this batch."""
+        """Record the bad videos that were replaced in this batch."""
         samples = data_batch['data_samples'] if self.datasets else ()
         found = {
             path: reason
@@ -77,12 +78,12 @@ class BadVideosHook(Hook):
         }
         if found:
             self.bad |= found
-            # All of them: what another process wrote at the same time may have taken their place.
+            # Write all of them: another process may have overwritten the file at the same time.
             add_to_report(self.report, self.bad)
             self._check()
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Name those that the processes have found."""
+        """Log the bad videos that all processes have found."""
         for bad in all_gather_object(self.bad):
             self.bad |= bad
         new = sorted(self.bad.keys() - self.named)
@@ -109,7 +110,7 @@ class BadVideosHook(Hook):
 
 
 def _video_datasets(dataset: Dataset) -> Iterator[UnlabeledVideoDataset]:
-    """The dataset itself, or those in MMEngine's wrappers."""
+    """Yield the dataset itself, or the datasets in MMEngine's wrappers."""
     if isinstance(dataset, UnlabeledVideoDataset):
         yield dataset
     elif hasattr(dataset, 'datasets'):
@@ -120,13 +121,13 @@ def _video_datasets(dataset: Dataset) -> Iterator[UnlabeledVideoDataset]:
 
 
 def _order(loader: DataLoader) -> list[int] | None:
-    """Videos of the epoch as all processes together read them; ``None`` where it cannot be told."""
+    """Order of the epoch's videos for all processes together; ``None`` if it is not known."""
     sampler = loader.sampler
     if not (hasattr(sampler, 'rank') and hasattr(sampler, 'world_size')):
         return None
     whole = copy.copy(sampler)
     whole.rank, whole.world_size = 0, 1
     order = list(whole)
-    # MMEngine's sampler gives each process every n-th one of them; another one may not.
+    # MMEngine's sampler gives each process every n-th video; another sampler may not.
     interleaved = order[sampler.rank :: sampler.world_size] == list(copy.copy(sampler))
     return order if interleaved and type(loader.batch_sampler) is BatchSampler else None

@@ -1,12 +1,12 @@
-"""How many samples a batch has."""
+"""Number of samples in a batch."""
 
 from torch.utils.data import DataLoader
 
 
 def samples_per_batch(loader: DataLoader) -> int:
-    """Samples of this process in a batch, also where the config has a ``batch_sampler``.
+    """Number of samples of this process in a batch, also if the config has a ``batch_sampler``.
 
-    A ``batch_sampler`` without a ``batch_size`` is asked for its first batch.
+    For a ``batch_sampler`` without ``batch_size``, it is the length of its first batch.
     """
     if loader.batch_size is not None:
         return loader.batch_size

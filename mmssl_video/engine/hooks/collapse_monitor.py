@@ -1,4 +1,4 @@
-"""How far the embeddings of each objective are from being all alike, and what else goes wrong."""
+"""Measure how close the embeddings of each objective are to a collapse, and warn of problems."""
 
 import math
 
@@ -21,25 +21,25 @@ from .unwrap import unwrapped_model
 
 @HOOKS.register_module()
 class CollapseMonitorHook(Hook):
-    r"""Log the spread of the queries, their similarities and the queues; warn of what goes wrong.
+    r"""Log the spread of the queries, their similarities and the queues, and warn of problems.
 
-    Every ``interval`` iterations, for each head with pairs (``SSLRecognizer.pairs``) and over the
-    M pairs of all processes, D being the length of an embedding:
+    Measured every ``interval`` iterations, for each head with pairs (``SSLRecognizer.pairs``), over
+    the M pairs of all processes; D is the length of an embedding:
 
     - ``<head>_std``: :func:`embedding_std` of the queries, 0 for a collapse, 1 at best;
     - ``<head>_rank``: :func:`effective_rank` of the queries, at most min(M, D);
     - ``<head>_positive``: mean cosine of a query and its positive;
-    - ``<head>_negative``: mean cosine of a query and the other rows' positives, those of its own
-      video among them where a head makes several pairs of one video;
+    - ``<head>_negative``: mean cosine of a query and the other rows' positives, including those of
+      its own video if a head makes several pairs of one video;
 
-    and ``<head>_queue``, the fill in percent, for each head with a queue. They make a line of the
-    log of their own, and go to the visualizer (the JSON file, TensorBoard) with the iteration as
-    the step.
+    and ``<head>_queue``, the fill in percent, for each head with a queue. They have their own line
+    in the log, and go to the visualizer (the JSON file, TensorBoard) with the iteration as the
+    step.
 
-    :class:`Diagnosis` then looks at them and at the loss and accuracy of every iteration. What it
-    finds goes to the log, as warnings and notes, and to ``warnings.txt`` in the work directory. Of
-    several processes, the first one judges, by its own losses. What it remembers is in the
-    checkpoints: a resumed run goes on as an unbroken one would.
+    :class:`Diagnosis` then checks them and the loss and accuracy of every iteration. Its warnings
+    and notes go to the log and to ``warnings.txt`` in the work directory. With several processes,
+    the first one judges, by its own losses. Its state is in the checkpoints, so a resumed run
+    continues as an unbroken one would.
 
     Args:
         interval (int): Iterations between two measurements. A short run is measured 20 times.
@@ -50,16 +50,16 @@ class CollapseMonitorHook(Hook):
         self.state: dict | None = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Take what an earlier part of the run remembers."""
+        """Load the state of the earlier part of the run."""
         if runner._resume:
             self.state = checkpoint.get('diagnosis')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Leave it to a later part."""
+        """Add the state to the checkpoint."""
         checkpoint['diagnosis'] = self.diagnosis.state_dict()
 
     def before_train(self, runner: Runner) -> None:
-        """Begin with a clean sheet, or that of the checkpoint."""
+        """Start with an empty state, or that of the checkpoint."""
         batch_size = samples_per_batch(runner.train_dataloader)
         self.batch_size = batch_size * get_world_size()
         self.every = min(self.interval, max(1, runner.max_iters // 20))
@@ -68,7 +68,7 @@ class CollapseMonitorHook(Hook):
             write_messages(runner.work_dir, self.diagnosis.messages)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict = None) -> None:
-        """Note what is in the queues: the chance levels of this iteration depend on it."""
+        """Store the fill of the queues: the chance levels of this iteration depend on it."""
         heads = unwrapped_model(runner).heads
         self.filled = {name: _num_filled(head) for name, head in heads.items()}
 
@@ -76,7 +76,7 @@ class CollapseMonitorHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict = None, outputs: dict = None
     ) -> None:
-        """Take losses and accuracies; at the end of an interval measure, log and judge."""
+        """Read losses and accuracies; at the end of an interval, measure, log and judge."""
         model = unwrapped_model(runner)
         for name, head in model.heads.items():
             self._observe(runner, name, head, outputs)
@@ -113,13 +113,13 @@ class CollapseMonitorHook(Hook):
         self._tell(runner)
 
     def _observe(self, runner: Runner, name: str, head: SSLHead, outputs: dict) -> None:
-        """Hand over what a head has logged, read where RuntimeInfoHook has put it."""
+        """Pass the values that a head has logged, read where RuntimeInfoHook has stored them."""
         filled = self.filled[name]
         chance = head.chance_level(self.batch_size, filled) * head.loss_weight
-        if chance <= 0:  # nothing to choose from in an empty queue
+        if chance <= 0:  # an empty queue
             return
         accuracy = None
-        # Among a part of the queue it is easier to be right.
+        # While the queue is filling, there are fewer negatives, and the accuracy is higher.
         scalars = runner.message_hub.log_scalars
         if f'{name}_acc' in outputs and (filled is None or filled == head.queue.size):
             accuracy = scalars[f'train/{name}_acc'].current()
@@ -139,7 +139,7 @@ class CollapseMonitorHook(Hook):
         )
 
     def _tell(self, runner: Runner) -> None:
-        """Log what is new and write it down."""
+        """Log new messages and write them to the file."""
         if not is_main_process():
             return
         new = self.diagnosis.judge(runner.iter + 1)
@@ -151,13 +151,13 @@ class CollapseMonitorHook(Hook):
 
 
 def _num_filled(head: SSLHead) -> int | None:
-    """Entries in the queue of a head, if it has one."""
+    """Number of entries in the queue of a head, if it has one."""
     queue = getattr(head, 'queue', None)
     return queue.num_filled if isinstance(queue, EmbeddingQueue) else None
 
 
 def warmup_end(runner: Runner) -> int:
-    """Iterations until the learning rate is up, by the run's schedulers.
+    """Number of iterations until the warm-up ends, by the run's schedulers.
 
     These are linear or constant ones that start low, and ``WarmupCosineLR``. Without any, it is a
     tenth of the run.
@@ -180,8 +180,8 @@ def embedding_std(embeddings: Tensor) -> float:
     r"""Spread of L2-normalised embeddings (Chen & He, 2021, SimSiam, Sec. 4.1).
 
     The standard deviation over the rows, averaged over the dimensions, times :math:`\sqrt D`. It
-    is 0 where all rows are equal and 1 where they are uniform on the sphere, which it cannot
-    exceed: the squares of the D deviations sum to 1 - ‖mean row‖².
+    is 0 if all rows are equal, and 1 if they are uniform on the sphere. It cannot exceed 1: the
+    squares of the D deviations sum to 1 - ‖mean row‖².
 
     Args:
         embeddings: [M, D], rows of length 1.
@@ -191,7 +191,7 @@ def embedding_std(embeddings: Tensor) -> float:
 
 
 def mean_similarities(query: Tensor, positive: Tensor) -> dict[str, float]:
-    """Mean cosine of rows [M, D] of one index, ``positive``, and of two, ``negative`` if M > 1."""
+    """Mean cosine of rows [M, D] at one index, ``positive``, and if M > 1 at two, ``negative``."""
     num_pairs = len(query)
     with_own = (query * positive).sum()
     means = {'positive': float(with_own / num_pairs)}
@@ -204,10 +204,9 @@ def mean_similarities(query: Tensor, positive: Tensor) -> dict[str, float]:
 def effective_rank(embeddings: Tensor) -> float:
     r"""Number of dimensions that embeddings fill (Roy & Vetterli, 2007; RankMe, 2023, Eq. 1-2).
 
-    The exponential of the entropy of the singular values, which are divided by their sum. Of r
-    equal singular values it is r; 1 where all rows are equal. It cannot exceed the smaller of M
-    and D: with a batch smaller than D, it says as much about the batch. Zeros, which fill no
-    dimension, have 0.
+    The exponential of the entropy of the singular values, divided by their sum. For r equal
+    singular values it is r; if all rows are equal, it is 1. It cannot exceed the smaller of M and
+    D: with a batch smaller than D, it depends as much on the batch. It is 0 if all values are 0.
 
     Args:
         embeddings: [M, D].

@@ -1,4 +1,4 @@
-"""What losses, accuracies and embeddings say about a run, in words. Knows no Runner."""
+"""Find problems of a run from its losses, accuracies and embeddings, without the Runner."""
 
 import math
 import os
@@ -12,16 +12,16 @@ from typing import NamedTuple
 from mmssl_video.files import atomic_path
 
 LOW = 0.1
-"""Where each of these is too little: the part of its chance level that a loss has come down; the
-part of the way from a guess to 100 % that an accuracy has come up; the gap between the mean cosines
-of positives and negatives (over a temperature of 0.1, smaller ones leave a softmax nearly flat);
-the std of embeddings (the mean cosine of two of them is about 1 - std^2 = 0.99 there)."""
+"""Each of these is too low below this value: the decrease of a loss, as a part of its chance level;
+the increase of an accuracy, as a part of the distance from a guess to 100 %; the gap between the
+mean cosines of positives and negatives (at a temperature of 0.1, a smaller gap leaves a softmax
+nearly flat); the std of embeddings (the mean cosine of two is then about 1 - std^2 = 0.99)."""
 SAMPLES = 640
-"""How many a mean over the last iterations remembers, so that no batch decides anything."""
+"""Number of samples in a mean over the last iterations, so that no single batch decides."""
 STANDARD_ERRORS = 6
-"""An accuracy that falls by fewer of them may do so by chance."""
+"""If an accuracy falls by fewer standard errors, this may be by chance."""
 MAX_PATIENCE = 200
-"""Iterations. Steps of the optimiser, not epochs, take a network away from where it starts."""
+"""In iterations, because a network changes with the optimiser's steps, not with epochs."""
 
 TRY = (
     'What usually helps, tried one at a time: norm_last=True in the projector (with '
@@ -45,7 +45,7 @@ UNSEEN = (
     'played backwards, for one, have no order.'
 )
 STUCK = 'the loss has not come down from chance, so nothing is {learned}'
-# By kind: what is told when a sign has come, and when it has gone.
+# By kind of sign: the text when it appears, and when it disappears.
 HEADLINES = {
     'chance': ('the loss is back at chance, so nothing is {learned} any more', 'has left chance'),
     'accuracy': ('the accuracy has fallen by half or more', 'accuracy up again'),
@@ -56,13 +56,13 @@ HEADLINES = {
 
 
 class Message(NamedTuple):
-    """Something to be told.
+    """A message of the monitor.
 
     Attributes:
-        iteration (int): Iterations done by then.
-        is_warning (bool): Whether something is wrong; else it is a note.
+        iteration (int): Number of iterations done.
+        is_warning (bool): Whether it is a warning; otherwise a note.
         text (str): What was seen, and where.
-        remedy (str): What to try, or why nothing need be tried; may be empty.
+        remedy (str): What to try, or why nothing needs to be done; may be empty.
     """
 
     iteration: int
@@ -76,12 +76,12 @@ class Message(NamedTuple):
 
 @dataclass
 class Sign:
-    """One kind of trouble of one objective.
+    """One kind of problem of one objective.
 
     Attributes:
-        has_been_good (bool): Whether there has been a time clearly without it.
-        since (int | None): Iteration from which on it has been seen without a break.
-        is_told (bool): Whether it has been told and has not gone since.
+        has_been_good (bool): Whether it was clearly absent at some time.
+        since (int | None): Iteration since which it has been seen without a break.
+        is_told (bool): Whether it was reported and has not disappeared since.
     """
 
     has_been_good: bool = False
@@ -91,20 +91,20 @@ class Sign:
 
 @dataclass
 class Objective:
-    """What is remembered of a head.
+    """The state of a head.
 
     Attributes:
-        chance (float): The chance level of the loss, of the last iteration.
-        loss (float): Mean of the last losses, each in chance levels.
-        num_losses (int): How many there have been.
-        chance_accuracy, accuracy, num_accuracies: The same of the accuracy, in percent.
-        best_accuracy (float): The highest of the means.
-        masked (dict[str, float]): Of a masked head, means of what it logs beside its loss, and of
+        chance (float): Chance level of the loss in the last iteration.
+        loss (float): Mean of the last losses, each divided by its chance level.
+        num_losses (int): Number of losses so far.
+        chance_accuracy, accuracy, num_accuracies: The same for the accuracy, in percent.
+        best_accuracy (float): Highest mean so far.
+        masked (dict[str, float]): For a masked head, means of the other values that it logs, and of
             the gradient norm; empty for other heads.
         recent (list[dict]): The last three measurements of ``positive``, ``negative``, ``std`` and
             ``rank``; empty for a head without pairs.
-        num_pairs (int): Pairs of the largest measurement.
-        best_gap, best_rank (float): The highest of the medians, of the rank since the warm-up.
+        num_pairs (int): Number of pairs in the largest measurement.
+        best_gap, best_rank (float): Highest medians so far; for the rank, since the warm-up.
         signs (dict): :class:`Sign` by kind.
     """
 
@@ -123,54 +123,54 @@ class Objective:
     signs: dict[str, Sign] = field(default_factory=dict)
 
     def median(self, key: str) -> float:
-        """Of the last three measurements, one of which may be of an odd batch."""
+        """Median of the last three measurements, so that one unusual batch does not count."""
         return statistics.median(each[key] for each in self.recent)
 
     @property
     def gap(self) -> float:
-        """How much nearer positives are than negatives."""
+        """Median difference between the mean cosines of positives and negatives."""
         return statistics.median(each['positive'] - each['negative'] for each in self.recent)
 
     def lift(self, accuracy: float) -> float:
-        """Part of the way from a guess, 0, to all right, 1."""
+        """Rescale an accuracy such that a guess is 0 and all right is 1."""
         return (accuracy - self.chance_accuracy) / (100 - self.chance_accuracy)
 
 
 class Diagnosis:
-    """Finds what is wrong with a run from its numbers, and says it once, until it has gone.
+    """Finds problems of a run from its numbers. Each is reported once, until it disappears.
 
-    A sign counts once it has been seen for ``patience`` iterations in a row: a quarter of the run,
-    but no more than 200. Before the end of the warm-up, only what has been good can turn bad.
+    A sign counts after it has been seen for ``patience`` iterations in a row: a quarter of the run,
+    but at most 200. Before the end of the warm-up, only a head that has been good can become bad.
 
-    - *chance*: the loss is above 0.9 of its chance level, and nothing else says that the head
+    - *chance*: the loss is above 0.9 of its chance level, and nothing else shows that the head
       learns: with pairs, a gap between the mean cosines of positives and negatives; without, the
-      accuracy, if there is one. With pairs a loss alone does not tell, for that of spread
-      embeddings exceeds its chance level long after they have begun to order. A classifier that has
-      never left chance while another objective learns makes a note, not a warning.
-    - *accuracy*: its lift above chance is below half of the best one and, where there are pairs,
-      so is the gap; or it is below a quarter. Over a queue, an accuracy may fall without harm: it
-      is high while the network moves fast, since old keys are far from any query, and falls with
-      the learning rate.
-    - *std*: that of the embeddings is below 0.1.
-    - *gap*: it is below 0.1.
-    - *rank*: it is below a quarter of the best one since the warm-up. (Random embeddings that are
-      normalised last fill all dimensions with noise.)
+      accuracy, if there is one. With pairs the loss alone is not enough, because the loss of spread
+      embeddings exceeds its chance level long after they have begun to order. If a classifier has
+      never left chance while another objective learns, this is a note, not a warning.
+    - *accuracy*: its lift above chance is below half of the best one and, if there are pairs, so is
+      the gap; or it is below a quarter. With a queue, an accuracy may fall without harm: it is high
+      while the network changes fast, since old keys are far from any query, and falls with the
+      learning rate.
+    - *std*: the std of the embeddings is below 0.1.
+    - *gap*: the gap is below 0.1.
+    - *rank*: the rank is below a quarter of the best one since the warm-up. (Random embeddings that
+      are normalised last fill all dimensions with noise.)
 
-    Of chance, std and gap, which say the same thing more or less strongly, the first is told. All
-    have gone at twice the value where they come: the rank at half and the accuracy at three
-    quarters of the best one.
+    Chance, std and gap mean the same problem in different strengths, so only the first of them is
+    reported. A sign disappears at twice the value at which it appears; the rank at half and the
+    accuracy at three quarters of the best one.
 
     No single batch decides. Losses and accuracies are means over the last iterations (640 samples,
     or 10 iterations of larger batches), and the others medians of the last three measurements.
 
     Args:
         max_iters: Length of the run in iterations.
-        warmup: Iterations until the learning rate is up.
-        batch_size: Samples behind a loss, those of this process.
-        state: What :meth:`state_dict` of an earlier part of the run gave.
+        warmup: Length of the warm-up in iterations.
+        batch_size: Number of samples in a loss: those of this process.
+        state: Result of :meth:`state_dict` of an earlier part of the run.
 
     Attributes:
-        messages (list[Message]): All so far.
+        messages (list[Message]): All messages so far.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class Diagnosis:
         self.warmup = warmup
         self.patience = min(max_iters // 4, MAX_PATIENCE)
         self.memory = max(10, SAMPLES // batch_size)
-        self.num_samples = 2 * self.memory * batch_size  # behind an exponential mean
+        self.num_samples = 2 * self.memory * batch_size  # effective number in an exponential mean
         self.objectives: dict[str, Objective] = {}
         self.messages: list[Message] = []
         if state is not None:
@@ -189,7 +189,7 @@ class Diagnosis:
                 self.objectives[name] = Objective(**{**values, 'signs': signs})
 
     def state_dict(self) -> dict:
-        """Everything remembered, in plain types, for a checkpoint."""
+        """The state in plain types, for a checkpoint."""
         return {
             'messages': [tuple(message) for message in self.messages],
             'objectives': {name: asdict(each) for name, each in self.objectives.items()},
@@ -204,15 +204,16 @@ class Diagnosis:
         chance_accuracy: float = 0.0,
         masked: Mapping[str, float] | None = None,
     ) -> None:
-        """Take the numbers that a head has logged in an iteration.
+        """Add the numbers that a head has logged in an iteration.
 
         Args:
-            name: Of the head.
-            loss: As logged.
-            chance: What it would be at chance, above 0.
+            name: Name of the head.
+            loss: The loss in the log.
+            chance: Chance level of the loss, above 0.
             accuracy: In percent, if the head has one that can be compared with earlier ones.
-            chance_accuracy: What it would be at chance.
-            masked: What a masked head logs beside its loss, and the gradient norm, by name.
+            chance_accuracy: Chance level of the accuracy.
+            masked: For a masked head, the other values that it logs, and the gradient norm, by
+                name.
         """
         objective = self.objectives.setdefault(name, Objective())
         objective.chance = chance
@@ -230,17 +231,17 @@ class Diagnosis:
                 objective.best_accuracy = max(objective.best_accuracy, objective.accuracy)
 
     def _mean(self, mean: float, value: float, number: int) -> float:
-        """The plain mean of the first values, then an exponential one."""
+        """Update a mean: the plain mean of the first values, then an exponential one."""
         return mean + (value - mean) / min(number, self.memory)
 
     def measure(self, name: str, values: Mapping[str, float], num_pairs: int) -> None:
-        """Take a measurement of the pairs of a head.
+        """Add a measurement of the pairs of a head.
 
         Args:
-            name: Of the head.
+            name: Name of the head.
             values: ``positive``, ``negative``, ``std`` and ``rank``.
-            num_pairs: How many pairs; where fewer than ever before, as in the last batch of an
-                epoch, the values cannot be compared and are left out.
+            num_pairs: Number of pairs. With fewer than in an earlier measurement, as in the last
+                batch of an epoch, the values are not comparable and are ignored.
         """
         objective = self.objectives.setdefault(name, Objective())
         if 1 < num_pairs >= objective.num_pairs:
@@ -249,13 +250,13 @@ class Diagnosis:
             objective.recent = [*objective.recent[-2:], dict(values)]
 
     def judge(self, iteration: int) -> list[Message]:
-        """Find what is new.
+        """Find new messages.
 
         Args:
-            iteration: Iterations done.
+            iteration: Number of iterations done.
 
         Returns:
-            New messages, which are in ``messages`` too.
+            New messages; ``messages`` has them too.
         """
         ripe, gone = self._update_signs(iteration)
         chance = {
@@ -274,7 +275,7 @@ class Diagnosis:
                 stuck.append(name)
             elif others_learn:
                 notes.append(name)
-            # Else the others may still come to learn, for as long again.
+            # Otherwise the others may still start to learn: wait for the same time again.
             elif all_known or iteration - sign.since >= 2 * self.patience:
                 stuck.append(name)
         ripe['chance'] = back
@@ -296,7 +297,7 @@ class Diagnosis:
         return new
 
     def _update_signs(self, iteration: int) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-        """By kind, heads whose sign has been there for long and is not told, and has gone again."""
+        """Find heads with a sign that must be reported now, or has disappeared; both by kind."""
         ripe, gone = defaultdict(list), defaultdict(list)
         for name, objective in self.objectives.items():
             if objective.recent:
@@ -326,7 +327,7 @@ class Diagnosis:
         headline: str,
         is_warning: bool,
     ) -> Message:
-        """Tell a sign of some heads, which are masked or are not."""
+        """Report a sign of some heads, either all masked or none of them."""
         objectives = {name: self.objectives[name] for name in names}
         for objective in objectives.values():
             objective.signs[kind].is_told = True
@@ -340,7 +341,7 @@ class Diagnosis:
         return Message(iteration, is_warning, f'{headline}: {", ".join(details)}', remedy)
 
     def _verdicts(self, objective: Objective) -> dict[str, bool | None]:
-        """Whether each sign is there; ``None`` between there and gone, or where it says no more."""
+        """Whether each sign is present; ``None`` for undecided, or if another sign covers it."""
         verdicts: dict[str, bool | None] = {}
         has_pairs = bool(objective.recent)
         if objective.num_losses:
@@ -365,7 +366,7 @@ class Diagnosis:
         if has_pairs:
             rank, best = objective.median('rank'), objective.best_rank
             verdicts['rank'] = _is_low(rank, best / 4, best / 2)
-            # Of those that say the same, the first.
+            # Of the signs for the same problem, only the first.
             if not verdicts.get('chance'):
                 verdicts['std'] = _is_low(objective.median('std'), LOW, 2 * LOW)
                 verdicts['gap'] = None if verdicts['std'] else _is_low(objective.gap, LOW, 2 * LOW)
@@ -401,11 +402,11 @@ def _is_low(value: float, low: float, high: float) -> bool | None:
 
 
 class Told(NamedTuple):
-    """What the monitor has said of a run, in sentences, each with its iteration.
+    """The messages of the monitor for a run, in sentences, each with its iteration.
 
     Attributes:
-        warnings (list[str]): Behind them, once, what to try.
-        notes (list[str]): What is to be known, though nothing is wrong.
+        warnings (list[str]): Warnings, followed by what to try, each remedy once.
+        notes (list[str]): Messages that are no warnings.
     """
 
     warnings: list[str]
@@ -413,12 +414,12 @@ class Told(NamedTuple):
 
 
 def write_messages(work_dir: str | os.PathLike, messages: list[Message]) -> None:
-    """Write ``warnings.txt``, or remove it if there is nothing to tell.
+    """Write ``warnings.txt``, or remove it if there are no messages.
 
     Args:
-        work_dir: Of the run.
-        messages: One a line: ``warning`` or ``note``, iteration, text and remedy, with tabs
-            between.
+        work_dir: Work directory of the run.
+        messages: Written one per line: ``warning`` or ``note``, iteration, text and remedy,
+            separated by tabs.
     """
     path = Path(work_dir, 'warnings.txt')
     if not messages:
@@ -435,7 +436,7 @@ def write_messages(work_dir: str | os.PathLike, messages: list[Message]) -> None
 
 
 def read_messages(work_dir: str | os.PathLike) -> Told:
-    """Read what the monitor has said of a run, so far; nothing if there is no file of it."""
+    """Read the messages of a run so far; empty if there is no ``warnings.txt``."""
     path = Path(work_dir, 'warnings.txt')
     told, remedies = Told([], []), []
     for line in path.read_text().splitlines() if path.exists() else ():

@@ -1,4 +1,4 @@
-"""Stop a run whose numbers are no longer finite, before a checkpoint of it is written."""
+"""Stop a run when a loss or weight is no longer finite, before a checkpoint is written."""
 
 import math
 
@@ -14,13 +14,13 @@ from mmssl_video.errors import UserError
 class FiniteLossHook(Hook):
     """Stop at the first loss that is NaN or infinite, and write no checkpoint of broken weights.
 
-    A loss can be finite and the step that followed have broken the weights; these are looked at
-    after each epoch and whenever a checkpoint is due. Either way the earlier checkpoints stay as
-    they are, and ``last_checkpoint`` names the latest of them.
+    A step after a finite loss can break the weights too. So the weights are checked after each
+    epoch and whenever a checkpoint is due. In both cases the earlier checkpoints are kept, and
+    ``last_checkpoint`` names the latest of them.
 
-    The losses are read where RuntimeInfoHook has put them, so that no one waits for the GPU a
-    second time. With several processes, the one whose share of the batch broke the loss stops and
-    names it; the launcher then ends the others.
+    The losses are read where RuntimeInfoHook has stored them, so that the hook does not wait for
+    the GPU a second time. With several processes, the process with the broken loss stops and names
+    it; the launcher then ends the others.
 
     Raises:
         UserError: Names the objectives whose loss broke, or the first weight or buffer that did,
@@ -32,7 +32,7 @@ class FiniteLossHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict = None, outputs: dict = None
     ) -> None:
-        """Check the losses; if CheckpointHook is about to write this iteration, the weights too."""
+        """Check the losses, and the weights if CheckpointHook is about to write a checkpoint."""
         broken = {}
         for key in outputs:
             if 'loss' in key:
@@ -64,7 +64,7 @@ class FiniteLossHook(Hook):
         _check_weights(runner, runner.model.state_dict())
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Check what is about to be written, whoever writes it."""
+        """Check the weights of every checkpoint before it is written."""
         _check_weights(runner, checkpoint['state_dict'])
 
 

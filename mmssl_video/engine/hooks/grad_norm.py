@@ -1,4 +1,4 @@
-"""The norm of the gradient, logged in every run."""
+"""Log the norm of the gradient in every run."""
 
 import math
 
@@ -12,11 +12,11 @@ from torch.nn.utils import clip_grad_norm_
 class GradNormHook(Hook):
     """Log ``grad_norm``, the L2 norm of the gradient of all parameters, also without clipping.
 
-    MMEngine logs the norm, before clipping, of runs that clip by it
-    (``optim_wrapper.clip_grad=dict(max_norm=...)``). Others now clip at infinity, which multiplies
-    their gradient by 1: weights stay the same to the last bit. With accumulated gradients there is
-    a norm for every step of the optimiser, with mixed precision it is that of the unscaled
-    gradient. A run that clips by value has none.
+    MMEngine logs the norm, before clipping, only in runs that clip by norm
+    (``optim_wrapper.clip_grad=dict(max_norm=...)``). With this hook, other runs clip at infinity,
+    which multiplies the gradient by 1: the weights are bit-identical. With accumulated gradients
+    there is one norm for every step of the optimiser. With mixed precision it is the norm of the
+    unscaled gradient. A run that clips by value has none.
     """
 
     def before_train(self, runner: Runner) -> None:

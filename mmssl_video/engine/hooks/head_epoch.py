@@ -1,4 +1,4 @@
-"""The epoch, for objectives that change with it, and what is frozen in it."""
+"""Set the epoch of objectives that depend on it, and freeze their parameters."""
 
 from mmaction.registry import HOOKS
 from mmengine.hooks import Hook
@@ -11,20 +11,20 @@ from .unwrap import unwrapped_model
 
 @HOOKS.register_module()
 class HeadEpochHook(Hook):
-    """Tell the epoch, counted from 0, to every head that has ``set_epoch``.
+    """Pass the epoch, counted from 0, to every head that has ``set_epoch``.
 
-    ``SwAVHead`` freezes its prototypes and begins to use its queue by it. A resumed run goes on
+    ``SwAVHead`` uses it to freeze its prototypes and to start its queue. A resumed run continues
     with the epoch of its checkpoint.
 
-    A head's ``frozen_parameters`` have no gradient in the optimiser's steps. One of zeros would not
-    do: weight decay and momentum still move what has it.
+    A head's ``frozen_parameters`` have no gradient in the optimiser's steps. A gradient of zeros is
+    not enough: weight decay and momentum would still change the parameters.
 
     Raises:
         UserError: If there is such a head and the train loop has no epochs.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Watch the steps of the optimiser."""
+        """Register the hook that removes gradients of frozen parameters before each step."""
         heads = unwrapped_model(runner).heads.values()
 
         def leave_out_frozen(*args) -> None:
@@ -35,7 +35,7 @@ class HeadEpochHook(Hook):
         runner.optim_wrapper.optimizer.register_step_pre_hook(leave_out_frozen)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Set the epoch."""
+        """Set the epoch of the heads."""
         model = unwrapped_model(runner)
         for name, head in model.heads.items():
             if not hasattr(head, 'set_epoch'):

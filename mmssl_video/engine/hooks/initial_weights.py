@@ -1,4 +1,4 @@
-"""What a new run of pretraining takes from ``load_from``."""
+"""Start a new pretraining run from ``load_from``."""
 
 from mmaction.registry import HOOKS
 from mmengine.hooks import Hook
@@ -18,18 +18,17 @@ REMEDY = (
 
 @HOOKS.register_module()
 class InitialWeightsHook(Hook):
-    """Start pretraining from all of a backbone, or not at all.
+    """Load a complete backbone at the start of pretraining, or stop.
 
-    MMEngine loads what has the same name and shape and goes on without the rest. Here, with
+    MMEngine loads tensors with the same name and shape and ignores the rest. Here, with
     ``load_from``:
 
-    - every tensor of the backbone has to be there and to fit, or the run ends;
-    - a head is taken if all of it fits, and starts anew if it does not or is not there; so does the
-      target network, from the online one;
-    - queues start empty: what another run has put there is no negative of this one.
+    - every tensor of the backbone must exist and fit, or the run ends;
+    - a head is loaded if it fits completely, and otherwise keeps its initial weights; the same
+      holds for the target network, which otherwise starts as a copy of the online one;
+    - queues start empty, because keys of another run are no valid negatives in this one.
 
-    The log says what has been taken. A resumed run takes everything, and is none of this hook's
-    business.
+    The log says what was loaded. A resumed run loads everything, without this hook.
 
     Raises:
         UserError: If the backbone does not fit; names the first tensors.
@@ -72,7 +71,7 @@ class InitialWeightsHook(Hook):
 
 
 def queue_prefixes(module: nn.Module, prefix: str = '') -> list[str]:
-    """What the names of the tensors of a module's queues begin with."""
+    """Prefixes of the names of the tensors in a module's queues."""
     return [
         f'{prefix}{name}.'
         for name, part in module.named_modules()

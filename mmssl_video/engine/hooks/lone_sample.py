@@ -1,4 +1,4 @@
-"""A last batch of one sample, which batch normalisation cannot take."""
+"""Refuse a last batch of one sample, which batch normalisation cannot process."""
 
 from functools import partial
 
@@ -17,12 +17,12 @@ from .unwrap import unwrapped_model
 
 @HOOKS.register_module()
 class LoneSampleHook(Hook):
-    """Refuse batches of one sample where batch normalisation needs two.
+    """Refuse batches of one sample if batch normalisation needs two.
 
-    The last batch of an epoch has one sample where the number of videos of a process leaves 1 when
-    it is divided by the batch size. A layer that reads one value per channel and sample, as in a
-    projector, has then nothing to normalise by, and torch stops the run at the end of the first
-    epoch. What a layer reads shows in the first batch; so this stops it before the first step.
+    The last batch of an epoch has one sample if the number of videos of a process, divided by the
+    batch size, leaves a remainder of 1. A layer that reads one value per channel and sample, as in
+    a projector, then cannot normalise, and torch stops the run at the end of the first epoch. The
+    first batch already shows what a layer reads, so this hook stops the run before the first step.
 
     Raises:
         UserError: Names the layer and the remedy.
@@ -34,7 +34,7 @@ class LoneSampleHook(Hook):
         loader = runner.train_dataloader
         batch_size, num_videos = loader.batch_size, len(loader.sampler)
         if isinstance(loader.sampler, InfiniteSampler) or batch_size is None:
-            return  # all batches are equal, or their sizes are not known
+            return  # all batches have the same size, or it is not known
         if batch_size == 1:
             fault = 'train_dataloader.batch_size is 1'
             remedy = 'train_dataloader.batch_size=2 or more'
@@ -45,7 +45,7 @@ class LoneSampleHook(Hook):
             return
 
         def look(name: str, layer: nn.Module, inputs: tuple[Tensor]) -> None:
-            num_values = inputs[0].numel() // inputs[0].shape[1]  # of a channel
+            num_values = inputs[0].numel() // inputs[0].shape[1]  # per channel
             if layer.training and num_values <= batch_size:
                 raise UserError(
                     f'{fault}, and model.{name} normalises over one value of each; set {remedy}'
@@ -57,6 +57,6 @@ class LoneSampleHook(Hook):
                 self._watched.append(layer.register_forward_pre_hook(partial(look, name)))
 
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
-        """Let go of the layers after the first batch."""
+        """Stop watching the layers after the first batch."""
         while self._watched:
             self._watched.pop().remove()

@@ -1,4 +1,4 @@
-"""When the target network follows the online one, and with what momentum."""
+"""Schedule the steps and the momentum of the target network."""
 
 import math
 
@@ -15,26 +15,26 @@ from .unwrap import unwrapped_model
 class TargetStepHook(Hook):
     """Let the target network follow optimiser steps, not iterations.
 
-    With ``accumulative_counts`` of the optimiser wrapper above 1, the online weights stand still
-    while gradients accumulate. The target network then takes a step in the first iteration after
-    an optimiser step alone.
+    With ``accumulative_counts`` of the optimiser wrapper above 1, the online weights do not change
+    while gradients accumulate. The target network then takes a step only in the first iteration
+    after an optimiser step.
     """
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict = None) -> None:
-        """Say whether the target network takes a step in this iteration."""
+        """Set whether the target network takes a step in this iteration."""
         starts = runner.iter % runner.optim_wrapper._accumulative_counts == 0
         unwrapped_model(runner).target_follows = starts
 
 
 @HOOKS.register_module()
 class MomentumScheduleHook(Hook):
-    r"""Move the momentum from the model's own to ``end`` along a half cosine (BYOL, Sec. 3.2).
+    r"""Change the momentum from the model's own to ``end`` along a half cosine (BYOL, Sec. 3.2).
 
     .. math:: m_t = m_{end} - (m_{end} - m_0)\,\frac{1 + \cos(\pi t / T)}{2}
 
-    with t the optimiser step and T the number of them in the run (with ``accumulative_counts``,
-    fewer than iterations). Without this hook the momentum
-    stays what the model's config says.
+    with t the optimiser step and T the number of optimiser steps in the run (with
+    ``accumulative_counts``, fewer than iterations). Without this hook the momentum keeps its value
+    from the model's config.
 
     Args:
         end (float): :math:`m_{end}`, in [0, 1]. Default 1.
@@ -44,7 +44,7 @@ class MomentumScheduleHook(Hook):
         self.end = end
 
     def before_train(self, runner: Runner) -> None:
-        """Note the momentum of the config.
+        """Store the momentum of the config.
 
         Raises:
             UserError: If the model has no target network.

@@ -1,4 +1,4 @@
-"""What each objective is, its loss at chance, and how full its queue is."""
+"""Log each objective, its loss at chance, and the fill of its queue."""
 
 from mmaction.registry import HOOKS
 from mmengine.dist import get_world_size
@@ -16,9 +16,9 @@ from .unwrap import unwrapped_model
 class ObjectiveReportHook(Hook):
     """Log every objective with its chance level once, and the queues until they are full.
 
-    A loss over a queue that is not full reads lower than over a full one: with n entries as the
-    negatives, chance is ln(1 + n). Queues too small for the batch are refused before the first
-    iteration; of those that hold whole videos twice, a warning tells.
+    A loss over a queue that is not full is lower than over a full one: with n entries as negatives,
+    chance is ln(1 + n). A queue too small for the batch is refused before the first iteration. A
+    queue longer than the data, in which a query meets its own video, causes a warning.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -46,7 +46,7 @@ class ObjectiveReportHook(Hook):
             )
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Report the queues that are still filling."""
+        """Log the queues that are not full yet."""
         for name, head in list(self.filling.items()):
             filled, size = head.queue.num_filled, head.queue.size
             if filled == size:

@@ -1,4 +1,4 @@
-"""kNN accuracy of the features in the course of pretraining."""
+"""Measure the kNN accuracy of the features during pretraining."""
 
 import random
 from collections.abc import Iterator
@@ -20,42 +20,42 @@ from mmssl_video.evaluation.loader import VideoLoader, dataset_options, feature_
 from .progress_bar import ProgressBarHook
 from .unwrap import unwrapped_model
 
-MANY_PAIRS = 20_000**2  # a minute or more of one core, in each process
+MANY_PAIRS = 20_000**2  # takes a minute or more on one core, in each process
 
 
 @HOOKS.register_module()
 class OnlineKNNHook(Hook):
-    """Classify labelled videos by their nearest neighbours, as the features are now.
+    """Classify labelled videos by their nearest neighbours with the current features.
 
     After every ``interval`` epochs and after the last one, the online backbone encodes the videos
-    as ``tools/extract_features.py`` does, by the config's ``feature_pipeline``, in float32. The
-    accuracy of :func:`~mmssl_video.evaluation.knn_accuracy` goes to the log and, under
-    ``knn/top1`` (and ``knn/top5``) with the epoch as the step, to the visualizer. With one list,
-    each of its videos is classified by the others.
+    as ``tools/extract_features.py`` does, with the config's ``feature_pipeline``, in float32. The
+    accuracy of :func:`~mmssl_video.evaluation.knn_accuracy` goes to the log and, as ``knn/top1``
+    (and ``knn/top5``) with the epoch as the step, to the visualizer. With one list, each of its
+    videos is classified by the others.
 
-    The run itself takes no notice: weights, batch statistics and all random draws are those of a
-    run without the hook. Every process encodes and classifies a share; a video that is on both
-    lists is encoded once. What the pipeline shows of the first videos is kept in the memory for the
-    probes to come, so that these are decoded once, and what the pipeline draws for them is drawn
-    once. The probe comes after the checkpoint of its epoch.
+    The hook does not affect the run: weights, batch statistics and all random draws are those of a
+    run without it. Every process encodes and classifies a part; a video that is on both lists is
+    encoded once. The output of the pipeline for the first videos is kept in memory for later
+    probes, so these videos are decoded once, with one draw. The probe runs after the checkpoint of
+    its epoch.
 
-    A warning says for how many videos the order of the list decides (``tied`` of that function),
-    as in features that have collapsed.
+    A warning says for how many videos the order of the list decides (``tied`` of that function), as
+    with collapsed features.
 
-    Before training, lists, labels, files and ``k`` are checked; a ``k`` that the list cannot fill
-    is refused, and of videos that are on both lists a warning says how many. A video that turns out
-    to be unreadable later is left out with a warning.
+    Before training, lists, labels, files and ``k`` are checked. A ``k`` larger than the list allows
+    is refused, and a warning counts the videos that are on both lists. A video that turns out to be
+    unreadable later is left out with a warning.
 
     Args:
         ann_file (str): MMAction2 list (path label) of the videos that vote.
         data_root (str): Folder that the lists are relative to.
         query_ann_file (str, optional): List of the videos to classify.
         interval (int): Epochs between two probes.
-        k (int): Neighbours that vote.
-        temperature (float): Of the votes' weights.
+        k (int): Number of neighbours that vote.
+        temperature (float): Temperature of the votes' weights.
         num_frames (int, optional): Frames (2D) or clips (3D) per video; default the pipeline's.
         batch_size (int): Videos at a time, in each process.
-        num_workers (int): Decoding processes of each process; 0 for none.
+        num_workers (int): Decoding workers of each process; 0 for none.
         keep_gib (float): GiB of clips that each process keeps from one probe to the next.
 
     Raises:
@@ -88,7 +88,7 @@ class OnlineKNNHook(Hook):
         self.keep_gib = keep_gib
 
     def before_train(self, runner: Runner) -> None:
-        """Open the lists and check all that can be checked without the features."""
+        """Open the lists and check everything that can be checked without the features."""
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
             raise UserError(
                 'train_cfg: the OnlineKNNHook counts epochs and needs an EpochBasedTrainLoop, not '
@@ -125,7 +125,7 @@ class OnlineKNNHook(Hook):
                     new.append(number)
             if new:
                 videos.get_subset_(new)
-                loader.skip_bad = True  # no reason to stop a run that has begun
+                loader.skip_bad = True  # a bad video must not stop a run that has begun
                 self.loaders.append(loader)
         for loader in self.loaders:
             loader.room = int(self.keep_gib * 2**30 * len(loader.dataset) / len(known))
@@ -143,7 +143,7 @@ class OnlineKNNHook(Hook):
         if not (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
             return
         model = unwrapped_model(runner)
-        # Of two bars on one terminal, each would overwrite the other.
+        # Two bars on one terminal would overwrite each other.
         bars = [hook.progress for hook in runner.hooks if isinstance(hook, ProgressBarHook)]
         for bar in bars:
             bar.stop()
@@ -164,7 +164,7 @@ class OnlineKNNHook(Hook):
                 raise UserError(f'{listed.source}: none of its videos can be read')
             values = np.stack([features[paths[row]] for row in rows])
             sets.append(FeatureSet(values, listed.labels[rows], listed.names[rows], listed.source))
-        # Videos that could not be read after all may leave fewer than k.
+        # If videos could not be read, fewer than k may remain.
         k = min(self.k, len(sets[0]) - (len(sets) == 1))
         found = self._accuracy(sets, k)
         if is_main_process():
@@ -185,13 +185,13 @@ class OnlineKNNHook(Hook):
             )
 
     def _accuracy(self, sets: list[FeatureSet], k: int) -> dict:
-        """Of the last list by the first one, or of one list by itself."""
+        """Classify the last list by the first one, or a single list by itself."""
         return knn_accuracy(sets[0], sets[-1], k, self.temperature, leave_one_out=len(sets) == 1)
 
 
 @contextmanager
 def _random_states_kept() -> Iterator[None]:
-    """Leave the generators of Python, numpy and torch as they were."""
+    """Restore the generators of Python, numpy and torch afterwards."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
     gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(gpus):

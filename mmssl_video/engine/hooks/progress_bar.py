@@ -1,4 +1,4 @@
-"""A progress bar with the time left."""
+"""A progress bar with the remaining time."""
 
 import atexit
 
@@ -12,12 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @HOOKS.register_module()
 class ProgressBarHook(Hook):
-    """Show the iterations done, the loss and an ETA on stderr; log lines go to stdout as ever.
+    """Show the iterations done, the loss and an ETA on stderr; log lines still go to stdout.
 
-    Where stderr is no terminal, a line is printed at every tenth of the run instead.
+    If stderr is not a terminal, a line is printed at every tenth of the run instead.
 
     Args:
-        description (str): What the bar is labelled with.
+        description (str): Label of the bar.
     """
 
     priority = 'LOW'
@@ -26,7 +26,7 @@ class ProgressBarHook(Hook):
         self.description = description
 
     def before_train(self, runner: Runner) -> None:
-        """Start the bar, at the iteration that a resumed run begins with."""
+        """Start the bar, for a resumed run at its first iteration."""
         self.console = Console(stderr=True)
         self.progress = Progress(
             TextColumn('{task.description}'),
@@ -41,7 +41,7 @@ class ProgressBarHook(Hook):
         self.task = self.progress.add_task(
             self.description, total=runner.max_iters, completed=runner.iter, loss='-'
         )
-        # After an interrupt, which no hook is told of, the terminal must get its cursor back.
+        # Hooks are not called on an interrupt, but the terminal must get its cursor back.
         atexit.register(self.progress.stop)
         self.progress.start()
 

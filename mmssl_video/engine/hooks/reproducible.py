@@ -1,4 +1,4 @@
-"""Draws that depend on seed, epoch, iteration and rank alone."""
+"""Make random draws depend on seed, epoch, iteration and rank alone."""
 
 import numpy as np
 import torch
@@ -10,27 +10,28 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 @HOOKS.register_module()
 class ReproducibleHook(Hook):
-    """Make a run repeatable, also across a resume and for any number of workers.
+    """Make a run repeatable, also after a resume and for any number of workers.
 
-    - Each iteration starts torch's generator from (seed, iteration, rank): the heads' draws.
-    - Each epoch tells the dataset the seed and the epoch, if it has ``set_epoch(seed, epoch)``
-      (``UnlabeledVideoDataset`` has): the pipeline's draws. In an iteration-based loop, which has
-      no epochs, these follow MMEngine's seeds of the workers instead.
-    - A resumed run shuffles by the seed in its checkpoint.
+    - In each iteration, torch's generator starts from (seed, iteration, rank). This decides the
+      draws of the heads.
+    - In each epoch, the dataset gets the seed and the epoch, if it has ``set_epoch(seed, epoch)``
+      (``UnlabeledVideoDataset`` has). This decides the draws of the pipeline. In an
+      iteration-based loop, which has no epochs, they follow MMEngine's seeds of the workers.
+    - A resumed run shuffles with the seed in its checkpoint.
     """
 
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
-        """Give the sampler the seed of the run, which may come from a checkpoint."""
+        """Set the sampler's seed to that of the run, which may come from a checkpoint."""
         if hasattr(runner.train_dataloader.sampler, 'seed'):
-            # One for all processes, each of which takes its share of one order.
+            # One seed for all processes, because each takes its part of one order.
             seed = torch.tensor(runner.seed)
             broadcast(seed)
             runner.train_dataloader.sampler.seed = int(seed)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Tell the dataset the epoch."""
+        """Pass seed and epoch to the dataset."""
         dataset = runner.train_dataloader.dataset
         if hasattr(dataset, 'set_epoch') and isinstance(runner.train_loop, EpochBasedTrainLoop):
             dataset.set_epoch(runner.seed, runner.epoch)

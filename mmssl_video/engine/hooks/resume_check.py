@@ -1,4 +1,4 @@
-"""A resumed run, or a test, against the run that wrote its checkpoint."""
+"""Compare a resumed run, or a test, with the run that wrote its checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from .initial_weights import queue_prefixes
 from .unwrap import unwrapped_model
 
 COMPARED = ('model', 'train_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg')
-# What changes no result, or is compared by what it does.
+# Settings that do not change the result.
 IGNORED = (
     'train_dataloader.num_workers',
     'train_dataloader.persistent_workers',
@@ -30,30 +30,29 @@ MAX_NAMED = 20
 class ResumeCheckHook(Hook):
     """Compare the settings of a resumed run with those of its checkpoint.
 
-    Each difference is named in a warning. Where the run could not be the one that was begun, it
-    ends instead:
+    Each difference is named in a warning. The run ends instead if it cannot be a continuation:
 
-    - weights that do not fit the model: another method, another network;
-    - other settings of the optimizer: MMEngine takes the checkpoint's, and a new learning rate
-      would change nothing;
-    - more epochs: the schedule of the checkpoint ends where it did;
-    - epochs of another number of iterations, from another batch, number of processes or list: the
-      schedules count iterations;
-    - another annotation list, by its file name: another split.
+    - the weights do not fit the model: another method or network;
+    - the optimizer has other settings: MMEngine uses those of the checkpoint, so a new learning
+      rate would have no effect;
+    - there are more epochs: the schedule in the checkpoint would still end at the same epoch;
+    - epochs have another number of iterations, because of another batch size, number of processes
+      or list: the schedules count iterations;
+    - the annotation list has another file name: another split.
 
-    Checkpoints written without this hook are compared by their weights alone.
+    Only the weights are compared for checkpoints that were written without this hook.
 
-    A test ends where the checkpoint was trained on another annotation list, by its file name, than
-    the config's training list: of another split, it may have seen the videos of the test.
+    A test ends if the checkpoint was trained on an annotation list with another file name than the
+    config's training list: with another split, it may have seen the videos of the test.
 
     Raises:
-        UserError: As said above; names the setting and the remedy.
+        UserError: In these cases; names the setting and the remedy.
     """
 
     priority = 'HIGH'
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Write the settings beside the weights."""
+        """Add the settings to the checkpoint."""
         checkpoint['meta'].update(
             settings=settings_of(runner.cfg),
             world_size=get_world_size(),
@@ -61,7 +60,7 @@ class ResumeCheckHook(Hook):
         )
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare, before anything is taken from the checkpoint."""
+        """Compare the settings, before anything is loaded from the checkpoint."""
         path, meta = runner._load_from or 'the checkpoint', checkpoint.get('meta', {})
         if not runner._resume:
             # Training may start from any weights.
@@ -120,13 +119,13 @@ class ResumeCheckHook(Hook):
 
 
 def settings_of(cfg: dict) -> dict[str, str]:
-    """What is compared: values as text, by their paths in the config."""
+    """Settings to compare: values as text, by their paths in the config."""
     flat = flatten({key: cfg.get(key) for key in COMPARED})
     return {path: value for path, value in flat.items() if path not in IGNORED}
 
 
 def check_lists(now: dict[str, str], then: dict[str, str], path: str) -> None:
-    """Raise where the config of a test trains on other lists than the checkpoint has seen."""
+    """Raise an error if a test's config has other training lists than the checkpoint."""
     listed, trained_on = (
         sorted({Path(value).name for key, value in of.items() if key.endswith('ann_file')})
         for of in (now, then)
@@ -141,7 +140,7 @@ def check_lists(now: dict[str, str], then: dict[str, str], path: str) -> None:
 
 
 def check_weights(model: Any, given: dict, path: str) -> None:
-    """Raise where the weights are another model's; queues see to themselves."""
+    """Raise an error if the weights belong to another model; queues are not compared."""
     of_queues = tuple(queue_prefixes(model))
     wanted = {key: value.shape for key, value in model.state_dict().items()}
     given = {key: value.shape for key, value in given.items()}

@@ -1,4 +1,4 @@
-"""Checkpoints that no interruption destroys, and that a run goes on from where it was."""
+"""Write checkpoints that survive any interruption, and resume a run within an epoch."""
 
 import atexit
 import os
@@ -28,26 +28,26 @@ from mmssl_video.files import atomic_path
 class SafeCheckpointHook(CheckpointHook):
     """MMEngine's ``CheckpointHook``, with its arguments, for runs that may be killed at any moment.
 
-    - An old checkpoint is removed once the new one is complete, and ``last_checkpoint`` is replaced
-      in one step. What a kill has left half written is removed when the next run starts.
+    - An old checkpoint is removed after the new one is complete, and ``last_checkpoint`` is
+      replaced in one step. Incomplete files of a killed run are removed when the next run starts.
     - SIGTERM (Slurm's time limit, torchrun) saves at the end of the iteration, as
-      ``iter_<number>.pth``, and ends the process with status 143. With several processes, the first
-      that is told tells the others. The next regular checkpoint takes this one's place.
-    - A checkpoint within an epoch knows how many of its batches are done, in ``meta['batch']``; a
-      resumed run goes on with the next one, without reading the videos of those before. In the log,
-      the batches of that epoch are counted anew. With a ``batch_sampler`` other than PyTorch's the
-      epoch starts again, and the log says so.
+      ``iter_<number>.pth``, and ends the process with status 143. With several processes, it is
+      enough if one of them gets the signal. The next regular checkpoint replaces this one.
+    - A checkpoint within an epoch has the number of batches done in ``meta['batch']``; a resumed
+      run continues with the next one, without reading the videos of the earlier ones. In the log,
+      the batches of that epoch are counted from 1 again. With a ``batch_sampler`` other than
+      PyTorch's the epoch starts again, and the log says so.
 
-    ``tools/train.py`` puts it in the place of a config's ``CheckpointHook``. In an iteration-based
-    loop, MMEngine itself reads its way to the next batch.
+    ``tools/train.py`` uses this hook instead of a config's ``CheckpointHook``. In an
+    iteration-based loop, MMEngine itself reads its way to the next batch.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Find the folder, clear what a kill has left there, and listen for SIGTERM."""
+        """Find the folder, remove incomplete files there, and listen for SIGTERM."""
         super().before_train(runner)
-        self._batch = getattr(self, '_batch', 0)  # of a checkpoint
+        self._batch = getattr(self, '_batch', 0)  # from a checkpoint
         self._epoch_start = 0
-        self._interim: str | None = None  # the checkpoint of an interruption that is gone on from
+        self._interim: str | None = None  # the SIGTERM checkpoint from which the run was resumed
         if runner._resume and self._batch:
             path = Path(runner._load_from)
             if path.resolve().parent == Path(self.out_dir).resolve():  # not another run's
@@ -65,7 +65,7 @@ class SafeCheckpointHook(CheckpointHook):
         loader.worker_init_fn = partial(_outlive_sigterm, loader.worker_init_fn, self._training)
 
     def _tell(self, number: int, frame: FrameType | None) -> None:
-        """Take note of SIGTERM; a run that an error has ended hands it on."""
+        """Record SIGTERM; if an error has ended the run, handle the signal as before."""
         while frame is not None and frame.f_code is not Runner.train.__code__:
             frame = frame.f_back
         if frame is None:
@@ -74,12 +74,12 @@ class SafeCheckpointHook(CheckpointHook):
         self._told = True
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Learn the place in the epoch that a resumed run goes on from."""
+        """Read the place in the epoch at which a resumed run continues."""
         if runner._resume:
             self._batch = checkpoint['meta'].get('batch', 0)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Leave out the batches that are done."""
+        """Skip the batches that are done."""
         self._epoch_start = runner.iter - self._batch
         if self._batch and isinstance(runner.train_loop, EpochBasedTrainLoop):
             batches = runner.train_dataloader.batch_sampler
@@ -89,7 +89,7 @@ class SafeCheckpointHook(CheckpointHook):
                     f'going on with batch {self._batch + 1} of {len(runner.train_dataloader)} of '
                     f'epoch {runner.epoch + 1}'
                 )
-            else:  # it makes its batches in a way of its own
+            else:  # its batches cannot be skipped
                 self._epoch_start = runner.iter
                 runner.logger.warning(
                     f'epoch {runner.epoch + 1} starts again, for a {type(batches).__name__} cannot '
@@ -98,7 +98,7 @@ class SafeCheckpointHook(CheckpointHook):
         self._batch = 0
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Write the place in the epoch."""
+        """Add the place in the epoch to the checkpoint."""
         meta = checkpoint['meta']
         if meta['epoch'] == runner.epoch and isinstance(runner.train_loop, EpochBasedTrainLoop):
             meta['batch'] = meta['iter'] - self._epoch_start
@@ -106,12 +106,12 @@ class SafeCheckpointHook(CheckpointHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None, outputs: dict = None
     ) -> None:
-        """Save where it is due; save and end where a process has been told to."""
+        """Save if a checkpoint is due; save and exit if a process got SIGTERM."""
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
         told = torch.tensor(self._told)
         if self._group is not None:
             distributed.all_reduce(told, distributed.ReduceOp.MAX, group=self._group)
-        # Gradients that wait for the rest of their step are in no checkpoint.
+        # A checkpoint does not have gradients that are accumulated within a step.
         between_steps = (runner.iter + 1) % runner.optim_wrapper._accumulative_counts
         if not told or between_steps:
             return
@@ -122,24 +122,24 @@ class SafeCheckpointHook(CheckpointHook):
         sys.exit(128 + signal.SIGTERM)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Save where it is due, and take the sampler of whole epochs again."""
+        """Save if a checkpoint is due, and restore the sampler of whole epochs."""
         batches = runner.train_dataloader.batch_sampler
         if isinstance(getattr(batches, 'sampler', None), _Rest):
             batches.sampler = batches.sampler.sampler
         super().after_train_epoch(runner)
 
     def after_train(self, runner: Runner) -> None:
-        """Publish as MMEngine does; SIGTERM ends the process again."""
+        """Finish as MMEngine does, and restore the handler of SIGTERM."""
         super().after_train(runner)
         self._settle()
 
     def _settle(self) -> None:
-        """Leave SIGTERM to whom it was before."""
+        """Restore the earlier handler of SIGTERM."""
         signal.signal(signal.SIGTERM, self._earlier)
         self._training.zero_()
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        """Save, then remove what is no longer kept: MMEngine's own order is the other one."""
+        """Save, then remove old checkpoints. MMEngine removes them first."""
         outdated = []
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
@@ -155,7 +155,7 @@ class SafeCheckpointHook(CheckpointHook):
                 self._remove(self.file_backend.join_path(self.out_dir, name))
 
     def _write(self, runner: Runner, name: str, meta: dict) -> None:
-        """Write a checkpoint and point at it."""
+        """Write a checkpoint, and its path to ``last_checkpoint``."""
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         runner.save_checkpoint(
@@ -174,7 +174,7 @@ class SafeCheckpointHook(CheckpointHook):
                 temporary.write_text(self.last_ckpt)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        """Save the best so far, and only then remove the one that was it before."""
+        """Save the best checkpoint so far, and only then remove the one before."""
         backend = self.file_backend
         self.file_backend = late = _LateRemoval(backend)
         try:
@@ -192,7 +192,7 @@ class SafeCheckpointHook(CheckpointHook):
 
 
 class _LateRemoval:
-    """A file backend that notes what is to be removed."""
+    """A file backend that only records what to remove."""
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
@@ -205,7 +205,7 @@ class _LateRemoval:
 
 
 class _Rest:
-    """A sampler from a place of its order on; its length is that of the whole."""
+    """A sampler without the first places of its order; its length is that of the whole order."""
 
     def __init__(self, sampler: Iterable[int], start: int) -> None:
         self.sampler, self.start = sampler, start
@@ -218,15 +218,15 @@ class _Rest:
 
 
 def _outlive_sigterm(init: Callable[[int], None] | None, training: Tensor, worker_id: int) -> None:
-    """Start a worker that leaves SIGTERM to its parent while that trains.
+    """Start a worker that ignores SIGTERM while its parent trains.
 
-    Slurm sends the signal to all processes of a job, and the iteration needs its batch.
+    Slurm sends the signal to all processes of a job, but the iteration still needs its batch.
     """
     if init is not None:
         init(worker_id)
 
     def end_unless_training(*_: Any) -> None:
         if not training:
-            os._exit(0)  # as torch's own handler, or the parent reports a worker that was killed
+            os._exit(0)  # as torch's own handler; otherwise the parent reports a killed worker
 
     signal.signal(signal.SIGTERM, end_unless_training)

@@ -1,4 +1,4 @@
-"""The model itself, out of what distributes it."""
+"""Get the model out of its distributed wrapper."""
 
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner

@@ -1,4 +1,4 @@
-"""Optimizers of pretraining, and its mixed precision."""
+"""Optimizers and mixed precision for pretraining."""
 
 from .bf16 import Bf16OptimWrapper
 from .lars import LARS

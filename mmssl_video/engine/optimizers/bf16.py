@@ -25,6 +25,6 @@ class Bf16OptimWrapper(OptimWrapper):
 
     @contextlib.contextmanager
     def optim_context(self, model):
-        """Runs the forward pass of a training step in bfloat16 where autocast holds it safe."""
+        """Run the forward pass of a training step in bfloat16 where autocast considers it safe."""
         with super().optim_context(model), autocast(dtype=torch.bfloat16):
             yield

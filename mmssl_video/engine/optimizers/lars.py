@@ -1,4 +1,4 @@
-"""SGD with a rate of its own for each layer."""
+"""SGD with a separate rate for each layer."""
 
 from collections.abc import Callable, Iterable
 
@@ -22,25 +22,25 @@ class LARS(torch.optim.Optimizer):
         v &\leftarrow m v + \lambda (g + \beta w) \\
         w &\leftarrow w - \mathrm{lr}\, v
 
-    The learning rate stands outside the momentum, as in torch's SGD and in the ρ family of
+    The learning rate is outside the momentum, as in torch's SGD and in the ρ family of
     Feichtenhofer et al. (2021). Parameters of at most one dimension (scale and shift of a
-    normalisation, biases) take a step of plain SGD: :math:`\lambda = 1`. What they decay by is
-    their group's; recipes without it set ``paramwise_cfg=dict(norm_decay_mult=0,
+    normalisation, biases) take a step of plain SGD: :math:`\lambda = 1`. They have the weight decay
+    of their group; recipes that do not decay them set ``paramwise_cfg=dict(norm_decay_mult=0,
     bias_decay_mult=0)``.
 
-    Norms and rates are float32 for weights in half precision.
+    For weights in half precision, norms and rates are float32.
 
     Args:
         params: Parameters, or groups of them, each with any of the arguments below.
         lr (float): Learning rate.
         momentum (float): m.
         weight_decay (float): :math:`\beta`.
-        nesterov (bool): Whether the momentum is Nesterov's.
+        nesterov (bool): Whether to use Nesterov's momentum.
         trust_coefficient (float): :math:`\eta`.
         eps (float): :math:`\epsilon`.
 
     Raises:
-        UserError: If ``nesterov`` comes without momentum.
+        UserError: If ``nesterov`` is set without momentum.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class LARS(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        """Take one step; parameters without a gradient stay as they are.
+        """Take one step; parameters without a gradient do not change.
 
         Args:
-            closure: Computes loss and gradients anew.
+            closure: Computes loss and gradients again.
 
         Returns:
-            What the closure returns.
+            The value of the closure.
         """
         loss = None
         if closure is not None:
@@ -95,9 +95,9 @@ class LARS(torch.optim.Optimizer):
                 )
                 rate = torch.where(
                     (weight_norm > 0) & (grad_norm > 0), group['trust_coefficient'] * rate, 1.0
-                )  # a tensor: Python's `if` would wait for the GPU at every layer
+                )  # not Python's `if`, which would wait for the GPU at every layer
                 scaled.append((decayed * rate).to(p.dtype))
-            self._sgd(group, layers, scaled, weight_decay=0)  # it is in `scaled`
+            self._sgd(group, layers, scaled, weight_decay=0)  # `scaled` includes the decay
         return loss
 
     def _sgd(

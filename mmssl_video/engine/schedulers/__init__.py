@@ -1,4 +1,4 @@
-"""Parameter schedulers of pretraining."""
+"""Parameter schedulers for pretraining."""
 
 from .warmup_cosine import WarmupCosineLR
 

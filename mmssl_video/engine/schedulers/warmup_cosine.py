@@ -24,20 +24,20 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         \end{cases} \\
         c(t) &= \eta_{min} + (b - \eta_{min})\,\frac{1 + \cos(\pi (t - o) / (T - o))}{2}
 
-    where the cosine starts at o = W, so that the warm-up ends on b (VCLR, SeCo), or at o = 0, so
-    that it ends on c(W) < b (SlowFast with ``COSINE_AFTER_WARMUP=False``, thus the ρ family: 0.926
-    of b for 35 of 200 epochs; CVRL's code). Nothing depends on an earlier step, and a resumed run
-    has the values of an unbroken one. Where W = T, o = W leaves no cosine, only a warm-up to b.
+    The cosine starts at o = W, so that the warm-up ends at b (VCLR, SeCo), or at o = 0, so that it
+    ends at c(W) < b (SlowFast with ``COSINE_AFTER_WARMUP=False``, and so the ρ family: 0.926 of b
+    for 35 of 200 epochs; CVRL's code). No value depends on an earlier step, so a resumed run has
+    the values of an unbroken one. If W = T, o = W leaves no cosine, only a warm-up to b.
 
     T steps use the values 0 to T - 1. Value T, :math:`\eta_{min}`, is set after the last of them
     and stays.
 
-    The start is a share of b and not a rate, so that it scales with the batch (``auto_scale_lr``)
-    as b does: VCLR and SeCo 0.01, CVRL 0, the ρ family 0.001 over its base of 0.1 to 1.2.
+    The start is a fraction of b and not a rate, so it scales with the batch (``auto_scale_lr``) as
+    b does: VCLR and SeCo 0.01, CVRL 0, the ρ family 0.001 over its base of 0.1 to 1.2.
 
     Args:
-        optimizer (Optimizer or OptimWrapper): Whose groups' ``lr`` is set.
-        warmup (float): W, in epochs if ``by_epoch``, else in iterations; need not be whole.
+        optimizer (Optimizer or OptimWrapper): Optimizer with the groups' ``lr`` to set.
+        warmup (float): W, in epochs if ``by_epoch``, else in iterations; may be fractional.
         end (int): Step of value T. The Runner fills in the length of the run.
         begin (int): Step of value 0.
         start_factor (float): s.
@@ -113,10 +113,10 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         )
 
     def _get_value(self) -> list[float]:
-        """Values of the parameter groups at this step, as the class's formula has them."""
+        """Compute the values of the parameter groups at this step by the class's formula."""
         offset = self.warmup if self.cosine_from == 'warmup' else 0
 
-        # Weighted means, which are exact at both ends, in place of the formula's differences.
+        # Weighted means, which are exact at both ends, instead of the formula's differences.
         def cosine(base: float, step: float) -> float:
             phase = (step - offset) / ((self.length - offset) or 1)  # 0 / 0 where W = T
             share = (1 + math.cos(math.pi * phase)) / 2
