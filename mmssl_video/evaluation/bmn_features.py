@@ -1,15 +1,15 @@
-"""Features over the time of untrimmed videos, in the form that MMAction2's BMN reads.
+"""Extract features over the time of untrimmed videos, in the form that MMAction2's BMN reads.
 
-The time axis: of a video of ``N`` frames, with one clip every ``I`` frames, the features cover the
-first ``K * I`` frames, ``K = N // I``. Row i of ``bins`` shows the part from i / bins to
-(i + 1) / bins of them. MMAction2 takes the same: ``GenerateLocalizationLabels`` divides the ground
-truth by ``feature_frame / duration_frame * duration_second``, with ``feature_frame = K * I`` of the
-annotations written here, and BMN stretches its proposals to ``(duration_frame // I * I) /
+The time axis: in a video with ``N`` frames and one clip every ``I`` frames, the features cover the
+first ``K * I`` frames, ``K = N // I``. Row i of ``bins`` covers the part from i / bins to
+(i + 1) / bins of them. MMAction2 has the same time axis: ``GenerateLocalizationLabels`` divides the
+ground truth by ``feature_frame / duration_frame * duration_second``, with ``feature_frame = K * I``
+from the annotations written here, and BMN scales its proposals to ``(duration_frame // I * I) /
 duration_frame * duration_second``, if its ``feature_extraction_interval`` is ``I``.
 
-A video of fewer than ``I`` frames would have proposals of no length there. Its one clip stands for
-all of it, and its annotation says ``duration_frame = feature_frame = I``, which makes both formulas
-take the whole of ``duration_second``.
+A video with fewer than ``I`` frames would have proposals of length 0 there. Its only clip
+represents the whole video, and its annotation has ``duration_frame = feature_frame = I``, so both
+formulas use the whole ``duration_second``.
 """
 
 import json
@@ -43,7 +43,7 @@ from .encoder import NotFiniteError, preprocess, to_host
 from .loader import feature_pipeline
 from .store import fingerprint
 
-FRAMES_AT_A_TIME = 64  # decoded by a worker, at the video's own size
+FRAMES_AT_A_TIME = 64  # that a worker decodes, at the video's own size
 BAD_VIDEOS = 'bad_videos.txt'
 LENGTHS = 'duration_frame', 'feature_frame'
 ANNOTATION_REMEDY = 'correct the annotation'
@@ -52,15 +52,15 @@ ANNOTATION_REMEDY = 'correct the annotation'
 def rescale(features: np.ndarray, bins: int = 100) -> np.ndarray:
     """Average features over the equal parts of their time.
 
-    Feature k of K stands at ``k + 0.5``. Between them the signal is linear, before the first and
-    after the last it is constant: ``s(t)`` for t in [0, K]. Row i is the mean of the signal over
-    its bin, ``bins / K * integral of s(t) dt from i * K / bins to (i + 1) * K / bins``. The
-    integral is exact, so one formula averages where there are more features than bins, and
-    interpolates where there are fewer. What is linear in time stays so.
+    The signal ``s(t)``, t in [0, K], has feature k of K at ``k + 0.5``. It is linear between the
+    features, and constant before the first and after the last one. Row i is the mean of the signal
+    over its bin, ``bins / K * integral of s(t) dt from i * K / bins to (i + 1) * K / bins``. The
+    integral is exact, so one formula averages if there are more features than bins, and
+    interpolates if there are fewer. A signal linear in time stays linear.
 
     Args:
         features: [K, D].
-        bins: Rows to make.
+        bins: Number of rows to make.
 
     Returns:
         float64 [bins, D].
@@ -84,24 +84,24 @@ def sliding_pipeline(
     clip_len: int | None = None,
     frame_interval: int | None = None,
 ) -> list[dict]:
-    """The steps from an open video to sliding clips as the config's evaluation prepares them.
+    """Build the steps from an open video to sliding clips, prepared as in the config's evaluation.
 
     Args:
-        cfg: Of pretraining or of a recognizer of MMAction2. What comes after the decoder in its
-            :func:`feature_pipeline` is kept.
+        cfg: Config of pretraining or of an MMAction2 recognizer. The steps after the decoder in its
+            :func:`feature_pipeline` are kept.
         interval: Frames from one clip to the next.
         clip_len: Frames of a clip; default that of the config's sampler.
         frame_interval: Frames from one frame of a clip to the next; default the sampler's.
 
     Raises:
-        UserError: If the config's pipeline has no decoder, or no sampler that tells what is not
-            given, or a number is below 1.
+        UserError: If the config's pipeline has no decoder, or no sampler with the missing values,
+            or a number is below 1.
     """
     steps = feature_pipeline(cfg)
     decoders = [i for i, step in enumerate(steps) if step['type'].endswith('Decode')]
     if not decoders:
         raise UserError(f'the feature pipeline of {cfg.filename} decodes nothing; add VideoDecode')
-    # MMAction2's samplers of clips have 1 by default; UniformSample has no such thing.
+    # The default of MMAction2's clip samplers is 1; UniformSample has no such argument.
     sampler = next((step for step in steps if 'clip_len' in step), dict(type='UniformSample'))
     if frame_interval is None and sampler['type'] != 'UniformSample':
         frame_interval = sampler.get('frame_interval', 1)
@@ -126,7 +126,7 @@ def sliding_pipeline(
 
 
 class Chunk(NamedTuple):
-    """Some clips of a video, in order; without a batch, the end of what can be read of it."""
+    """Some clips of a video, in order. Without a batch: the rest of the video cannot be read."""
 
     name: str
     path: str
@@ -141,9 +141,9 @@ class ClipReader:
     """Reads all sliding clips of a video, a few at a time.
 
     Args:
-        pipeline: Of :func:`sliding_pipeline`.
-        num_clips: Clips in a chunk, at most.
-        durations: What annotations say that each video lasts, in seconds, by its name.
+        pipeline: From :func:`sliding_pipeline`.
+        num_clips: Largest number of clips in a chunk.
+        durations: Annotated durations of each video, in seconds, by its name.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class ClipReader:
         self.durations = durations
 
     def __call__(self, video: tuple[str, str]) -> Iterator[Chunk | float]:
-        """Yield the chunks of a video, of (name, path), each with how far it has come."""
+        """Yield the chunks of a video, given as (name, path), each followed by the part done."""
         name, path = video
         try:
             with VideoReader(path, timeout=TIMEOUT, forward=True) as reader:
@@ -187,14 +187,14 @@ class ClipReader:
 
 @torch.no_grad()
 def encode_chunk(model: nn.Module, chunk: Chunk, clip_len: int) -> Tensor:
-    """Features of a chunk's clips, float32 [clips, D], on the device.
+    """Encode a chunk's clips to features float32 [clips, D], on the device.
 
-    They are averaged over the crops of the pipeline, and over the frames of a clip that the
-    backbone encodes one by one.
+    They are averaged over the crops of the pipeline, and over the frames of a clip if the backbone
+    encodes these one by one.
 
     Args:
-        model: Of :func:`~mmssl_video.evaluation.encoder.build_encoder`.
-        chunk: With a batch.
+        model: From :func:`~mmssl_video.evaluation.encoder.build_encoder`.
+        chunk: A chunk with a batch.
         clip_len: Frames of a clip.
     """
     format_shape = model.data_preprocessor.format_shape
@@ -205,12 +205,12 @@ def encode_chunk(model: nn.Module, chunk: Chunk, clip_len: int) -> Tensor:
 
 
 class _Assembly:
-    """Encodes chunks, puts those of a video together, and writes each video that is complete.
+    """Encodes chunks, joins those of a video, and writes each complete video.
 
     Args:
-        model: Of :func:`~mmssl_video.evaluation.encoder.build_encoder`.
+        model: From :func:`~mmssl_video.evaluation.encoder.build_encoder`.
         clip_len: Frames of a clip.
-        out, interval, bins: Of :func:`extract_bmn_features`.
+        out, interval, bins: As for :func:`extract_bmn_features`.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class _Assembly:
         self.spoilt: set[str] = set()
 
     def __call__(self, chunk: Chunk) -> Iterator[BadVideoError]:
-        """Take the next chunk of a video; those of several videos come mixed."""
+        """Encode the next chunk of a video. Chunks of different videos may come mixed."""
         wait = None
         if chunk.batch is not None and chunk.name not in self.spoilt:
             wait = to_host(encode_chunk(self.model, chunk, self.clip_len))
@@ -265,40 +265,45 @@ def extract_bmn_features(
 ) -> dict[str, str]:
     """Write the features of untrimmed videos and the annotations that fit them.
 
-    ``out_dir`` gets ``csv/<video>.csv``, a line ``f0,f1,…`` and ``bins`` rows of D numbers, as
-    MMAction2's ``LoadLocalizationFeature`` reads them; ``<name of each annotation file>``, with
-    ``duration_frame`` and ``feature_frame`` of the video that is there; ``lengths/<video>.json``,
-    these two numbers and its seconds; ``settings.json``, and ``bad_videos.txt`` with what has been
-    left out, a line ``name<TAB>reason`` for each. Videos whose CSV is there are kept. Of several
-    processes each takes its share.
+    ``out_dir`` gets these files:
+
+    - ``csv/<video>.csv``, a line ``f0,f1,…`` and ``bins`` rows of D numbers, as MMAction2's
+      ``LoadLocalizationFeature`` reads them
+    - ``<name of each annotation file>``, with ``duration_frame`` and ``feature_frame`` of the video
+      file
+    - ``lengths/<video>.json``, these two numbers and the seconds of the video
+    - ``settings.json``
+    - ``bad_videos.txt``, a line ``name<TAB>reason`` for each video that was left out
+
+    Videos that already have a CSV are kept. Several processes share the videos.
 
     Args:
-        cfg: Of the model.
-        model: Of :func:`~mmssl_video.evaluation.encoder.build_encoder`.
+        cfg: Config of the model.
+        model: From :func:`~mmssl_video.evaluation.encoder.build_encoder`.
         ann_files: Annotations in the format of MMAction2's ``ActivityNetDataset``.
-        data_root: Folder with ``<video>.mp4`` or another container's suffix, at any depth; the name
-            may also lack ``v_``, or have it in addition.
-        out_dir: Folder to make, or to go on with.
+        data_root: Folder with ``<video>.mp4`` or another container's suffix, at any depth, with or
+            without the prefix ``v_``.
+        out_dir: Folder to make, or to continue in.
         interval: Frames from one clip to the next.
         clip_len: Frames of a clip; default that of the config's sampler. A 2D backbone encodes the
             frames one by one, and they are averaged.
         frame_interval: Frames from one frame of a clip to the next; default the sampler's.
-        bins: Rows, BMN's ``temporal_dim``; 2 or more.
-        batch_size: Clips that are decoded and encoded at a time; default as many as have 64 frames.
-        num_workers: Processes that decode; 0 for none.
+        bins: Number of rows, BMN's ``temporal_dim``; 2 or more.
+        batch_size: Clips that are decoded and encoded at a time; by default, clips with 64 frames
+            in all.
+        num_workers: Decoding workers; 0 for none.
         skip_bad: Whether to leave out videos that are missing, cannot be read, have a wrong
             annotation (:func:`annotation_fault`, :func:`duration_fault`) or give features that are
             not finite.
 
     Returns:
-        Why each of the videos that are left out is.
+        Why videos were left out, by name.
 
     Raises:
-        UserError: An annotation file cannot be read, a video is missing, cannot be read, has a
-            wrong annotation or gives features that are not finite and is not to be left out, no
-            video is left, an argument is outside its range or does not fit the backbone, or
-            ``out_dir`` holds features of other settings. Where this stops one process, it stops
-            all.
+        UserError: An annotation file cannot be read; a video must not be left out but is missing,
+            cannot be read, has a wrong annotation or gives features that are not finite; no video
+            is left; an argument is outside its range or does not fit the backbone; or ``out_dir``
+            has features with other settings. An error in one process stops all.
     """
     if bins < 2 or num_workers < 0 or (batch_size is not None and batch_size < 1):
         raise UserError(
@@ -392,13 +397,13 @@ def extract_bmn_features(
 
 
 def annotation_fault(video: dict) -> str | None:
-    """What is wrong with the annotation of a video, or ``None``.
+    """Find what is wrong with the annotation of a video; ``None`` if nothing is.
 
-    BMN would train on it without a word. A segment may reach out of the video by a tenth of its
-    duration, or a second, as some of ActivityNet's do.
+    BMN would train on it without an error. A segment may exceed the video by a tenth of its
+    duration or a second, whichever is more, as some of ActivityNet's do.
 
     Args:
-        video: Of MMAction2's ``ActivityNetDataset``.
+        video: Annotation from MMAction2's ``ActivityNetDataset``.
     """
     duration = video['duration_second']
     if not _is_number(duration) or duration <= 0:
@@ -417,13 +422,13 @@ def annotation_fault(video: dict) -> str | None:
 
 
 def duration_fault(annotated: Iterable[float], seconds: float) -> str | None:
-    """What is wrong with the durations that annotations give a video, or ``None``.
+    """Find what is wrong with the annotated durations of a video; ``None`` if nothing is.
 
-    They may differ from the file's own by a tenth, or a second.
+    They may differ from the duration of the file by a tenth of it or a second, whichever is more.
 
     Args:
-        annotated: Seconds, one or more.
-        seconds: Of the file.
+        annotated: One or more durations in seconds.
+        seconds: Duration of the file.
     """
     for duration in annotated:
         if abs(duration - seconds) > _slack(seconds):
@@ -457,7 +462,7 @@ def _write(chunk: Chunk, features: np.ndarray, out: Path, interval: int, bins: i
     frames = max(chunk.num_frames, interval), chunk.num_clips * interval
     length = dict(zip(LENGTHS, frames, strict=True), seconds=chunk.seconds)
     write_json(_length_path(out, chunk.name), length)
-    # Last, for a video is complete when its CSV is there.
+    # The CSV comes last: if it exists, the video is complete.
     with atomic_path(_csv_path(out, chunk.name)) as temporary:
         header = ','.join(f'f{i}' for i in range(features.shape[1]))
         rows = rescale(features, bins)
@@ -485,7 +490,7 @@ def _read_annotations(path: str) -> dict[str, dict]:
 
 
 def _find_videos(names: list[str], data_root: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Paths of the videos that are there, and why the others are not."""
+    """Find the paths of the videos, and why others have none."""
     root = Path(data_root)
     if not root.is_dir():
         raise UserError(f'{data_root}: no such folder; set `data_root=FOLDER` of the videos')

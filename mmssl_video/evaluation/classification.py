@@ -1,7 +1,7 @@
-"""What the linear SVM and the linear probe share: a linear classifier on features from disk.
+"""Train a linear classifier on features from disk, for the linear SVM and the linear probe.
 
-Here and there, scikit-learn is imported where it is used: it would be a tenth of the start of every
-command.
+These modules import scikit-learn only where it is used, because the import takes a tenth of the
+start of every command.
 """
 
 from typing import TYPE_CHECKING
@@ -27,20 +27,20 @@ def accuracy(
 ) -> dict:
     """Train a classifier on ``train`` and measure its accuracy on ``test``.
 
-    Where the rows of ``test`` are clips, the scores of those of one name are averaged, and the
-    video counts once: probabilities, or the values of the decision functions of a classifier that
-    has none. Clips of ``train`` are learned from one by one.
+    If the rows of ``test`` are clips, the scores of clips with the same name are averaged, and the
+    video counts once. The scores are probabilities, or values of the decision functions if the
+    classifier has no probabilities. Clips of ``train`` are separate training samples.
 
     Args:
-        classifier: Of scikit-learn, with any number of classes.
-        train: Rows to learn from, all labelled, with two classes or more.
-        test: Videos to classify, all labelled, with no class that ``train`` lacks.
+        classifier: A scikit-learn classifier for any number of classes.
+        train: Rows to learn from, all labelled, with two or more classes.
+        test: Videos to classify, all labelled, with classes that ``train`` has.
         l2_normalize: Divide each feature by its Euclidean norm.
 
     Returns:
         dict: Percentages, rounded to 2 decimals: ``top1``; ``top5`` if there are more than 5
-        classes; ``mean_class``, the mean of the classes' accuracies; ``chance``, that of a guess
-        among the classes. Then the numbers ``num_train`` (rows), ``num_test`` (videos),
+        classes; ``mean_class``, the mean accuracy of the classes; ``chance``, the accuracy of a
+        guess among the classes. Then the numbers ``num_train`` (rows), ``num_test`` (videos),
         ``num_shared`` (videos in both sets, by name), ``num_classes``, ``dim``, and ``per_class``,
         which maps each label of ``test`` (as a string) to its ``top1`` and ``num_test``.
 
@@ -74,7 +74,7 @@ def accuracy(
         scores = classifier.predict_proba(test_inputs)
     else:
         scores = classifier.decision_function(test_inputs)
-        if scores.ndim == 1:  # of two classes, scikit-learn scores the second alone
+        if scores.ndim == 1:  # for two classes, scikit-learn only scores the second
             scores = np.column_stack([-scores, scores])
     labels = test.labels
     if test.clips is not None:
@@ -101,7 +101,7 @@ def accuracy(
 
 
 def summary(result: dict) -> str:
-    """What a tool prints of a result of :func:`accuracy`."""
+    """Format a result of :func:`accuracy` for printing."""
     names = dict(top1='top-1', top5='top-5', mean_class='mean class', chance='chance')
     return '\n'.join(
         [
@@ -114,7 +114,7 @@ def summary(result: dict) -> str:
 
 
 def _average_clips(test: FeatureSet, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels [V] and mean scores [V, C] of the videos whose clips have the scores [N, C]."""
+    """Average scores [N, C] of clips; returns labels [V] and mean scores [V, C] of the videos."""
     _, first, video = np.unique(test.names, return_index=True, return_inverse=True)
     labels = test.labels[first]
     differs = labels[video] != test.labels

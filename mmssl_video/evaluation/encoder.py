@@ -1,4 +1,4 @@
-"""Frozen encoders: the backbone of a checkpoint, one of its layers, or the context of a head."""
+"""Build frozen encoders: the backbone of a checkpoint, one of its layers, or a head's context."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -24,7 +24,7 @@ AMP_DTYPES = 'bfloat16', 'float16'  # as MMEngine's AmpOptimWrapper names them
 
 
 class NotFiniteError(UnusableVideoError):
-    """A video whose features are not finite; arguments as of ``BadVideoError``."""
+    """The features of a video are not finite. Arguments as for ``BadVideoError``."""
 
     def __init__(
         self,
@@ -45,31 +45,32 @@ def build_encoder(
 ) -> nn.Module:
     """Build the config's model with the backbone of a checkpoint, in eval mode on the device.
 
-    A config may name one of its heads as ``feature_head``, ``'dpc'`` for example. The feature of a
-    video is then the ``context`` that this head gathers from the maps of all clips, in their order,
-    and the head is loaded as well. ``feature_head=None`` gives the backbone's features.
+    A config may name one of its heads as ``feature_head``, for example ``'dpc'``. The feature of a
+    video is then the ``context`` that this head computes from the maps of all clips, in their
+    order, and the head is loaded as well. ``feature_head=None`` gives the backbone's features.
 
     Args:
-        cfg: Of pretraining or of a recognizer of MMAction2; weights that it names are not loaded.
-        checkpoint: A file with a ``backbone.`` in MMAction2's key layout, of a TSM with or without
+        cfg: Config of pretraining or of an MMAction2 recognizer. Weights that it names are not
+            loaded.
+        checkpoint: A file with a ``backbone.`` in MMAction2's key layout, for TSM with or without
             the shift; ``None`` for the random weights of the config's initialisation. The feature
             of a ``VisionTransformer`` is the mean of its tokens.
         seed: Seed of the random weights.
         branch: A key of `BRANCHES`: the backbone itself or its momentum copy. Random weights are
             the same in both.
-        layer: Dotted name of a layer of the backbone, ``layer4.1.conv2``, whose output takes the
-            place of the backbone's, and of a ``feature_head``; see :class:`LayerOutput`.
-        trust: Whether the file may hold any Python object, and so run any code.
+        layer: Dotted name of a layer of the backbone, such as ``layer4.1.conv2``. Its output is
+            used instead of that of the backbone or ``feature_head``; see :class:`LayerOutput`.
+        trust: Whether the file may have any Python object, and so run any code.
 
     Raises:
-        UserError: If the checkpoint's backbone or ``feature_head`` does not fit the config's, key
-            by key, the checkpoint has no such branch, the backbone no such layer, the config no
-            such head, or the head no context or another branch.
+        UserError: If a key of the checkpoint's backbone or ``feature_head`` does not fit the
+            config's, or if the branch, the layer or the head does not exist, the head has no
+            context, or a head is used with the momentum copy.
     """
     torch.manual_seed(seed)
     model_cfg = deepcopy(cfg.model)
-    model_cfg.pop('compile', None)  # of training: here it would take longer than it saves
-    # What MMAction2's configs start from would else take the place of the random weights.
+    model_cfg.pop('compile', None)  # for training; here it would take longer than it saves
+    # Otherwise the weights that MMAction2's configs start from would replace the random ones.
     if 'pretrained' in model_cfg.backbone:
         model_cfg.backbone.pretrained = None
     if (model_cfg.backbone.get('init_cfg') or {}).get('type') == 'Pretrained':
@@ -109,7 +110,7 @@ def build_encoder(
             )
             model.feature_head.load_state_dict(fitted)
     if isinstance(model.backbone, VisionTransformer) and model.backbone.fc_norm is None:
-        # As pretraining has it: MMAction2 would give the first token, which stands for one patch.
+        # As in pretraining. MMAction2 would return the first token, which is only one patch.
         model.backbone.return_feat_map = True
     if layer is not None:
         model.backbone = LayerOutput(model.backbone, layer)
@@ -117,7 +118,7 @@ def build_encoder(
 
 
 def _context_head(model: nn.Module, name: str, branch: str) -> nn.Module:
-    """The head that ``feature_head`` names."""
+    """Get the head that ``feature_head`` names."""
     heads = dict(getattr(model, 'heads', {}))
     able = [key for key, head in heads.items() if hasattr(head, 'context')]
     remedy = 'take the features of the backbone: `cfg.feature_head=None`'
@@ -132,21 +133,21 @@ def _context_head(model: nn.Module, name: str, branch: str) -> nn.Module:
 
 
 class LayerOutput(nn.Module):
-    """A backbone whose output is that of one of its layers, averaged over space and time.
+    """A backbone that returns the output of one of its layers, averaged over space and time.
 
-    The layer gives vectors [M, D] or maps [M, D, (T,) H, W], or a sequence of which the last
-    counts. Of MMAction2's ``VisionTransformer``, which has no class token, tokens [M, tokens, D]
-    are averaged too. Those of other transformers are refused, and maps with the channels at the
-    end, as all stages and blocks of a Video Swin give them; their LayerNorm or Linear tells them,
-    so that a layer without any, as an activation, passes. Of a layer that is run several times in
-    a forward pass, the last time counts.
+    The layer returns vectors [M, D] or maps [M, D, (T,) H, W], or a sequence that ends with one of
+    these. Tokens [M, tokens, D] of MMAction2's ``VisionTransformer``, which has no class token, are
+    averaged too. Tokens of other transformers are refused, and so are maps with the channels at the
+    end, as from all stages and blocks of a Video Swin. Such maps are recognised by the LayerNorm or
+    Linear in the layer; without either, as in an activation, they are not. If a layer runs several
+    times in a forward pass, its last output counts.
 
     Args:
         backbone (nn.Module): Any backbone.
         layer (str): Dotted name of a layer in it.
 
     Raises:
-        UserError: If there is no such layer; in the forward pass, if it is not run or its output
+        UserError: If there is no such layer; in the forward pass, if it does not run or its output
             has another shape.
     """
 
@@ -170,10 +171,10 @@ class LayerOutput(nn.Module):
         if isinstance(self.backbone, VisionTransformer) and isinstance(output, Tensor):
             self._output = output.mean(dim=1) if output.ndim == 3 else output
             return
-        # Averaged here, for the next layer may work in place.
+        # Average now, because the next layer may work in place.
         is_map = isinstance(output, Tensor) and output.ndim in (2, 4, 5)
         if is_map and output.ndim > 2:
-            # What these layers give has its channels at the end, until they are moved.
+            # These layers return channels at the end, until something moves the axis.
             widths = {part.normalized_shape[-1] for part in _parts(module, nn.LayerNorm)}
             widths |= {part.out_features for part in _parts(module, nn.Linear)}
             is_map = output.shape[1] in widths or output.shape[-1] not in widths
@@ -197,10 +198,10 @@ def _parts(module: nn.Module, kind: type) -> list:
 
 
 def check_amp(model: nn.Module, amp: str | None) -> None:
-    """Check that the device computes in ``amp`` of :func:`encode_clips`.
+    """Check that the device can compute in ``amp`` of :func:`encode_clips`.
 
     Raises:
-        UserError: If it does not, or ``amp`` is none of `AMP_DTYPES`.
+        UserError: If it cannot, or ``amp`` is not one of `AMP_DTYPES`.
     """
     if amp not in (None, *AMP_DTYPES):
         raise UserError(f'amp is {amp!r}; use {" or ".join(AMP_DTYPES)}, or None for float32')
@@ -213,13 +214,13 @@ def check_amp(model: nn.Module, amp: str | None) -> None:
 
 
 def autocast(inputs: Tensor, amp: str | None) -> torch.autocast:
-    """The context in which ``inputs`` are encoded in ``amp`` of :func:`encode_clips`."""
+    """Context to encode ``inputs`` in ``amp`` of :func:`encode_clips`."""
     dtype = None if amp is None else getattr(torch, amp)
     return torch.autocast(inputs.device.type, dtype, enabled=amp is not None)
 
 
 def preprocess(model: nn.Module, batch: dict) -> Tensor:
-    """Move a batch to the device and normalise it, without waiting for either."""
+    """Move a batch to the device and normalise it, without waiting for the device."""
     preprocessor = model.data_preprocessor
     inputs = [clips.to(preprocessor.device, non_blocking=True) for clips in batch['inputs']]
     batch = dict(inputs=inputs, data_samples=batch['data_samples'])
@@ -227,9 +228,9 @@ def preprocess(model: nn.Module, batch: dict) -> Tensor:
 
 
 def to_host(features: Tensor) -> Callable[[], np.ndarray]:
-    """Begin to copy features from the device; what is returned waits for the copy and gives it.
+    """Start to copy features from the device. The returned function waits for the copy.
 
-    What the device is given in between, it does not wait for.
+    It does not wait for later work of the device.
     """
     copy = features.to('cpu', non_blocking=features.is_cuda)
     if not features.is_cuda:
@@ -244,7 +245,7 @@ def to_host(features: Tensor) -> Callable[[], np.ndarray]:
     return wait
 
 
-# Not in inference mode, for a model that goes on training could not use tensors it keeps from here.
+# Not inference mode: a model that continues training could not use tensors that it keeps from here.
 @torch.no_grad()
 def encode_clips(
     model: nn.Module,
@@ -259,13 +260,13 @@ def encode_clips(
         model: Has a ``data_preprocessor`` and a ``backbone`` in eval mode, and may have a
             ``feature_head``, which makes one feature of all clips: M = 1.
         batch: ``inputs`` and ``data_samples`` of the videos, for the preprocessor.
-        per_clip: Whether the M features of a video are kept, or averaged to M = 1.
-        l2: Whether each row is divided by its norm; a row of zeros stays as it is.
-        amp: One of `AMP_DTYPES`, in which backbone and head compute where autocast holds it safe;
+        per_clip: Whether to keep the M features of a video; otherwise they are averaged to M = 1.
+        l2: Whether to divide each row by its norm; rows of zeros do not change.
+        amp: One of `AMP_DTYPES`, used by backbone and head where autocast considers it safe;
             ``None`` for float32. See :func:`check_amp`.
 
     Returns:
-        float32 [n, M, D], on the device, which may still be at work on it.
+        float32 [n, M, D], on the device, which may still be computing it.
     """
     inputs, format_shape = preprocess(model, batch), model.data_preprocessor.format_shape
     with autocast(inputs, amp):

@@ -1,4 +1,4 @@
-"""Features of whole videos, or of their frames or clips, in the memory or on disk."""
+"""Extract features of whole videos, or of their frames or clips, to memory or disk."""
 
 import os
 import shutil
@@ -30,23 +30,23 @@ def encode_videos(
 ) -> FeatureSet:
     """Average the backbone's features over the frames or clips of each video.
 
-    Every process encodes its share of the videos and gets the features of all.
+    Every process encodes its part of the videos and gets the features of all.
 
     Args:
         model: Has a ``data_preprocessor`` and a ``backbone`` in eval mode.
-        loader: Of the videos.
+        loader: Loader of the videos.
         description: Label of the progress bar, shown on a terminal only.
-        per_clip: Whether each frame or clip gets a row of its own.
-        l2: Whether each row is divided by its norm; a row of zeros stays as it is.
-        amp: As of :func:`~mmssl_video.evaluation.encoder.encode_clips`.
+        per_clip: Whether each frame or clip gets its own row.
+        l2: Whether to divide each row by its norm; rows of zeros do not change.
+        amp: As for :func:`~mmssl_video.evaluation.encoder.encode_clips`.
 
     Returns:
         FeatureSet: The videos that could be read, in the order of their list, and their clips in
         the order of the pipeline.
 
     Raises:
-        UserError: If a video cannot be read, or its features are not finite, and it is not to be
-            left out; none is left; or videos differ in their clips and each gets a row.
+        UserError: If a video that must not be left out cannot be read or has features that are not
+            finite; no video is left; or, with ``per_clip``, videos differ in their number of clips.
     """
     found = encode_each(model, loader, description, per_clip, l2, amp)
     source = loader.dataset.ann_file or loader.dataset.root
@@ -66,7 +66,7 @@ def encode_each(
     l2: bool = False,
     amp: str | None = None,
 ) -> dict[int, np.ndarray]:
-    """Features float32 [M, D] of the videos that could be read, by their numbers, in order.
+    """Encode videos to features float32 [M, D], by the numbers of the readable videos, in order.
 
     Arguments and errors are those of :func:`encode_videos`.
     """
@@ -91,10 +91,10 @@ def extract_features(
     dataset: dict | None = None,
     amp: str | None = None,
 ) -> FeatureSet:
-    """Encode the videos of a list: a :class:`VideoLoader`, then :func:`encode_videos`.
+    """Encode the videos of a list, with a :class:`VideoLoader` and :func:`encode_videos`.
 
     Args:
-        model: Of :func:`~mmssl_video.evaluation.encoder.build_encoder`.
+        model: From :func:`~mmssl_video.evaluation.encoder.build_encoder`.
 
     Raises:
         UserError: If a video cannot be read, or the list has none.
@@ -113,34 +113,34 @@ def write_features(
     l2: bool = False,
     amp: str | None = None,
 ) -> tuple[tuple[int, int, int], dict[str, str]] | None:
-    """Encode the videos of a list to disk; what an interrupted run has done is not done again.
+    """Encode the videos of a list to disk; continues an interrupted run.
 
-    Every process encodes its share. Until all is there it lies in the folder ``OUT.partial``.
-    The memory that it takes does not depend on the number of videos, their names apart. Videos
-    that cannot be read, or whose features are not finite, are tried again when the run is taken
-    up; at the end they are listed in ``OUT.bad_videos.txt``, a line ``name<TAB>reason`` for each.
+    Every process encodes its part. Unfinished features are in the folder ``OUT.partial``. Except
+    for the names of the videos, the memory does not depend on their number. Videos that cannot be
+    read, or have features that are not finite, are tried again when a run is continued. At the end
+    they are listed in ``OUT.bad_videos.txt``, with lines ``name<TAB>reason``.
 
     Args:
-        out: For :meth:`FeatureSet.save`, in the same words for every process.
-        model: Of :func:`~mmssl_video.evaluation.encoder.build_encoder`.
-        loader: Of the videos.
-        settings: Of :func:`~mmssl_video.evaluation.store.extraction_settings`.
+        out: Path for :meth:`FeatureSet.save`, spelled the same in every process.
+        model: From :func:`~mmssl_video.evaluation.encoder.build_encoder`.
+        loader: Loader of the videos.
+        settings: From :func:`~mmssl_video.evaluation.store.extraction_settings`.
         description, per_clip, l2, amp: As in :func:`encode_videos`.
 
     Returns:
-        The number of videos, of rows for each and of features in a row; and why other videos
-        cannot be read, by name. ``None`` in all processes but the first.
+        The number of videos, of rows per video and of features in a row; and why other videos
+        cannot be read, by name. ``None`` in all processes except the first.
 
     Raises:
-        UserError: If a video cannot be read, or its features are not finite, and it is not to be
-            left out; none can be read, the unfinished features are of other settings, or something
-            cannot be written. Where this stops one process, it stops all.
+        UserError: If a video that must not be left out cannot be read or has features that are not
+            finite; no video can be read; the unfinished features have other settings; or something
+            cannot be written. An error in one process stops all.
     """
     videos = loader.dataset
     partial = PartialFeatures(Path(f'{Path(out)}.partial'), settings, len(videos))
     faults = _encode(model, loader, partial.write, description, per_clip, l2, amp, partial.done)
     every = range(len(videos))
-    # A list may have a video more than once.
+    # A list may contain a video more than once.
     names = {videos.get_path(n): videos.get_name(n) for n in every} if faults else {}
     bad_videos = {names[path]: fault for path, fault in faults.items()}
     report_faults(f'{Path(out)}.bad_videos.txt', bad_videos, len(names) or len(videos))
@@ -169,17 +169,17 @@ def _encode(
     amp: str | None,
     done: np.ndarray | None = None,
 ) -> dict[str, str]:
-    """Encode this process's share, a batch at a time.
+    """Encode this process's part, a batch at a time.
 
-    Which videos are encoded together may change the last bits of a feature, so batches are the
-    same for any number of processes, and after an interruption.
+    The last bits of a feature may depend on the other videos of its batch. So batches are the same
+    for any number of processes, and after an interruption.
 
     Args:
         keep: Gets numbers of videos and their features float32 [n, M, D].
-        done: bool [N], videos that need no features any more.
+        done: bool [N], videos that already have features.
 
     Returns:
-        Why videos of any process are left out, by their paths.
+        Why videos of any process are left out, by path.
     """
     videos = loader.dataset
     check_amp(model, amp)
@@ -198,7 +198,7 @@ def _encode(
     def finish(numbers: np.ndarray, wait: Callable[[], np.ndarray]) -> Iterator[BadVideoError]:
         features = wait()
         finite = np.isfinite(features).all(axis=(1, 2))
-        # A run that stops here encodes the same batch when it goes on.
+        # If the run stops here, it encodes the same batch again when it is continued.
         if finite.all() or (loader.skip_bad and finite.any()):
             keep(numbers[finite].tolist(), features[finite])
         for number in numbers[~finite]:
@@ -226,7 +226,7 @@ def _feature_set(
     per_clip: bool,
     settings: dict | None = None,
 ) -> FeatureSet:
-    """Features [n, M, D] of the videos of these numbers with their names and labels."""
+    """Join the features [n, M, D] of videos with their names and labels."""
     videos, num_clips = loader.dataset, features.shape[1]
     labels = [videos.get_data_info(number)['label'] for number in numbers]
     names = [videos.get_name(number) for number in numbers]

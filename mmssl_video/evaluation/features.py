@@ -1,4 +1,4 @@
-"""Features on disk: a file or a folder per list of videos, the common ground of all evaluations."""
+"""Features on disk, for all evaluations: a file or a folder per list of videos."""
 
 import json
 import os
@@ -16,10 +16,10 @@ from mmssl_video.files import atomic_path, write_json
 from mmssl_video.settings import differences, tell
 
 KEYS = ('features', 'labels', 'names')
-CHUNK_VALUES = 2**22  # values of `features` that are held in memory at a time
+CHUNK_VALUES = 2**22  # values of `features` in memory at a time
 EXTRACT_AGAIN = 'write the file again with tools/extract_features.py'
-# Settings of extraction in which sets that belong together may differ; names of files too, where
-# all that they stand for is equal.
+# Extraction settings that may differ between comparable sets. Names of files (`NAMES`) may differ
+# too, if all other settings are equal.
 FREE = ('dataset', 'per_clip', 'videos')
 NAMES = {'checkpoint', 'config'}
 
@@ -28,18 +28,18 @@ NAMES = {'checkpoint', 'config'}
 class FeatureSet:
     """One feature vector for each of N videos, or for each of N frames or clips of videos.
 
-    The arrays are checked and cast when the object is made, so every instance is sound. Features
-    that are memory-mapped stay so: they are checked a part at a time and never cast.
+    The arrays are checked and cast when the object is made, so every instance is valid.
+    Memory-mapped features stay memory-mapped: they are checked in parts and never cast.
 
     Args:
         features (np.ndarray): float32 [N, D], finite, N and D at least 1.
-        labels (np.ndarray): int64 [N], class numbers from 0; -1 where unknown.
-        names (np.ndarray): unicode [N], the video's path as its list has it.
-        source (str): What error messages call this set; the path for a loaded one. Not saved.
+        labels (np.ndarray): int64 [N], class numbers from 0; -1 if unknown.
+        names (np.ndarray): unicode [N], the video's path in its list.
+        source (str): Name of this set in error messages; the path for a loaded one. Not saved.
         clips (np.ndarray, optional): int64 [N], number of the frame or clip in its video, from 0;
-            ``None`` where a row is a whole video.
-        settings (dict, optional): What the features depend on, of ``extraction_settings``; ``None``
-            where that is not known.
+            ``None`` if a row is a whole video.
+        settings (dict, optional): Settings that the features depend on, from
+            ``extraction_settings``; ``None`` if unknown.
 
     Raises:
         UserError: If an array has the wrong kind, shape or length, or a feature is not finite.
@@ -61,7 +61,7 @@ class FeatureSet:
         ):
             if key == 'clips' and self.clips is None:
                 continue
-            array = np.asanyarray(getattr(self, key))  # which leaves a memory map one
+            array = np.asanyarray(getattr(self, key))  # keeps a memory map
             ndim = 2 if key == 'features' else 1
             if array.ndim != ndim:
                 shape = '[N, D]' if ndim == 2 else '[N]'
@@ -106,14 +106,15 @@ class FeatureSet:
 
     @property
     def dim(self) -> int:
-        """The number of features D in a row."""
+        """Number of features D in a row."""
         return self.features.shape[1]
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the arrays to one ``.npz`` file, or each to a ``.npy`` file in a folder.
 
-        The settings go with them, as text of JSON in the file, as ``settings.json`` in the folder.
-        A file is written atomically. ``features.npy`` of a folder comes last: where it is, all is.
+        The settings are saved too, as JSON text in the file, or as ``settings.json`` in the folder.
+        A file is written atomically. In a folder, ``features.npy`` is written last: if it exists,
+        the folder is complete.
 
         Args:
             path: A name that ends in ``.npz``, or any other name for a folder, which may exist.
@@ -140,10 +141,10 @@ class FeatureSet:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> 'FeatureSet':
-        """Read what :meth:`save` wrote, or what was made elsewhere with the same arrays.
+        """Read a file or folder of :meth:`save`, or another one with the same arrays.
 
         ``features`` of a folder are memory-mapped, read-only. Pickled objects are never loaded, so
-        a file from an untrusted source runs no code.
+        a file from an untrusted source cannot run code.
 
         Args:
             path: The ``.npz`` file or the folder.
@@ -152,7 +153,7 @@ class FeatureSet:
             FeatureSet: Its content, with ``source`` set to the path.
 
         Raises:
-            UserError: If the file is missing, is not an ``.npz`` file, lacks an array, or holds
+            UserError: If the file is missing, is not an ``.npz`` file, lacks an array, or has
                 one that :class:`FeatureSet` refuses.
         """
         path = Path(path)
@@ -208,8 +209,8 @@ class FeatureSet:
     def require_videos(self) -> None:
         """Check that a row is a whole video.
 
-        A search would find other clips of the query's own video and count them as videos. A
-        classifier may learn from clips, and averages its scores over those of a test video.
+        With clips, a search would find other clips of the query's own video and count them as
+        videos. A classifier may use clips: it averages its scores over those of a test video.
 
         Raises:
             UserError: If a row is a frame or clip.
@@ -226,7 +227,7 @@ class FeatureSet:
         return len(np.intersect1d(self.names, other.names))
 
     def require_same_dim(self, other: 'FeatureSet') -> None:
-        """Check that another set has as many features per video.
+        """Check that another set has the same number of features per video.
 
         Raises:
             UserError: If D differs.
@@ -241,18 +242,18 @@ class FeatureSet:
 def load_pair(
     first: str | os.PathLike, second: str | os.PathLike, allow_different: bool = False
 ) -> tuple[FeatureSet, FeatureSet]:
-    """Load two sets that are evaluated together, and compare what their features depend on.
+    """Load two sets that are evaluated together, and compare the settings of their features.
 
-    Only features of one encoder, that sees videos in one way, can be compared. They may be of other
-    videos, and one set of clips, the other of whole videos. Where a set has no settings, a warning
-    says that nothing was compared.
+    Features are only comparable if one encoder, with one pipeline, has made them. The videos may
+    differ, and one set may have clips and the other whole videos. If a set has no settings, a
+    warning says that they were not compared.
 
     Args:
-        first, second: For :meth:`FeatureSet.load`.
-        allow_different: Whether to compare nothing.
+        first, second: Paths for :meth:`FeatureSet.load`.
+        allow_different: Whether to skip the comparison.
 
     Raises:
-        UserError: If one cannot be loaded, or they differ; names the settings and their values.
+        UserError: If a set cannot be loaded, or settings differ; names them and their values.
     """
     sets = FeatureSet.load(first), FeatureSet.load(second)
     if allow_different:
@@ -279,7 +280,7 @@ def load_pair(
 
 
 def shared_note(num_shared: int) -> str:
-    """What to tell where two sets that are evaluated together share videos."""
+    """Note for the user if two sets that are evaluated together share videos."""
     return (
         f'{num_shared} videos are in both sets, by name; a result on those says nothing of new ones'
     )

@@ -1,4 +1,4 @@
-"""Fine-tuning configs for the network of any recipe of pretraining."""
+"""Make fine-tuning configs for the network of any pretraining recipe."""
 
 from copy import deepcopy
 
@@ -13,18 +13,18 @@ from .loader import SAMPLERS, feature_pipeline
 
 
 def finetune_config(base: Config, cfg: Config, encoder: nn.Module) -> Config:
-    """Fit a config of fine-tuning to the network and the videos of a recipe of pretraining.
+    """Adapt a fine-tuning config to the network and the videos of a pretraining recipe.
 
-    The labelled videos are shown as those for features are, but for where in time and space they
-    are cut out; and mirrored, if pretraining mirrors them. Lists, classes and weights to start from
-    are for the caller to fill in. A vision transformer gives the mean of its tokens, normalised by
-    ``fc_norm``, to the base's head, and has the base's stochastic depth and decay over layers.
+    The labelled videos have the pipeline of the features, but with random crops in time and space,
+    and with random flips if pretraining has them. The caller sets the lists, the classes and the
+    initial weights. A vision transformer passes the mean of its tokens, normalised by ``fc_norm``,
+    to the base's head, and has the base's stochastic depth and layer-wise decay.
 
     Args:
-        base: A recognizer with a ``cls_head``; optimiser, schedule and loaders stay. For a vision
-            transformer, one of a vision transformer; else, of frames.
-        cfg: Of pretraining, with a ``feature_pipeline``.
-        encoder: Its network, of ``build_encoder``.
+        base: Config of a recognizer with a ``cls_head``; its optimiser, schedule and loaders are
+            kept. For a vision transformer, it must be of one; otherwise, of frames.
+        cfg: Config of pretraining, with a ``feature_pipeline``.
+        encoder: Its network, from ``build_encoder``.
     """
     tuning = deepcopy(base)
     format_shape = cfg.model.data_preprocessor.format_shape
@@ -68,7 +68,7 @@ def finetune_config(base: Config, cfg: Config, encoder: nn.Module) -> Config:
 
 
 def is_transformer(cfg: Config) -> bool:
-    """Whether the network of a recipe is a vision transformer, by its type."""
+    """Whether the network of a recipe is a vision transformer, by the name of its type."""
     return cfg.model.backbone.type.endswith('VisionTransformer')
 
 

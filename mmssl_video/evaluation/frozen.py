@@ -13,11 +13,11 @@ from .retrieval import RetrievalResult, retrieval
 
 @dataclass
 class FrozenResult:
-    """What :func:`evaluate_frozen` found.
+    """Result of :func:`evaluate_frozen`.
 
     Attributes:
         metrics (dict[str, float]): ``R@1``, ``R@5`` and ``svm_top1`` in percent.
-        chance (dict[str, float]): The same of a guess.
+        chance (dict[str, float]): The same for a guess.
         gallery, query (FeatureSet): The features.
         found (RetrievalResult): The neighbours.
     """
@@ -37,11 +37,11 @@ def evaluate_frozen(
     root: Path,
     **extraction,
 ) -> FrozenResult:
-    """Search the queries' videos in the gallery, and classify them by an SVM of the gallery.
+    """Search the gallery with the queries, and classify the queries by an SVM of the gallery.
 
     Args:
-        encoder: Of ``build_encoder``, or a ``TrivialEncoder``.
-        pipeline: Of ``feature_pipeline``, or that of the ``TrivialEncoder``.
+        encoder: From ``build_encoder``, or a ``TrivialEncoder``.
+        pipeline: From ``feature_pipeline``, or that of the ``TrivialEncoder``.
         gallery_list, query_list: MMAction2 lists, with labels.
         root: Folder that both are relative to.
         extraction: Further arguments of ``extract_features``.

@@ -1,9 +1,9 @@
 """Approximate retrieval, for galleries too large to compare every query with every video.
 
-An inverted file (Sivic & Zisserman, ICCV 2003) of Faiss: k-means splits the gallery into lists, and
-a query is compared with the nearest lists only, and by codes in place of features: 8 bits for each
-of the first principal components (Jegou & Chum, ECCV 2012, Sec. 3). The nearest ones are compared
-again, exactly, by the features themselves.
+This is Faiss' inverted file (Sivic & Zisserman, ICCV 2003). K-means splits the gallery into lists.
+A query is only compared with the videos of the nearest lists, by codes instead of features: 8 bits
+for each of the first principal components (Jegou & Chum, ECCV 2012, Sec. 3). The nearest videos are
+then compared exactly, by their features.
 """
 
 from dataclasses import dataclass
@@ -24,23 +24,23 @@ from .retrieval import (
 )
 
 CODE_SIZE = 256
-PER_LIST = 40  # training videos; k-means of Faiss asks for 39
-MIN_TRAINING = 10_000  # for principal components, whatever the number of lists
+PER_LIST = 40  # training videos; Faiss' k-means asks for 39
+MIN_TRAINING = 10_000  # videos for principal components, for any number of lists
 CHUNK_BYTES = 2**26
 
 
 @dataclass
 class IndexPlan:
-    """Numbers of an inverted file of N videos with D features, known before it is built.
+    """Sizes of an inverted file of N videos with D features, known before it is built.
 
     Attributes:
-        num_lists (int): Lists that the gallery is split into.
+        num_lists (int): Number of lists that the gallery is split into.
         code_size (int): Bytes of a video's code, the number of its principal components.
-        num_training (int): Videos that lists and components are learned from.
-        index_bytes (int): Codes, row numbers, centres of the lists and components.
-        training_bytes (int): The training videos in float32, needed before the codes are there.
-        chunk_videos (int): Videos that are coded at a time.
-        chunk_bytes (int): Their features in float64.
+        num_training (int): Number of videos that lists and components are learned from.
+        index_bytes (int): Bytes of codes, row numbers, centres of the lists and components.
+        training_bytes (int): Bytes of the training videos in float32, needed before the coding.
+        chunk_videos (int): Number of videos that are coded at a time.
+        chunk_bytes (int): Bytes of their features in float64.
     """
 
     num_lists: int
@@ -55,12 +55,13 @@ class IndexPlan:
     def make(
         cls, num: int, dim: int, num_lists: int | None = None, code_size: int | None = None
     ) -> 'IndexPlan':
-        """Fill in what is not given from the size of the gallery.
+        """Compute missing numbers from the size of the gallery.
 
         Args:
-            num: Videos N.
-            dim: Features D of one.
-            num_lists: None for the square root of N, but 40 videos for each on average.
+            num: Number of videos N.
+            dim: Number of features D per video.
+            num_lists: None for the square root of N, or fewer, such that the mean is 40 or more
+                videos per list.
             code_size: None for 256, or D if that is less.
 
         Raises:
@@ -83,7 +84,7 @@ class IndexPlan:
             )
         numbers = num_lists * code_size
         if code_size < dim:
-            numbers += dim * dim + code_size * dim  # Faiss keeps all components and those in use
+            numbers += dim * dim + code_size * dim  # Faiss keeps all components, and those in use
         chunk_videos = max(1, CHUNK_BYTES // (8 * dim))
         return cls(
             num_lists,
@@ -99,18 +100,18 @@ class IndexPlan:
 class InvertedFile:
     """Index of a gallery for approximate search by cosine similarity.
 
-    The gallery is read once to fill it; rows that a query might be nearest to are read again when
-    it is searched. Memory is that of ``plan``: the index, and the training videos or a chunk.
+    The gallery is read once to build the index; a search reads the rows of its candidates again.
+    The memory is that of ``plan``: the index, and the training videos or a chunk.
 
     Args:
-        gallery (FeatureSet): Videos to find; may lie on disk.
+        gallery (FeatureSet): Videos to find; may be on disk.
         num_lists (int | None): See :meth:`IndexPlan.make`.
         code_size (int | None): See :meth:`IndexPlan.make`.
-        seed (int): Of the choice of training videos.
+        seed (int): Seed of the choice of training videos.
         description (str | None): Label of a progress bar, shown on a terminal only.
 
     Attributes:
-        plan (IndexPlan): Its numbers.
+        plan (IndexPlan): The sizes of the index.
 
     Raises:
         UserError: If Faiss is not installed or a number is out of range.
@@ -135,8 +136,8 @@ class InvertedFile:
         num, dim = gallery.features.shape
         self.plan = plan = IndexPlan.make(num, dim, num_lists, code_size)
         components = f'PCA{plan.code_size},' if plan.code_size < dim else ''
-        # Of features of length 1 the L2 distance ranks as the cosine does, and it is what principal
-        # components keep: they are measured from the mean, which changes inner products.
+        # For features of length 1, the L2 distance gives the same order as the cosine. Principal
+        # components keep distances, but not inner products, because they subtract the mean.
         self._index = faiss.index_factory(dim, f'{components}IVF{plan.num_lists},SQ8')
         self._lists = faiss.extract_index_ivf(self._index)
         self._lists.cp.min_points_per_centroid = 1  # no warning on small galleries
@@ -163,18 +164,18 @@ class InvertedFile:
         num_candidates: int | None = None,
         description: str | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Find about the ``k`` nearest gallery videos of each query; labels are not read.
+        """Find approximately the ``k`` nearest gallery videos of each query, without labels.
 
         As ``mmssl_video.evaluation.nearest_neighbours``, with the same exact similarities and the
-        same order of ties, but among the candidates of the index only.
+        same order of ties, but only among the candidates of the index.
 
         Args:
             query: Videos to search with.
             k: Neighbours per query, from 1 to the size of the gallery.
             leave_one_out: Never return a gallery video that has the query's name.
-            num_probes: Lists to look into; None for a 16th of them, at least 8.
-            num_candidates: Videos that the index proposes to each query; None for 4 * k, at least
-                200. With ``leave_one_out`` as many more as the gallery has videos of one name.
+            num_probes: Number of lists to search; None for a 16th of them, at least 8.
+            num_candidates: Videos that the index proposes for each query; None for 4 * k, at least
+                200. ``leave_one_out`` adds the largest number of gallery videos with one name.
             description: Label of a progress bar, shown on a terminal only.
 
         Returns:
@@ -182,8 +183,8 @@ class InvertedFile:
             ``similarities`` float64 [num_query, k] in [-1, 1].
 
         Raises:
-            UserError: If D differs, a number is out of range, or the lists that are looked into
-                have fewer than ``k`` videos.
+            UserError: If D differs, a number is out of range, or the lists that are searched have
+                fewer than ``k`` videos.
         """
         gallery_ids, query_ids, num_own = check_search(self.gallery, query, k, leave_one_out)
         num_probes, num_candidates = self.search_numbers(k, num_probes, num_candidates)
@@ -194,7 +195,7 @@ class InvertedFile:
             queries = unit_rows(query.features[top : top + 64])
             proposed = self._index.search(queries.astype(np.float32), num_candidates)[1]
             for row, (feature, candidates) in enumerate(zip(queries, proposed, strict=True), top):
-                candidates = np.sort(candidates[candidates >= 0])  # as they lie on disk
+                candidates = np.sort(candidates[candidates >= 0])  # in the order on disk
                 if leave_one_out:
                     candidates = candidates[gallery_ids[candidates] != query_ids[row]]
                 if len(candidates) < k:
@@ -210,7 +211,7 @@ class InvertedFile:
     def search_numbers(
         self, k: int, num_probes: int | None = None, num_candidates: int | None = None
     ) -> tuple[int, int]:
-        """Fill in how many lists to look into and how many candidates to take.
+        """Compute the number of lists to search and of candidates, if not given.
 
         Raises:
             UserError: If a number is out of range.
@@ -240,18 +241,18 @@ def neighbours_found(
     leave_one_out: bool = False,
     description: str | None = None,
 ) -> dict[str, float]:
-    """How many of the true nearest neighbours an approximate search has found.
+    """Measure how many of the true nearest neighbours an approximate search has found.
 
     Args:
         gallery: The videos that were searched.
         query: The videos that were searched with.
-        indices: int64 [num_query, K], what was found.
-        num_checked: Evenly spaced queries that are searched again, exactly.
+        indices: int64 [num_query, K], result of the search.
+        num_checked: Number of evenly spaced queries that are searched again, exactly.
         leave_one_out: As in that search.
         description: Label of a progress bar, shown on a terminal only.
 
     Returns:
-        dict: For each k of 1, 5, 10, 20, 50 up to K, ``@k``: the share of the k nearest
+        dict: For each k of 1, 5, 10, 20, 50 up to K, ``@k``: the part of the k nearest
         neighbours that are among the first k of ``indices``, in percent, rounded to 2 decimals.
     """
     rows = np.unique(np.linspace(0, len(query) - 1, num_checked).astype(int))

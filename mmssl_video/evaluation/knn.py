@@ -1,4 +1,4 @@
-"""Classification of videos by a weighted vote of their nearest neighbours."""
+"""Classify videos by a weighted vote of their nearest neighbours."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from mmssl_video.errors import UserError
 from .features import FeatureSet
 from .retrieval import search_exactly
 
-VOTES = 2**22  # of queries for classes that are held in memory at a time
+VOTES = 2**22  # queries x classes in memory at a time
 
 
 def knn_accuracy(
@@ -21,30 +21,30 @@ def knn_accuracy(
 ) -> dict:
     r"""Classify ``query`` by the k nearest videos of ``gallery`` (Wu et al., 2018, Sec. 3.4).
 
-    Each neighbour i votes for its class with :math:`\exp(s_i / \tau)`, s being the cosine
-    similarity; the class with the largest sum of votes is predicted. Of equal sums the smaller
-    label comes first; a class without a vote is never predicted, so that with few neighbours fewer
-    than five classes count for ``top5``. Of gallery videos that tie for the k-th place those that
-    come first in their list vote: where this, or equal sums, decides for many queries, as in
-    features that have collapsed, the accuracy tells of the list. ``tied`` says for how many.
+    Each neighbour i votes for its class with :math:`\exp(s_i / \tau)`, where s is the cosine
+    similarity. The class with the largest sum of votes is predicted; if sums are equal, the smaller
+    label comes first. A class without a vote is never predicted, so with few neighbours fewer than
+    five classes count for ``top5``. If gallery videos tie for the k-th place, the first ones in
+    their list vote. If this, or equal sums, decides for many queries, as with collapsed features,
+    the accuracy depends on the list; ``tied`` is the part of such queries.
 
-    Of several processes, all of which have both sets and call this, each takes a share of the
-    queries; the result is that of one.
+    With several processes, all must have both sets and call this. Each takes a part of the queries;
+    the result is that of one process.
 
     Args:
         gallery: Videos that vote, a row for each, all labelled.
-        query: Videos to classify, a row for each, all labelled. A class that the gallery lacks is
-            never hit.
-        k: Neighbours per query, from 1 to the size of the gallery; Wu et al. take 200 of ImageNet.
+        query: Videos to classify, a row for each, all labelled. Queries of a class that the gallery
+            does not have are always wrong.
+        k: Neighbours per query, from 1 to the size of the gallery; Wu et al. use 200 on ImageNet.
         temperature: :math:`\tau`, above 0; theirs is 0.07.
-        leave_one_out: No gallery video that has the query's name votes, so that a set can be
+        leave_one_out: Gallery videos with the query's name do not vote, so that a set can be
             classified by itself.
 
     Returns:
         dict: Percentages, rounded to 2 decimals: ``top1``; ``top5`` if there are more than 5
-        classes; ``tied``; ``chance``, that of a guess among the gallery's classes. Then ``k``,
+        classes; ``tied``; ``chance``, for a guess among the gallery's classes. Then ``k``,
         ``temperature`` and the numbers ``num_gallery``, ``num_query``, ``num_shared`` (queries that
-        vote for themselves, as the gallery has them too, by name), ``num_classes``, ``dim``.
+        vote for themselves, because the gallery has them too, by name), ``num_classes``, ``dim``.
 
     Raises:
         UserError: If labels are missing, rows are clips, D differs, ``k`` is out of range for some
@@ -66,7 +66,7 @@ def knn_accuracy(
     step = max(1, VOTES // len(classes))
     for top in range(0, len(rows), step):
         part = slice(top, top + step)
-        # As logarithms: at a small temperature the votes themselves leave the range of floats.
+        # As logarithms: at a small temperature the votes themselves overflow.
         log_votes = np.full((len(rows[part]), len(classes)), -np.inf)
         every = np.arange(len(log_votes))
         for column in range(k):

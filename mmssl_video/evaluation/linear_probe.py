@@ -1,7 +1,7 @@
 """Linear probe on frozen features: multinomial logistic regression.
 
-It is what CVRL's linear evaluation trains by SGD on augmented clips, here at its optimum and on
-features that were extracted once.
+CVRL's linear evaluation trains this classifier by SGD on augmented clips. Here it is trained to its
+optimum, on features that were extracted once.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from .classification import accuracy, check_cost
 from .features import FeatureSet
 
 NUM_FOLDS = 5
-MAX_ITERATIONS = 1000  # if they do not suffice, scikit-learn says so
-# L-BFGS stops where no derivative of the mean loss exceeds it. With many classes and features
-# that share a large mean all of them start below scikit-learn's 1e-4, and W would stay 0. float32
-# does not resolve so small ones.
+MAX_ITERATIONS = 1000  # scikit-learn warns if they are not enough
+# L-BFGS stops when no derivative of the mean loss exceeds this. With many classes and features that
+# share a large mean, all of them start below scikit-learn's default 1e-4, and W would stay 0. Such
+# small derivatives need float64.
 TOLERANCE = 1e-8
 
 
@@ -35,24 +35,24 @@ def linear_probe(
 
     .. math:: \tfrac12 \|W\|^2 - C \sum_i \ln p_{y_i}(x_i)
 
-    and predicts the class with the largest p, which is averaged over the clips of a video where
-    the rows of ``test`` are clips.
+    and predicts the class with the largest p. If the rows of ``test`` are clips, p is averaged over
+    the clips of a video.
 
     Args:
-        train: Rows to learn from, all labelled, with two classes or more.
-        test: Videos to classify, all labelled, with no class that ``train`` lacks.
-        C: Weight of the loss against the regulariser, > 0. Of several, the one with the best
-            accuracy in a cross-validation in five folds of ``train`` is taken, none of which
-            shares a video with another; it is then trained on all of ``train``.
+        train: Rows to learn from, all labelled, with two or more classes.
+        test: Videos to classify, all labelled, with classes that ``train`` has.
+        C: Weight of the loss against the regulariser, > 0. With several values, a five-fold
+            cross-validation on ``train`` chooses the one with the best accuracy, which is then
+            trained on all of ``train``. Folds do not share videos.
         l2_normalize: Divide each feature by its Euclidean norm, as CVRL does.
 
     Returns:
         dict: The result of :func:`.classification.accuracy`: ``top1``, ``top5``, ``mean_class``,
-        ``chance``, ``per_class`` in percent, and sizes; and ``C``, the one taken.
+        ``chance``, ``per_class`` in percent, and sizes; and ``C``, the value used.
 
     Raises:
         UserError: If labels are missing or do not fit, D differs, C is not positive, or there are
-            several and no class has five videos.
+            several values and no class has five videos.
     """
     costs = [C] if isinstance(C, (int, float)) else list(C)
     for cost in costs:

@@ -22,16 +22,16 @@ def linear_svm(
 
     .. math:: \tfrac12 \|w\|^2 + C \sum_i \max(0, 1 - y_i w^\top x_i)^2
 
-    and predicts the class with the largest :math:`w^\top x`, which is averaged over the clips of a
-    video where the rows of ``test`` are clips.
+    and predicts the class with the largest :math:`w^\top x`. If the rows of ``test`` are clips, it
+    is averaged over the clips of a video.
 
     Args:
-        train: Rows to learn from, all labelled, with two classes or more.
-        test: Videos to classify, all labelled, with no class that ``train`` lacks.
+        train: Rows to learn from, all labelled, with two or more classes.
+        test: Videos to classify, all labelled, with classes that ``train`` has.
         C: Weight of the loss against the regulariser, > 0.
         l2_normalize: Divide each feature by its Euclidean norm. The protocol does not.
-        bias: Append a constant 1 to each feature (LIBLINEAR ``-B 1``), whose weight is
-            regularised like the others. The protocol does not.
+        bias: Append a constant 1 to each feature (LIBLINEAR ``-B 1``); its weight is regularised
+            like the others. The protocol does not.
 
     Returns:
         dict: The result of :func:`.classification.accuracy`: ``top1``, ``top5``, ``mean_class``,

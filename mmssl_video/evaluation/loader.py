@@ -1,4 +1,4 @@
-"""Videos of a list as an encoder sees them."""
+"""Load the videos of a list for an encoder."""
 
 from collections.abc import Iterator
 
@@ -15,15 +15,16 @@ SAMPLERS = ('SampleFrames', 'DenseSampleFrames', 'UniformSample')
 
 
 def feature_pipeline(cfg: Config, num_frames: int | None = None) -> list[dict]:
-    """The pipeline that shows a whole video to the backbone.
+    """Get the pipeline that covers a whole video.
 
-    It is the config's ``feature_pipeline``, or ``test_pipeline`` where there is none.
+    It is the config's ``feature_pipeline``, or else its ``test_pipeline``.
 
     Args:
+        cfg: Config of pretraining or of an MMAction2 recognizer.
         num_frames: Number of frames (2D) or clips (3D), evenly spaced; default the pipeline's own.
 
     Raises:
-        UserError: If the config has no such pipeline, or no sampler in it takes a number.
+        UserError: If the config has no such pipeline, or no sampler in it has such a number.
     """
     pipeline = cfg.get('feature_pipeline') or cfg.get('test_pipeline')
     if pipeline is None:
@@ -47,24 +48,24 @@ def dataset_options(cfg: Config) -> dict:
 
 
 class VideoLoader:
-    """Reads the videos of a list, each of which keeps its number whatever becomes of the others.
+    """Reads the videos of a list. A video keeps its number even if others are left out.
 
     Args:
-        pipeline: Of :func:`feature_pipeline`.
+        pipeline: From :func:`feature_pipeline`.
         ann_file: MMAction2 list; without one, every video below ``data_root``.
         data_root: Folder that the list is relative to.
         batch_size: Videos at a time.
-        num_workers: Processes that decode; 0 for none.
+        num_workers: Decoding workers; 0 for none.
         skip_bad: Whether to leave out videos that cannot be read, each with a warning.
         dataset: Further arguments of ``UnlabeledVideoDataset``, e.g. :func:`dataset_options`.
 
     Attributes:
-        room (int): Bytes of clips that may yet be kept from one pass to the next; 0 at first.
+        room (int): Bytes of clips that may still be kept from one pass to the next; 0 at first.
         kept (dict[int, dict]): Batches that are kept, by the number of their first video.
 
     Raises:
-        UserError: If the list cannot be read or has no video, or a file in it is none and is not to
-            be left out.
+        UserError: If the list cannot be read or has no video, or, without ``skip_bad``, a file in
+            it is no video.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class VideoLoader:
             pipeline,
             ann_file,
             {'img' if raw_frames else 'video': data_root},
-            # What a check left out would take the others' numbers.
+            # If a check left out videos, the numbers of the others would change.
             check_files='none' if skip_bad else check,
             test_mode=True,
             **options,
@@ -94,24 +95,24 @@ class VideoLoader:
         self.skip_bad = skip_bad
         self.room = 0
         self.kept: dict[int, dict] = {}
-        # That the frames of a folder have other numbers is not seen in reading some of them.
+        # Reading some frames of a folder does not show that others have wrong numbers.
         look = skip_bad and raw_frames and check == 'full'
         self._faults = from_main_process(self._check_folders) if look else {}
 
     def _check_folders(self) -> dict[int, str]:
-        """Why folders of frames are not as they should be, by their numbers."""
+        """Find what is wrong with folders of frames, by their numbers."""
         videos = self.dataset
         check = FileCheck('full', videos.filename_tmpl, videos.start_index, videos.backend_args)
         faults = check.find_faults([videos.get_data_info(n) for n in range(len(videos))])
         return {number: reason for number, (reason, _) in faults.items()}
 
     def keep(self, batch: dict) -> None:
-        """Keep a batch of :meth:`read` for the passes to come, if there is room."""
+        """Keep a batch of :meth:`read` for later passes, if there is room."""
         first = batch['number'][0] // self.batch_size * self.batch_size
         size = sum(clips.nbytes for clips in batch['inputs'])
         if first not in self.kept and size <= self.room:
             self.room -= size
-            # A copy, as what workers hand out is in shared memory, of which there is little.
+            # A copy, because tensors from workers are in shared memory, which is scarce.
             inputs = [clips.clone() for clips in batch['inputs']]
             self.kept[first] = {**batch, 'inputs': inputs}
 

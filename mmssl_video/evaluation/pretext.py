@@ -1,4 +1,4 @@
-"""How well a model solves its own task on videos that it was not trained on."""
+"""Measure how well a model solves its pretext task on videos that it was not trained on."""
 
 from copy import deepcopy
 from statistics import mean
@@ -18,17 +18,17 @@ def pretext_accuracy(
     """Measure the accuracy of each head in evaluation mode, on views drawn as in training.
 
     Args:
-        model: As trained; it is left as it is.
-        cfg: Its config: ``train_dataloader`` has the pipeline and the size of a batch. Videos that
+        model: The trained model, which is not changed.
+        cfg: Its config, with the pipeline and the batch size in ``train_dataloader``. Videos that
             do not fill a batch are left out.
         ann_file: List of the videos.
         data_root: Folder that it is relative to.
-        rounds: Times that each video is drawn from.
+        rounds: Number of draws from each video.
         seed: Seed of the draws.
 
     Returns:
-        By head, for those that log ``acc``: the accuracy and that of chance, in percent. A queue
-        is filled by these videos, and chance is that of a full one.
+        By head, for those that log ``acc``: the accuracy and its chance level, in percent. A queue
+        is filled with these videos, and chance is for a full queue.
 
     Raises:
         BadVideoError: A video cannot be read.

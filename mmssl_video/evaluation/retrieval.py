@@ -1,11 +1,12 @@
 """Video retrieval by cosine similarity (VCLR, section 4; CoCLR's protocol): R@K.
 
 R@K is the percentage of query videos with a video of their own class among their K nearest
-videos of the gallery. Usual: queries from the test split, gallery from the training split.
+videos of the gallery. Usually, queries are from the test split and the gallery is the training
+split.
 
-Similarities are compared in steps of 1e-9, finer than float32 features carry. Gallery videos with
-equal ones tie, and no order among them is better than another: R@K is the mean over all orders.
-Features that are all alike so have the R@K of chance, whatever the list.
+Similarities are compared in steps of 1e-9, finer than the precision of float32 features. Gallery
+videos with equal similarities tie, and R@K is the mean over all their orders. So features that are
+all equal have the R@K of chance, for any order of the list.
 """
 
 from collections import Counter
@@ -22,27 +23,28 @@ from mmssl_video.errors import UserError
 from .features import FeatureSet
 
 TOPKS = (1, 5, 10, 20, 50)
-STEPS = 2**30  # finer than float32 features carry, far coarser than float64 rounding
+STEPS = 2**30  # finer than the precision of float32 features, far coarser than float64 rounding
 ROW_BITS = 0xFFFFFFFF
 NO_KEY = np.iinfo(np.int64).min  # sorts after every key; its similarity would be -2
 
 
 @dataclass
 class RetrievalResult:
-    """What :func:`retrieval` found.
+    """Result of :func:`retrieval`.
 
     Attributes:
-        recall (dict[str, float]): ``R@K`` in percent for each K, rounded to 2 decimals. Of ties it
-            is the mean over their orders; a given ``search`` leaves unknown what ties with the last
-            neighbour.
-        chance (dict[str, float]): The expected ``R@K`` of a random order of the same gallery.
+        recall (dict[str, float]): ``R@K`` in percent for each K, rounded to 2 decimals; for ties,
+            the mean over their orders. With a given ``search``, gallery videos beyond its result
+            that tie with the last neighbour are not known.
+        chance (dict[str, float]): Expected ``R@K`` of a random order of the same gallery.
         per_class (dict[int, dict[str, float]]): For each label of the queries, in ascending
             order, its ``R@K`` and ``num_query``.
         indices (np.ndarray): int64 [num_query, K_max], gallery rows, nearest first.
         similarities (np.ndarray): float64 [num_query, K_max], their cosines in [-1, 1].
-        num_without_match (int): Queries whose class the gallery lacks; they count as misses.
+        num_without_match (int): Queries of a class that the gallery does not have; they count as
+            misses.
         num_shared (int): Queries that are in the gallery by name and may be found there.
-        tied (float): Percentage of the queries with neighbours that tie, rounded to 2 decimals.
+        tied (float): Percentage of queries with neighbours that tie, rounded to 2 decimals.
     """
 
     recall: dict[str, float]
@@ -70,17 +72,17 @@ def retrieval(
     Args:
         gallery: Videos to find, a row for each, all labelled.
         query: Videos to search with, a row for each, all labelled.
-        topks: The K to measure. None takes those of 1, 5, 10, 20, 50 that the gallery can fill.
+        topks: The K to measure; None for those of 1, 5, 10, 20, 50 that the gallery allows.
         leave_one_out: Never return a gallery video that has the query's name, so that a set can
             be searched in itself.
         num_neighbours: Neighbours to return if more than the largest K, as far as there are any.
-        search: What finds the neighbours, called as ``search(query, k, leave_one_out=...)``, e.g.
-            that of an :class:`~mmssl_video.evaluation.InvertedFile` of ``gallery``; None for the
-            exact one.
+        search: Function that finds the neighbours, called as ``search(query, k,
+            leave_one_out=...)``, e.g. the method of an
+            :class:`~mmssl_video.evaluation.InvertedFile` of ``gallery``; None for the exact search.
         description: Label of the progress bar of the exact search, shown on a terminal only.
 
     Returns:
-        RetrievalResult: Percentages and the neighbours themselves.
+        RetrievalResult: Percentages and neighbours.
 
     Raises:
         UserError: If labels are missing, rows are clips, D differs, or a K is not in [1, size of
@@ -88,7 +90,7 @@ def retrieval(
     """
     gallery.require_labels()
     query.require_labels()
-    # How many gallery videos leave_one_out withholds from each query, and those of its class.
+    # Number of gallery videos that leave_one_out excludes for each query, in all and of its class.
     withheld = np.zeros(len(query), dtype=np.int64)
     withheld_match = withheld.copy()
     if leave_one_out:
@@ -109,7 +111,7 @@ def retrieval(
         indices, similarities, following = search_exactly(
             gallery, query, k, leave_one_out=leave_one_out, description=description
         )
-        complete = similarities[:, -1] != following  # none beyond ties with the last one
+        complete = similarities[:, -1] != following  # no further video ties with the last one
     else:
         indices, similarities = search(query, k, leave_one_out=leave_one_out)
         complete = np.ones(len(query), dtype=bool)  # as far as is known
@@ -117,12 +119,12 @@ def retrieval(
     class_sizes = Counter(gallery.labels.tolist())
     num_matches = np.array([class_sizes[label] for label in query.labels.tolist()])
     num_matches -= withheld_match
-    # Few pairs differ, and SciPy takes them one by one.
+    # There are few different pairs, and SciPy processes them one by one.
     pairs, counts = np.unique([num_candidates, num_matches], axis=1, return_counts=True)
     hits = gallery.labels[indices] == query.labels[:, None]
     tied = ~complete | (np.diff(similarities, axis=1) == 0).any(axis=1)
     last = similarities == similarities[:, -1:]
-    # Of all that ties with the last neighbour, the number and the number of matches.
+    # Number of videos that tie with the last neighbour, and number of matches among them.
     last_ties = np.stack([last.sum(axis=1), (last & hits).sum(axis=1)])
     if len(rows := np.flatnonzero(~complete)):
         alike = similarities[rows, -1]
@@ -153,16 +155,16 @@ def retrieval(
 def _hit_rate(
     hits: np.ndarray, similarities: np.ndarray, k: int, last_ties: np.ndarray
 ) -> np.ndarray:
-    """How often the k nearest hold a match, over all orders of gallery videos that tie.
+    """Probability of a match among the k nearest, over all orders of gallery videos that tie.
 
     Of the t videos that tie with the k-th neighbour, r are among the k nearest, any r with equal
-    probability. If p of them match, and nothing nearer does, all r miss with
+    probability. If p of the t match, and no nearer video does, all r miss with probability
 
         (t - p) / t * (t - p - 1) / (t - 1) * ... * (t - p - r + 1) / (t - r + 1).
 
     Args:
         hits: bool [num_query, K], whether a neighbour matches.
-        similarities: [num_query, K], falling.
+        similarities: [num_query, K], in descending order.
         k: 1 to K.
         last_ties: int64 [2, num_query], t and p of the last neighbour, in the whole gallery.
 
@@ -189,10 +191,10 @@ def _count_ties(
     similarities: np.ndarray,
     leave_one_out: bool,
 ) -> np.ndarray:
-    """Gallery videos with the given similarities [n] to the n queries ``rows``.
+    """Count the gallery videos with the given similarities [n] to the n queries ``rows``.
 
     Returns:
-        int64 [2, n]: their number, and how many of them are of the query's class.
+        int64 [2, n]: the number of such videos, in all and of the query's class.
     """
     *ids, _ = check_search(gallery, query, 1, leave_one_out)
     counts = np.zeros((2, len(rows)), dtype=np.int64)
@@ -217,15 +219,15 @@ def nearest_neighbours(
     gallery_chunk: int = 2048,
     description: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find each query's ``k`` nearest gallery videos by cosine similarity; labels are not read.
+    """Find each query's ``k`` nearest gallery videos by cosine similarity, without labels.
 
-    Exact, and the same on every run: similarities are summed in float64 and compared in steps of
-    1e-9, so that equal ones tie, and of a tie the earlier gallery row comes first. A feature that
-    is all zero has similarity 0 to everything.
+    The search is exact, and the same in every run: similarities are summed in float64 and compared
+    in steps of 1e-9, so that equal ones tie, and in a tie the earlier gallery row comes first. A
+    feature of zeros has similarity 0 to everything.
 
-    The gallery is read once, from front to back. Memory beyond the result is that of a block
-    float64 [query_chunk, gallery_chunk] and its two slices of the features, whatever N is, so
-    that both sets may lie on disk.
+    The gallery is read once, from front to back. Besides the result, the memory is that of a block
+    float64 [query_chunk, gallery_chunk] and its two slices of the features, for any N, so both sets
+    may be on disk.
 
     Args:
         gallery: Videos to find, a row for each.
@@ -264,18 +266,18 @@ def search_exactly(
     leave_one_out: bool = False,
     **options,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As :func:`nearest_neighbours`, and whether the k-th neighbour ties with the next one.
+    """As :func:`nearest_neighbours`, with the similarity of the next neighbour.
 
     Args:
-        gallery, query, k, leave_one_out, options: Of that function.
+        gallery, query, k, leave_one_out, options: As for that function.
         rows: int64 [n], the queries to search with; None for all.
 
     Returns:
         tuple: ``indices`` [n, k], ``similarities`` [n, k], and the similarity float64 [n] of the
-        next neighbour, -2 where there is none.
+        next neighbour, -2 if there is none.
 
     Raises:
-        UserError: As there, whatever ``rows`` are.
+        UserError: As there, for any ``rows``.
     """
     *ids, _ = check_search(gallery, query, k, leave_one_out)
     rows = np.arange(len(query)) if rows is None else rows
@@ -296,14 +298,14 @@ def _blocks(
     gallery_chunk: int = 2048,
     description: str | None = None,
 ) -> Iterator[tuple[slice, slice, np.ndarray]]:
-    """Cosines of the queries ``rows`` with the gallery, a block at a time.
+    """Compute cosines of the queries ``rows`` with the gallery, a block at a time.
 
     Args:
-        gallery_ids, query_ids: Of :func:`check_search`.
+        gallery_ids, query_ids: From :func:`check_search`.
 
     Yields:
         tuple: Slices of ``rows`` and of the gallery, and their cosines in float64, -2 where a video
-        is withheld from the query.
+        is excluded for the query.
     """
     for left in show_progress(range(0, len(gallery), gallery_chunk), description):
         columns = slice(left, left + gallery_chunk)
@@ -322,9 +324,9 @@ def check_search(
     """Check that rows are videos and that ``k`` neighbours exist.
 
     Returns:
-        tuple: Integers int64 [num_gallery] and [num_query] that are equal where the names are,
-        and the largest number of gallery videos that have one query's name. Without
-        ``leave_one_out`` they are empty and 0.
+        tuple: Integers int64 [num_gallery] and [num_query] that are equal if the names are equal,
+        and the largest number of gallery videos with one query's name. Without
+        ``leave_one_out``, they are empty and 0.
 
     Raises:
         UserError: If rows are clips, D differs, or the gallery has fewer than ``k`` videos for some
@@ -349,7 +351,7 @@ def check_search(
 
 
 def unit_rows(features: np.ndarray) -> np.ndarray:
-    """Scale rows to length 1, in float64 [N, D]; rows of zeros stay."""
+    """Scale rows to length 1, in float64 [N, D]; rows of zeros do not change."""
     rows = features.astype(np.float64)
     length = np.sqrt(np.einsum('nd,nd->n', rows, rows))
     rows /= np.where(length > 0, length, 1)[:, None]
@@ -357,16 +359,16 @@ def unit_rows(features: np.ndarray) -> np.ndarray:
 
 
 def show_progress(steps: Sequence, description: str | None) -> Iterable:
-    """Go through ``steps`` under a progress bar on a terminal; none if it has no label."""
+    """Iterate over ``steps`` with a progress bar on a terminal; no bar without a label."""
     console = Console(stderr=True)
     hidden = description is None or not console.is_terminal
     return track(steps, description or '', console=console, disable=hidden)
 
 
 def _merge(best: np.ndarray, block: np.ndarray, first_row: int) -> np.ndarray:
-    """Keep the k largest of ``best`` [n, k], keys of earlier rows, and of a block [n, m]."""
+    """Keep the k largest keys of ``best`` [n, k], from earlier rows, and of a block [n, m]."""
     k = best.shape[1]
-    # Only what beats the k-th so far is sorted; a tie with it does not, its row comes later.
+    # Only values above the k-th so far are sorted; a tie with it is not, as its row comes later.
     kth = (best.min(axis=1) >> 32) / STEPS
     rows, columns = np.nonzero(block > kth[:, None])
     counts = np.bincount(rows, minlength=len(best))
@@ -380,13 +382,13 @@ def _merge(best: np.ndarray, block: np.ndarray, first_row: int) -> np.ndarray:
 def sort_keys(similarities: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Pack similarity and gallery row into one integer int64 that sorts by both.
 
-    The upper 32 bits hold the similarity in steps of 1 / STEPS, the lower ones the row, counted
-    downwards. All keys of a query differ, hence any partial sort of them has one result only.
+    The upper 32 bits are the similarity in steps of 1 / STEPS, the lower ones the row, counted
+    downwards. All keys of a query differ, so any partial sort of them is deterministic.
     """
     steps = np.rint(similarities * STEPS).astype(np.int64)
     return (steps << 32) | (ROW_BITS - rows)
 
 
 def unpack(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Take gallery rows and similarities out of the keys of :func:`sort_keys`."""
+    """Unpack gallery rows and similarities from the keys of :func:`sort_keys`."""
     return ROW_BITS - (keys & ROW_BITS), (keys >> 32) / STEPS

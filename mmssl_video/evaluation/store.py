@@ -1,4 +1,4 @@
-"""Features on disk that are not all there yet, and what they are of."""
+"""Unfinished features on disk, and the settings that features depend on."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from .loader import VideoLoader, dataset_options
 
 
 def fingerprint(*parts: object) -> str:
-    """Twelve hexadecimal digits that change with tensors, dicts, lists, strings and numbers."""
+    """Hash tensors, dicts, lists, strings and numbers to twelve hexadecimal digits."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, Tensor):
@@ -40,19 +40,19 @@ def extraction_settings(
     pipeline: list[dict],
     **options: object,
 ) -> dict:
-    """What features depend on, as ``json`` reads it: the encoder, its options, and the videos.
+    """Get the settings that features depend on, for JSON: the encoder, its options, the videos.
 
     Args:
-        cfg, checkpoint: Of the model; their names are stored.
-        model: Of :func:`build_encoder`; of the weights in use, whichever file they are from,
-            ``weights`` has the SHA-256.
-        loader: Of :class:`VideoLoader`.
-        pipeline: Of :func:`feature_pipeline`.
+        cfg, checkpoint: Config and checkpoint of the model; their names are stored.
+        model: From :func:`build_encoder`; the SHA-256 of its weights is stored as ``weights``, for
+            any file that they are from.
+        loader: The loader of the videos.
+        pipeline: From :func:`feature_pipeline`.
         options: Stored unchanged: ``branch``, ``layer``, ``per_clip``, ``l2``, ``amp``.
     """
     videos = loader.dataset
     modules = filter(None, (model.backbone, getattr(model, 'feature_head', None)))
-    # Without their names, which are others where a layer's output is taken.
+    # Without their names, which change if the output of a layer is used.
     items = chain.from_iterable(sorted(part.state_dict().items()) for part in modules)
     weights = [tensor for _, tensor in items]
     names = [videos.get_name(number) for number in range(len(videos))]
@@ -69,7 +69,7 @@ def extraction_settings(
         'videos': f'{Path(source).name} {fingerprint(os.path.abspath(videos.root), names)}',
         **options,
     }
-    return json.loads(json.dumps(settings, default=str))  # tuples are lists, as they are read
+    return json.loads(json.dumps(settings, default=str))  # tuples become lists, as in the file
 
 
 def check_clips(source: object, first: tuple[int, ...], other: tuple[int, ...]) -> None:
@@ -82,23 +82,23 @@ def check_clips(source: object, first: tuple[int, ...], other: tuple[int, ...]) 
 
 
 class PartialFeatures:
-    """Features that are not all there yet, in a folder that several processes write to.
+    """Unfinished features, in a folder that several processes write to.
 
     ``features/array.npy`` float32 [N, M, D] has the features of all N videos, ``done/array.npy``
-    bool [N] tells which ones are there, and ``settings.json`` what they are of. Arrays are written
-    through files, not through memory maps: a full disk is then an error, and a mark reaches the
-    disk after what it stands for.
+    bool [N] marks the finished ones, and ``settings.json`` has the settings. Arrays are written
+    through files, not through memory maps: so a full disk raises an error, and a mark is written
+    after its features.
 
     Args:
-        folder: It may hold what an interrupted run has left.
-        settings: Of the run.
+        folder: May have the features of an interrupted run.
+        settings: Settings of the run.
         num_videos: N.
 
     Attributes:
-        done (np.ndarray): bool [N], what is done as far as this process knows.
+        done (np.ndarray): bool [N], finished videos that this process knows of.
 
     Raises:
-        UserError: If the folder holds features of other settings, or cannot be written.
+        UserError: If the folder has features with other settings, or cannot be written to.
     """
 
     def __init__(self, folder: Path, settings: dict, num_videos: int) -> None:
@@ -109,28 +109,28 @@ class PartialFeatures:
             self._create('done', (num_videos,), bool)
             return np.load(self._path('done'))
 
-        # Of the first process, before anybody writes.
+        # In the first process, before any other process writes.
         self.done = from_main_process(claim)
 
     def _path(self, name: str) -> Path:
         return self.folder / name / 'array.npy'
 
     def write(self, numbers: list[int], features: np.ndarray) -> None:
-        """Put the features [n, M, D] of n videos of one batch in their place and mark these."""
+        """Write the features [n, M, D] of n videos of one batch, and mark the videos as done."""
         self._create('features', (len(self.done), *features.shape[1:]), np.float32)
         runs = np.split(np.arange(len(numbers)), np.flatnonzero(np.diff(numbers) != 1) + 1)
         for run in runs:
             self._write('features', numbers[run[0]], features[run])
         self.done[numbers] = True
-        # All marks at once: what is left of a batch would be encoded by itself.
+        # All marks at once, or a continued run would encode the rest of a batch separately.
         self._write('done', numbers[0], self.done[numbers[0] : numbers[-1] + 1])
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers int64 [n] of the videos that are done; their features [n, M, D], on disk."""
+        """Read the numbers int64 [n] of the finished videos, and map their features [n, M, D]."""
         numbers = np.flatnonzero(np.load(self._path('done')))
         features = np.load(self._path('features'), mmap_mode='r')
         if len(numbers) < len(self.done):
-            shutil.rmtree(self.folder / 'kept', ignore_errors=True)  # of an earlier attempt
+            shutil.rmtree(self.folder / 'kept', ignore_errors=True)  # from an earlier attempt
             self._create('kept', (len(numbers), *features.shape[1:]), np.float32)
             step = max(1, CHUNK_VALUES // features[0].size)
             for start in range(0, len(numbers), step):
@@ -139,7 +139,7 @@ class PartialFeatures:
         return numbers, features
 
     def _create(self, name: str, shape: tuple[int, ...], dtype: type) -> None:
-        """Make an array of zeros, unless it is there; zeros take no room on the disk."""
+        """Make an array of zeros if it does not exist; zeros take no space on disk."""
         path = self._path(name)
         temporary = self.folder / f'.{name}.{get_rank()}'
         try:
@@ -147,7 +147,7 @@ class PartialFeatures:
                 temporary.mkdir(exist_ok=True)
                 np.lib.format.open_memmap(temporary / path.name, 'w+', dtype, shape)
                 try:
-                    # A folder never takes the place of one with something in it.
+                    # A folder cannot replace another one that is not empty.
                     temporary.rename(path.parent)
                 except OSError:
                     if not path.exists():
@@ -178,10 +178,9 @@ class PartialFeatures:
 
 
 def remove_leftover(out: str | os.PathLike) -> None:
-    """Remove ``OUT.partial`` of a run that was stopped when OUT was complete, if it is there.
+    """Remove ``OUT.partial``, if any, of a run that was stopped after OUT was complete.
 
-    Nothing has been written to it since OUT has been, other than to one of a run that is to
-    replace OUT.
+    Such a folder is older than OUT. A folder of a run that will replace OUT is newer, and is kept.
     """
     out = Path(out)
     partial = Path(f'{out}.partial')

@@ -1,35 +1,35 @@
-"""Features that nothing has learned: what a pretrained backbone has to beat before it is worth it.
+"""Trivial features without learning, as baselines that a pretrained backbone has to beat.
 
-The mean frame tells videos by their colours and grounds, the frame difference by where and how much
-they move. Both see the whole frame, as a square, and give the 16 x 16 means of its RGB values.
-Where one of them finds more than a network, the network has learned less than it tells.
+The mean frame distinguishes videos by their colours and backgrounds, the frame difference by where
+and how much they move. Both resize the whole frame to a square, and return the 16 x 16 means of its
+RGB values. If one of them gives better results than a network, the network has learned little.
 """
 
 from mmaction.registry import MODELS
 from torch import Tensor, nn
 
-SIZE, GRID = 64, 16  # sides of the picture that is compared, and of what becomes the feature
+SIZE, GRID = 64, 16  # sides of the resized frame, and of the feature
 
 
 class FrameDifference(nn.Module):
     """Absolute difference of consecutive frames, [M, C, T, H, W] to [M, C, T - 1, H, W]."""
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Compare each frame with the next."""
+        """Compute the differences."""
         return clips.diff(dim=2).abs()
 
 
 class TrivialEncoder(nn.Module):
-    """In place of a model, for :func:`~mmssl_video.evaluation.extract.extract_features`.
+    """An encoder for :func:`~mmssl_video.evaluation.extract.extract_features` without a model.
 
     Args:
-        clip_len: Frames in a row, T.
-        num_clips: Clips, spread evenly over the video from its start to its end; their features
-            are averaged.
+        clip_len: T, frames per clip.
+        num_clips: Clips per video, evenly spread from its start to its end; their features are
+            averaged.
         measure: Maps clips float32 [M, 3, T, 64, 64], RGB from 0 to 1, to [M, 3, T', 64, 64].
 
     Attributes:
-        pipeline (list[dict]): Reads and samples the videos for it.
+        pipeline (list[dict]): Pipeline that reads and samples the videos for it.
     """
 
     def __init__(self, clip_len: int, num_clips: int, measure: nn.Module) -> None:
@@ -61,13 +61,14 @@ class TrivialEncoder(nn.Module):
 
 
 def mean_frame() -> TrivialEncoder:
-    """The mean of 8 frames spread over the video."""
+    """Encoder for the mean of 8 frames spread over the video."""
     return TrivialEncoder(1, 8, nn.Identity())
 
 
 def frame_difference() -> TrivialEncoder:
-    """The mean absolute difference of consecutive frames: all of up to 33, else 32 pairs.
+    """Encoder for the mean absolute difference of consecutive frames.
 
-    A video of one frame gives zeros.
+    It uses all frames of a video with up to 33, otherwise 32 pairs. A video of one frame gives
+    zeros.
     """
     return TrivialEncoder(2, 32, FrameDifference())
