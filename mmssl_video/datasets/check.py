@@ -32,7 +32,7 @@ def check_video(video: VideoReader, quick: bool) -> Generator[float, None, dict]
     """Decode all frames of a video, or three of them.
 
     Args:
-        video: As for :func:`~mmssl_video.video.storage.play`.
+        video: Opened with ``forward=True``, unless ``quick``.
         quick: Whether to decode only the first, the middle and the last frame.
 
     Yields:

@@ -1,4 +1,4 @@
-"""Videos: finding, reading and writing them. No other room opens one."""
+"""Find, read and write videos. Only this package opens them."""
 
 from .cores import available_cores
 from .encode import encode_video

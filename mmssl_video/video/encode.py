@@ -1,4 +1,4 @@
-"""Writing videos frame by frame."""
+"""Write videos frame by frame."""
 
 import os
 from fractions import Fraction
@@ -11,18 +11,18 @@ from mmssl_video.errors import UserError
 
 
 class VideoWriter:
-    """A file into which frames are encoded, one after another, by a single thread.
+    """Encodes frames into a file, one after another, with a single thread.
 
     Args:
-        path: The file; one that is there is overwritten.
+        path: The file; an existing one is overwritten.
         codec: Name of an FFmpeg encoder.
         size: (width, height) in pixels.
-        rate: Frames per second; if they have no time stamps, also their distance.
+        rate: Frames per second; frames without time stamps get this rate.
         pixel_format: FFmpeg's name.
-        options: Of the encoder.
+        options: Options of the encoder.
         container: Name of an FFmpeg muxer; by default that of the suffix.
-        container_options: Of the muxer.
-        time_base: Unit of the time stamps in seconds, with which the file keeps them.
+        container_options: Options of the muxer.
+        time_base: Unit of the time stamps in the file, in seconds.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class VideoWriter:
         container_options: dict[str, str] | None = None,
         time_base: Fraction | None = None,
     ) -> None:
-        # What is before a colon in a path would count as a protocol.
+        # Otherwise FFmpeg would take the part of a path before a colon for a protocol.
         path = f'file:{os.fspath(path)}'
         self._container = av.open(path, 'w', format=container, options=container_options or {})
         self._stream = self._container.add_stream(codec, rate=rate)
@@ -73,8 +73,8 @@ def encode_video(
 ) -> None:
     """Encode frames into a video file.
 
-    The file appears under its name when it is complete: it is written beside it and then renamed.
-    The same frames and settings give the same bytes (one encoder thread).
+    The file has another name until it is complete, and is then renamed. The same frames and
+    settings give the same bytes (one encoder thread).
 
     Args:
         path: Target; its suffix names the container. Missing folders are made.
@@ -85,7 +85,7 @@ def encode_video(
         options: Encoder options, e.g. ``dict(crf='18')``.
 
     Raises:
-        UserError: The frames are of another shape or dtype.
+        UserError: The frames have another shape or dtype.
     """
     path = Path(path)
     frames = np.asarray(frames)
@@ -97,9 +97,10 @@ def encode_video(
     if frames.shape[1] % 2 or frames.shape[2] % 2:
         raise UserError(f'{path}: height and width must be even, not {frames.shape[1:3]}')
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The process id keeps two writers apart; the suffix stays last, it tells FFmpeg the container.
+    # The process id separates two writers. The suffix must be last: FFmpeg gets the container from
+    # it.
     partial = path.with_name(f'.{path.stem}.{os.getpid()}.partial{path.suffix}')
-    # x264's macroblock tree now and then gives other bytes for the same frames.
+    # x264's macroblock tree sometimes gives other bytes for the same frames.
     repeatable = {'x264-params': 'mbtree=0'} if codec == 'libx264' else {}
     options = {'g': str(keyframe_interval)} | repeatable | (options or {})
     rate = Fraction(fps).limit_denominator(1001)

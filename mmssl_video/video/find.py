@@ -1,4 +1,4 @@
-"""Finding videos: what counts as one by its name, in folders as people have them."""
+"""Find videos in folders by their names."""
 
 import errno
 import os
@@ -17,7 +17,8 @@ VIDEO_SUFFIXES = (
     *('.mts', '.m2ts', '.m2t', '.3gp', '.3g2', '.ogv', '.vob', '.asf', '.divx', '.mpe', '.m2v'),
     *('.f4v', '.mxf', '.qt', '.rm', '.rmvb'),
 )
-# Folders that systems make on their own; `.`-names too, such as macOS' `._x.mp4`, are no videos.
+# Folders that operating systems make. Names with a leading dot, such as macOS' `._x.mp4`, are no
+# videos either.
 SYSTEM_FOLDERS = {
     *('@eaDir', '__MACOSX', 'lost+found', '$RECYCLE.BIN', 'System Volume Information'),
 }
@@ -25,18 +26,18 @@ KINDS = ((stat.S_ISDIR, 'a folder'), (stat.S_ISFIFO, 'a FIFO'), (stat.S_ISSOCK, 
 
 
 def is_video(name: str | os.PathLike) -> bool:
-    """Whether a file is called as a video is, in any case, and is not hidden."""
+    """Whether a file has the suffix of a video, in any case, and is not hidden."""
     name = osp.basename(name)
     return name.lower().endswith(VIDEO_SUFFIXES) and not name.startswith('.')
 
 
 def is_local(path: str, backend_args: dict | None = None) -> bool:
-    """Whether MMEngine reads a path from the local file system, not by another backend."""
+    """Whether MMEngine reads a path from the local file system, without another backend."""
     return '://' not in path and (backend_args or {}).get('backend', 'local') == 'local'
 
 
 def find_backend(path: str, backend_args: dict | None = None) -> BaseStorageBackend:
-    """MMEngine's file backend for a path.
+    """Find MMEngine's file backend for a path.
 
     Raises:
         UserError: If there is none, or its client is not installed.
@@ -51,15 +52,15 @@ def find_backend(path: str, backend_args: dict | None = None) -> BaseStorageBack
 
 
 def fetch(path: str, backend_args: dict | None = None) -> str | bytes:
-    """What the reader opens: a local path itself, or the content of a file of another backend.
+    """Get a source for the reader: a local path itself, or the content of another backend's file.
 
     Args:
         path: Path or URI of a video.
-        backend_args: Of MMEngine's file backend.
+        backend_args: Arguments of MMEngine's file backend.
 
     Raises:
         BadVideoError: If the file cannot be fetched.
-        UserError: As :func:`find_backend`.
+        UserError: As for :func:`find_backend`.
     """
     if is_local(path, backend_args):
         return path
@@ -72,18 +73,18 @@ def fetch(path: str, backend_args: dict | None = None) -> str | bytes:
 
 
 def find_videos(root: str | os.PathLike, backend_args: dict | None = None) -> list[str]:
-    """Every video below a folder, at any depth.
+    """Find every video below a folder, at any depth.
 
-    What is hidden is left alone, and so are folders of systems (:data:`SYSTEM_FOLDERS`). A link
-    that is called as a video is a video, wherever it leads, and so is a folder that holds none:
-    whoever opens it can tell what is wrong with it.
+    Hidden files and folders are ignored, and so are folders of operating systems
+    (:data:`SYSTEM_FOLDERS`). A link with the suffix of a video is returned, whatever its target,
+    and so is a folder with such a name and no videos in it: opening it then says what is wrong.
 
     Args:
         root: The folder, or its URI.
-        backend_args: Of MMEngine's file backend.
+        backend_args: Arguments of MMEngine's file backend.
 
     Returns:
-        Paths relative to ``root``, sorted; none where there is no such folder.
+        Paths relative to ``root``, sorted; empty if there is no such folder.
 
     Raises:
         UserError: If a folder may not be read.
@@ -99,18 +100,18 @@ def find_videos(root: str | os.PathLike, backend_args: dict | None = None) -> li
 
 
 def walk(root: str, backend_args: dict | None = None) -> Iterator[tuple[str, list[str]]]:
-    """Folder by folder, what is in it and is no folder.
+    """List the files of each folder below a folder.
 
-    Each folder comes once, however many links lead to it, and by its own path rather than by a
-    link's, if it lies below ``root``.
+    Each folder comes once, even if several links lead to it. If it is below ``root``, its own path
+    is used, not that of a link.
 
     Args:
         root: The folder, or its URI.
-        backend_args: Of MMEngine's file backend.
+        backend_args: Arguments of MMEngine's file backend.
 
     Yields:
-        Path of a folder relative to ``root``, ``''`` for itself, and the names in it; without what
-        is hidden or a system's (:data:`SYSTEM_FOLDERS`).
+        Path of a folder relative to ``root`` (``''`` for ``root``), and the names of its files,
+        without hidden ones and folders of operating systems (:data:`SYSTEM_FOLDERS`).
 
     Raises:
         UserError: If a folder may not be read.
@@ -124,7 +125,7 @@ def walk(root: str, backend_args: dict | None = None) -> Iterator[tuple[str, lis
         path = osp.join(root, folder)
         try:
             status = os.stat(path)
-            # Some network file systems have no numbers for folders.
+            # Some network file systems have no inode numbers for folders.
             key = (status.st_dev, status.st_ino) if status.st_ino else osp.realpath(path)
             if key in seen:
                 continue
@@ -139,7 +140,7 @@ def walk(root: str, backend_args: dict | None = None) -> Iterator[tuple[str, lis
                         below.append(osp.join(folder, entry.name))
                     else:
                         names.append(entry.name)
-        except (FileNotFoundError, NotADirectoryError):  # perhaps it was there a moment ago
+        except (FileNotFoundError, NotADirectoryError):  # it may have just been removed
             continue
         except OSError as error:
             raise UserError(
@@ -172,13 +173,13 @@ def _walk_backend(root: str, backend_args: dict | None) -> Iterator[tuple[str, l
 
 
 def file_fault(path: str | os.PathLike, read: bool = True) -> str | None:
-    """What keeps a local file from being a video, seen without decoding.
+    """Check, without decoding, whether a local file can be a video.
 
-    What is no regular file is not opened: a FIFO waits for a writer, a device may act.
+    Only regular files are opened: a FIFO would wait for a writer, and a device might act.
 
     Args:
         path: The file.
-        read: Whether to open it, too, and to look at its head.
+        read: Whether to open it and check its first bytes too.
 
     Returns:
         The fault, such as ``'does not exist'``, or ``None``.
@@ -199,12 +200,12 @@ def file_fault(path: str | os.PathLike, read: bool = True) -> str | None:
             os.close(file)
     except OSError as error:
         return os_fault(path, error)
-    # The head of every video container holds zero bytes; text does not.
+    # The head of every video container has zero bytes; text does not.
     return None if b'\0' in head else 'holds text, not a video'
 
 
 def os_fault(path: str | os.PathLike, error: OSError) -> str:
-    """The words for an error of the system at a file."""
+    """Describe a system error for a file."""
     if error.errno == errno.ELOOP:
         return 'is a link that leads back to itself'
     if isinstance(error, FileNotFoundError | NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Which packet of a video holds which frame, and when the frame is shown."""
+"""Index of a video: which packet has which frame, and when the frame is shown."""
 
 import os
 import zipfile
@@ -10,27 +10,27 @@ import numpy as np
 
 from mmssl_video.files import atomic_path
 
-VERSION = 1  # of stored indexes: one of another version counts as none
+VERSION = 1  # of stored indexes; other versions are ignored
 
 
 @dataclass
 class VideoIndex:
-    """The packets of a video stream in the order of the file, and its frames as they are shown.
+    """The packets of a video stream in the order of the file, and its frames in display order.
 
     Attributes:
         keys (np.ndarray): bool [P], whether decoding can start at a packet.
-        positions (np.ndarray): int64 [P], where each packet lies in the file, -1 if unknown.
-        dts (np.ndarray): int64 [P], when each packet is to be decoded, in the stream's time base.
-        packets (np.ndarray): int64 [N], number of the packet that holds each frame.
+        positions (np.ndarray): int64 [P], position of each packet in the file, -1 if unknown.
+        dts (np.ndarray): int64 [P], decoding time of each packet, in the stream's time base.
+        packets (np.ndarray): int64 [N], number of the packet that has each frame.
         times (np.ndarray): float64 [N], seconds at which each frame is shown, the first at 0.
-        numbering (str): What the numbers of the frames rest on: ``'time stamps'``; ``'decoding'``
-            of all packets; or ``'counting'``, where frames cannot be told by their packets, and
-            are counted from the start. ``packets`` is then the one after which a frame comes out.
+        numbering (str): How the frames were numbered: by ``'time stamps'``; by ``'decoding'`` of
+            all packets; or by ``'counting'`` from the start, if frames cannot be matched to their
+            packets. With the last, ``packets`` is the packet after which a frame comes out.
         signature (tuple[int, int]): Size of the file in bytes, and time of its last change in ns.
         frames (np.ndarray): int64 [P], number of the frame in each packet, -1 if it is not shown.
         starts (np.ndarray): int64 [N], packet at which decoding starts for each frame: the last
-            key frame that is neither stored nor shown after it. One that is shown after the frame
-            will not do, for the frame may need what lies before it (an open GOP).
+            key frame that is neither stored nor shown after it. A key frame that is shown after
+            the frame is not enough, because the frame may need packets before it (an open GOP).
     """
 
     keys: np.ndarray
@@ -57,7 +57,7 @@ class VideoIndex:
 
     @property
     def fps(self) -> float:
-        """Frames a second, on average; 0 for a single frame."""
+        """Frames per second, on average; 0 for a single frame."""
         return (len(self.times) - 1) / self.times[-1] if self.times[-1] > 0 else 0.0
 
     def save(self, path: str | os.PathLike) -> None:
@@ -68,7 +68,7 @@ class VideoIndex:
 
     @classmethod
     def load(cls, path: str | os.PathLike, signature: tuple[int, int]) -> 'VideoIndex | None':
-        """Read an index; ``None`` where there is none, or none of the file as it is now."""
+        """Read an index; ``None`` if there is none, or the video has changed since."""
         try:
             with np.load(Path(path)) as stored:
                 if stored['version'] != VERSION:
@@ -76,7 +76,7 @@ class VideoIndex:
                 values = {field.name: stored[field.name] for field in fields(cls)}
         except (OSError, ValueError, KeyError, EOFError, NotImplementedError):
             return None
-        except (zipfile.BadZipFile, zlib.error):  # the disk has damaged it
+        except (zipfile.BadZipFile, zlib.error):  # a damaged file
             return None
         values |= dict(
             numbering=str(values['numbering']), signature=tuple(values['signature'].tolist())

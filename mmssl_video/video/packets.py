@@ -1,4 +1,4 @@
-"""The packets of a video file: read once, kept if there are few, else sought."""
+"""Packets of a video file: they are read once, and kept in memory if they are few."""
 
 import io
 import os
@@ -15,23 +15,23 @@ from mmssl_video.errors import BadVideoError
 from .find import file_fault
 from .index import VideoIndex
 
-# Containers whose packets tell when a frame is shown. AVI, ASF and raw streams know only the order
-# in which packets are decoded.
+# Containers with packets that say when a frame is shown. AVI, ASF and raw streams only have the
+# order in which packets are decoded.
 TIMED_CONTAINERS = {'mov', 'matroska', 'webm', 'mpegts', 'flv', 'nut', 'mpeg', 'ivf'}
-# Containers that do not tell how long the last packet should be.
+# Containers that do not say how long the last packet should be.
 OPEN_ENDED = {
     *('mpegts', 'mpeg', 'asf', 'nut'),
     *('h264', 'hevc', 'm4v', 'mpegvideo', 'vc1', 'h263', 'obu'),
 }
-# Codecs whose key frames are marked as such, and need nothing that comes before them. Of others,
-# such as H.263 in AVI or the animation codecs in MOV, every packet may have the mark.
+# Codecs with reliable marks of key frames, which need no earlier packets. With other codecs, such
+# as H.263 in AVI or the animation codecs in MOV, every packet may have the mark.
 KEYED_CODECS = {
     *('h264', 'hevc', 'vvc', 'av1', 'vp8', 'vp9', 'theora', 'ffv1', 'flv1'),
     *('mpeg1video', 'mpeg2video', 'mpeg4', 'msmpeg4v1', 'msmpeg4v2', 'msmpeg4v3'),
     *('wmv1', 'wmv2', 'wmv3', 'vc1'),
 }
 MPEG4_PICTURE = b'\0\0\1\xb6'
-PACKET_BYTES = 2**26  # up to so many bytes of packets are kept; of longer videos none
+PACKET_BYTES = 2**26  # packets of a video are kept if they have at most this number of bytes
 
 
 class DeadlineError(Exception):
@@ -50,7 +50,7 @@ class Deadline:
         self.renew()
 
     def renew(self) -> None:
-        """Start anew."""
+        """Start the time limit again."""
         self._end = None if self.seconds is None else time.monotonic() + self.seconds
 
     def check(self) -> None:
@@ -60,16 +60,16 @@ class Deadline:
 
     @property
     def message(self) -> str:
-        """What to say then."""
+        """Reason for the error."""
         return f'reading it takes longer than {self.seconds:g} seconds'
 
 
 class SeekError(Exception):
-    """After a jump in the file, other packets come than those that were asked for."""
+    """After a seek in the file, the packets are not the requested ones."""
 
 
 class _Row(NamedTuple):
-    """A packet: times in the stream's time base, and what is to be known of it."""
+    """Properties of a packet, with times in the stream's time base."""
 
     pts: int | None
     dts: int | None
@@ -88,14 +88,14 @@ class PacketSource:
         deadline (Deadline): Checked at each packet that is read.
 
     Attributes:
-        decoder (av.VideoCodecContext): Of the stream; another one after :meth:`reopen`.
+        decoder (av.VideoCodecContext): Decoder of the stream; a new one after :meth:`reopen`.
         signature (tuple[int, int]): Size in bytes, and time of the last change in ns, 0 for bytes.
-        rate (float): Frames a second as the header has it; 25 where it has none.
-        time_base (float): Seconds of a unit of the stream's time stamps.
+        rate (float): Frames per second in the header; 25 if it has none.
+        time_base (float): Unit of the stream's time stamps, in seconds.
 
     Raises:
         OSError, av.FFmpegError: The file cannot be opened.
-        BadVideoError: It holds no video. The path is empty; the caller knows the name.
+        BadVideoError: It has no video. The error's path is empty; the caller knows the name.
     """
 
     def __init__(self, source: str | os.PathLike | bytes, deadline: Deadline) -> None:
@@ -109,7 +109,7 @@ class PacketSource:
         self._open()
 
     def _check(self) -> tuple[int, int]:
-        """Refuse what cannot be read, or would wait, before it is opened."""
+        """Refuse a file that cannot be read, or would block, before it is opened."""
         if isinstance(self._source, bytes):
             return len(self._source), 0
         if fault := file_fault(self._source, read=False):
@@ -120,11 +120,11 @@ class PacketSource:
     def _open(self) -> None:
         if isinstance(self._source, bytes):
             source = io.BytesIO(self._source)
-        else:  # what is before a colon in a path would count as a protocol
+        else:  # with `file:`, a colon in the path does not count as the end of a protocol
             source = f'file:{os.fspath(self._source)}'
         self._container = av.open(source, timeout=self._deadline.seconds)
         self._stream = stream = self._container.streams.best('video')
-        # The cover of an album is a stream too.
+        # The cover picture of an album is a stream too.
         if stream is None or stream.disposition & stream.disposition.attached_pic:
             raise BadVideoError('', 'holds no video stream')
         if stream.codec_context is None:
@@ -134,11 +134,11 @@ class PacketSource:
         self.time_base = float(stream.time_base)
 
     def read(self) -> tuple[VideoIndex, bool]:
-        """Read all packets, and keep them unless they are too many.
+        """Read all packets, and keep them unless they are too large.
 
         Returns:
-            Their index, and whether it is complete. If not, ``packets`` and ``times`` stand for
-            the packets in their order in the file, and decoding has to number the frames.
+            Their index, and whether it is complete. If not, ``packets`` and ``times`` are those of
+            the packets in the order of the file, and the frames must be numbered by decoding.
         """
         names = set(self._container.format.name.split(','))
         rows = self._read_rows(names)
@@ -152,7 +152,7 @@ class PacketSource:
         alone = codec.intra_only and self._has_no_palette()
         if not alone and codec.canonical_name not in KEYED_CODECS:
             keys[1:] = False
-        # Where a packet has no time, that of one before it does.
+        # A packet without a time gets that of an earlier one.
         dts = np.maximum.accumulate([row.dts or 0 for row in rows])
         if (np.diff(dts[shown]) > 0).all():
             self._dts = dts[shown]
@@ -162,9 +162,9 @@ class PacketSource:
         if self._pts is not None and keys[0] and not any(row.packed for row in rows):
             order = shown[np.argsort(self._pts[shown], kind='stable')]
             pts = self._pts[order]
-            # What is shown before the first key frame may need frames that are not there.
+            # Frames shown before the first key frame may need frames that are missing.
             complete = (np.diff(pts) > 0).all() and self._pts[0] <= pts[0]
-            if keys.all() and (np.diff(order) < 0).any():  # the file has no marks
+            if keys.all() and (np.diff(order) < 0).any():  # the file does not mark key frames
                 complete, keys[1:] = False, False
             packets = order if complete else shown
         if not codec.reorder:
@@ -181,7 +181,7 @@ class PacketSource:
         return index, bool(complete)
 
     def _read_rows(self, container_names: set[str]) -> list['_Row']:
-        """What each packet tells, without those at the end that are torn."""
+        """Read the properties of all packets, except incomplete ones at the end."""
         codec = self.decoder.codec.canonical_name
         rows, kept, num_bytes = [], [], 0
         for packet in self._demux():
@@ -193,9 +193,9 @@ class PacketSource:
                 packet.pts if packet.dts is None else packet.dts,
                 -1 if packet.pos is None else packet.pos,
                 packet.is_keyframe,
-                # A reference frame of VP8 that is not shown is a packet of its own.
+                # In VP8, a reference frame that is not shown has its own packet.
                 packet.is_discard or (codec == 'vp8' and not memoryview(packet)[0] & 0x10),
-                # Two pictures in a packet of MPEG-4, followed by one with none.
+                # In MPEG-4, a packet may have two pictures, and the next one none.
                 codec == 'mpeg4' and bytes(packet).count(MPEG4_PICTURE) != 1,
                 packet.is_corrupt,
             )
@@ -212,11 +212,11 @@ class PacketSource:
         return rows
 
     def times(self, packets: np.ndarray) -> np.ndarray:
-        """Seconds at which the frames of some packets, int64 [N] as they are shown, are due.
+        """Compute when the frames of some packets, int64 [N] in display order, are shown.
 
-        They are those of the packets, where all have one and none goes back; else those at which
-        packets are decoded, of which the first frame that is shown gets the first; else they
-        follow from the frame rate.
+        The times in seconds are those of the packets, if all have one and they never decrease.
+        Otherwise they are the decoding times of the packets: the first shown frame gets the first
+        of them, and so on. If these are not known either, they follow from the frame rate.
         """
         stamps = None if self._pts is None else self._pts[packets]
         if stamps is None or (np.diff(stamps) < 0).any() or stamps[0] == stamps[-1]:
@@ -226,9 +226,9 @@ class PacketSource:
         return (stamps - stamps[0]) * self.time_base
 
     def _is_torn(self, packets: list[av.Packet]) -> bool:
-        """Whether a part of the last packet is missing, which a decoder would gloss over.
+        """Whether a part of the last packet is missing, which a decoder would not report.
 
-        It is not found where what comes before, from the last key frame on, has an error too.
+        This is not detected if an earlier packet since the last key frame has an error too.
         """
         self.reopen()
         self.decoder.thread_count = 1
@@ -245,19 +245,19 @@ class PacketSource:
         return num_decoded in (len(packets) - 1, len(packets))
 
     def _has_no_palette(self) -> bool:
-        # A palette may come with the first packet alone.
+        # A palette may only come with the first packet.
         return self.decoder.format is not None and self.decoder.format.name != 'pal8'
 
     def start(self, number: int, index: VideoIndex) -> Iterator[av.Packet]:
-        """The packets from one on.
+        """Get the packets from a given one on.
 
         Args:
-            number: Of the first packet.
-            index: Of this file.
+            number: Number of the first packet.
+            index: Index of this file.
 
         Raises:
-            SeekError: In iteration, if other packets come than those that were asked for.
-            BadVideoError: In iteration, if that is so without a jump in the file.
+            SeekError: During iteration, if the packets after a seek are not the requested ones.
+            BadVideoError: During iteration, if this happens without a seek.
         """
         if self._kept is not None:
             return islice(self._kept, number, None)
@@ -275,15 +275,15 @@ class PacketSource:
             yield packet
 
     def stop_seeking(self) -> None:
-        """From now on, read from the start of the file to each packet that is asked for."""
+        """From now on, read from the start of the file up to each requested packet."""
         self._places = {}
 
     def _seek(self, number: int, index: VideoIndex) -> Iterator[av.Packet]:
-        """Containers seek to somewhere near; where a packet lies tells which one it is."""
+        """Seek to a packet: containers seek near it, and its position in the file identifies it."""
         if self._places is None:
             numbers = range(len(index.positions))
             self._places = dict(zip(index.positions.tolist(), numbers, strict=True))
-            if len(self._places) < len(numbers):  # an edit list may show a part twice
+            if len(self._places) < len(numbers):  # an edit list may repeat a part
                 self.stop_seeking()
         target, back = number, 1
         while target > 0 and self._places:
@@ -300,14 +300,14 @@ class PacketSource:
         return islice(self._demux(), number, None)
 
     def reopen(self) -> None:
-        """Open the file anew; the decoder is another one, too."""
+        """Open the file again, with a new decoder."""
         self.close()
         self._open()
 
     def _demux(self) -> Iterator[av.Packet]:
         for packet in self._container.demux(self._stream):
             self._deadline.check()
-            if packet.size:  # an AVI marks frames that are left out by empty packets
+            if packet.size:  # in AVI, empty packets mark frames that are left out
                 yield packet
 
     def close(self) -> None:

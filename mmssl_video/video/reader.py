@@ -1,13 +1,13 @@
-"""The one reader of videos: exactly the frames that are asked for, or an error in bounded time.
+"""Read exactly the requested frames of a video, or raise an error in bounded time.
 
 Frame i is the i-th frame that a player shows when it plays the file from its start: edit lists
-are applied, frames come in the order of their time stamps, the display matrix turns them. FFmpeg,
-by PyAV, reads all packets of the best video stream once, without decoding, and their time stamps
-number the frames. To read a frame, decoding starts at the last key frame at or before it.
+are applied, frames are in the order of their time stamps, and the display matrix rotates them.
+FFmpeg (PyAV) reads all packets of the best video stream once, without decoding, and their time
+stamps number the frames. To read a frame, decoding starts at the last key frame at or before it.
 
-Files whose packets do not tell the order of their frames are decoded when they are opened, to
-number them, unless a stored index does: those without presentation times (AVI, raw streams), with
-time stamps that are missing or equal, and those that do not start with a key frame.
+If the packets of a file do not give the order of its frames, the file is decoded when it is opened,
+to number them, unless there is a stored index. These are files without presentation times (AVI, raw
+streams), with missing or equal time stamps, or without a key frame at the start.
 """
 
 import os
@@ -29,29 +29,29 @@ from .index import VideoIndex
 from .packets import Deadline, DeadlineError, PacketSource, SeekError
 
 INTRA = {PictureType.I, PictureType.SI, PictureType.BI}
-# What a reader that goes forward keeps of what it has decoded: more than most clips span.
+# Limits of the decoded frames that a forward reader keeps: more than the span of most clips.
 RECENT_FRAMES, RECENT_BYTES = 64, 2**28
-SKIPPING_CODECS = {'h264', 'hevc'}  # whose decoders can leave out frames that no other one needs
+SKIPPING_CODECS = {'h264', 'hevc'}  # their decoders can skip frames that no other frame needs
 END_OF_JPEG = b'\xff\xd9'
 
 
 class VideoReader:
-    """Frames of a video by their number.
+    """Reads frames of a video by number.
 
-    The memory that it takes does not grow with the length of the video, but for the index of some
-    200 bytes a frame, 350 while it is made. A reader serves one thread and one process.
+    The memory does not grow with the length of the video, except for the index of some 200 bytes
+    per frame (350 while it is made). Use a reader in one thread and one process only.
 
     Args:
         source (str | PathLike | bytes): A local file, or the content of one.
-        name (str, optional): What errors call the video; default the path.
-        num_threads (int): Threads that decode, 0 for one a core. Default 1.
-        timeout (float, optional): Seconds that opening the video and reading frames may take, all
-            together, until :meth:`renew`; None for no limit.
-        forward (bool): Whether the video is read from its start to its end, part by part. Decoding
-            then goes on where the last call stopped, and the last 64 frames are kept (fewer of
-            large ones), so that parts may overlap.
-        index_path (str | PathLike, optional): File with the index of this video, of
-            :meth:`save_index`. It is used if it is there and the video has not changed since.
+        name (str, optional): Name of the video in errors; default the path.
+        num_threads (int): Decoding threads; 0 means one per core. Default 1.
+        timeout (float, optional): Seconds that opening the video and reading frames may take in
+            all, until :meth:`renew`; None for no limit.
+        forward (bool): Whether the video is read from its start to its end, in parts. Decoding then
+            continues where the last call stopped, and the last 64 frames (fewer if they are large)
+            are kept, so that parts may overlap.
+        index_path (str | PathLike, optional): File with the index of this video, from
+            :meth:`save_index`. It is used if it exists and the video has not changed since.
 
     Raises:
         BadVideoError: The video cannot be opened in time.
@@ -73,15 +73,15 @@ class VideoReader:
         self._forward = forward
         self._deadline = Deadline(timeout)
         self._orientation: tuple[bool, bool, bool] | None = None
-        self._position: int | None = None  # the packet that is fed next, while decoding
-        self._shown = -1  # the last frame that has come out
+        self._position: int | None = None  # number of the next packet, while decoding
+        self._shown = -1  # number of the last frame that was decoded
         self._recent: deque[tuple[int, av.VideoFrame]] = deque()
         self._source = self._index = None
         try:
             self._source = PacketSource(source, self._deadline)
             decoder = self._source.decoder
             self._size = width, height = decoder.width, decoder.height
-            room = RECENT_BYTES // max(1, 2 * width * height)  # 12 bits a pixel and some
+            room = RECENT_BYTES // max(1, 2 * width * height)  # 12 bits per pixel, and some more
             self._recent = deque(maxlen=min(RECENT_FRAMES, max(1, room)))
             index = index_path and VideoIndex.load(index_path, self._source.signature)
             if index:
@@ -95,7 +95,7 @@ class VideoReader:
             self.close()
             self._raise(error)
 
-    # -- What is known -----------------------------------------------------------------------
+    # -- Properties --------------------------------------------------------------------------
 
     def __len__(self) -> int:
         """Number of frames, 1 or more."""
@@ -108,7 +108,7 @@ class VideoReader:
 
     @property
     def avg_fps(self) -> float:
-        """Frames a second."""
+        """Frames per second, on average."""
         return self._index.fps or self._source.rate
 
     @property
@@ -118,38 +118,38 @@ class VideoReader:
 
     @property
     def storage(self) -> str:
-        """``'mjpeg'``, ``'intra'`` (key frames alone) or ``'inter'``."""
+        """``'mjpeg'``, ``'intra'`` (only key frames) or ``'inter'``."""
         if self.codec == 'mjpeg':
             return 'mjpeg'
         return 'intra' if self._index.keys.all() else 'inter'
 
     @property
     def width(self) -> int:
-        """Pixels in a row of a frame as it is shown."""
+        """Width of the frames as they are shown, in pixels."""
         return self.frames([0])[0].shape[1]
 
     @property
     def height(self) -> int:
-        """Pixels in a column of a frame as it is shown."""
+        """Height of the frames as they are shown, in pixels."""
         return self.frames([0])[0].shape[0]
 
     @property
     def index(self) -> VideoIndex:
-        """Of the packets; a better one may take its place while frames are read."""
+        """Index of the packets; reading frames may replace it by a better one."""
         return self._index
 
     def renew(self) -> None:
-        """Start the time limit anew."""
+        """Start the time limit again."""
         self._deadline.renew()
 
     def save_index(self, path: str | os.PathLike) -> None:
-        """Write the index: with it, a long video is opened without reading all of it."""
+        """Write the index. With it, a long video is opened without reading all of it."""
         self._index.save(path)
 
     # -- Frames ------------------------------------------------------------------------------
 
     def get_batch(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """As :meth:`frames`, in one array uint8 [len(indices), H, W, 3]."""
+        """As :meth:`frames`, but in one array uint8 [len(indices), H, W, 3]."""
         return np.stack(self.frames(indices))
 
     def frames(self, indices: Sequence[int] | np.ndarray) -> list[np.ndarray]:
@@ -159,7 +159,7 @@ class VideoReader:
             indices: Numbers in [0, len(self)), which may repeat.
 
         Returns:
-            RGB frames uint8 [H, W, 3]; no two share memory.
+            RGB frames uint8 [H, W, 3], which do not share memory.
 
         Raises:
             IndexError: A number is out of range.
@@ -190,20 +190,20 @@ class VideoReader:
     def play(self, num_frames: int = 8) -> Iterator[tuple[range, list[np.ndarray]]]:
         """Read the video from its start to its end, in bounded memory.
 
-        The time limit holds for some frames at a time. The reader should be one that was opened
-        with ``forward=True``.
+        The time limit applies to ``num_frames`` frames at a time. The reader should be opened with
+        ``forward=True``.
 
         Args:
-            num_frames: To read at a time.
+            num_frames: Number of frames to read at a time.
 
         Yields:
-            Numbers of some frames, and their pixels as of :meth:`frames`.
+            Numbers of some frames, and their pixels as from :meth:`frames`.
 
         Raises:
             BadVideoError: A frame cannot be decoded in time.
         """
         start = 0
-        while start < len(self):  # which may shrink while frames are decoded
+        while start < len(self):  # the length may shrink while frames are decoded
             self.renew()
             numbers = range(start, min(start + num_frames, len(self)))
             yield numbers, self.frames(numbers)
@@ -222,9 +222,9 @@ class VideoReader:
         self.close()
 
     def _read(self, wanted: list[int]) -> list[np.ndarray]:
-        """Frames of distinct numbers in rising order."""
-        # One for all, and without threads: those of a converter that is left as garbage end when
-        # it is collected, and in a forked process that never ends.
+        """Read frames of distinct numbers in increasing order."""
+        # One converter for all, without threads: the threads of a discarded converter end when it
+        # is collected, and in a forked process this never finishes.
         converter = VideoReformatter()
         while True:
             try:
@@ -239,7 +239,7 @@ class VideoReader:
                 self._fall_back(wanted[-1])
 
     def _read_jpeg(self, number: int, converter: VideoReformatter) -> np.ndarray:
-        """A frame of Motion-JPEG, by OpenCV, which is faster at it; FFmpeg reads what it cannot."""
+        """Read a frame of Motion-JPEG by OpenCV, which is faster, or else by FFmpeg."""
         if self._orientation is None:
             self._orientation = _orientation(next(self._decode([number])))
         self._deadline.check()
@@ -252,7 +252,7 @@ class VideoReader:
         return self._show(next(self._decode([number])), converter)
 
     def _show(self, frame: av.VideoFrame, converter: VideoReformatter) -> np.ndarray:
-        """RGB pixels of a decoded frame as a player shows it."""
+        """Convert a decoded frame to RGB pixels as a player shows it."""
         if self._orientation is None:
             self._orientation = _orientation(frame)
         width, height = self._size
@@ -270,11 +270,10 @@ class VideoReader:
     # -- Decoding ----------------------------------------------------------------------------
 
     def _decode(self, wanted: list[int]) -> Iterator[av.VideoFrame]:
-        """Frames of distinct numbers in rising order.
+        """Decode frames of distinct numbers in increasing order.
 
         Raises:
-            _Misnumbered: A frame does not come, or frames come in another order than the index
-                has it.
+            _Misnumbered: A frame does not come, or frames come in another order than in the index.
         """
         waiting = deque(wanted)
         recent = dict(self._recent)
@@ -296,31 +295,31 @@ class VideoReader:
                     yield frame
 
     def _leads_to(self, number: int) -> bool:
-        """Whether decoding, as far as it has come, goes on to a frame without a detour."""
+        """Whether decoding should continue from its current position to reach a frame."""
         if self._position is None or number <= self._shown:
             return False
         if self._index.packets[number] >= self._end:
             return False
-        # What lies a little ahead is not skipped going forward: the next part may overlap.
+        # A forward reader does not skip frames a little ahead, because the next part may overlap.
         ahead = RECENT_FRAMES if self._forward else 0
         return self._index.starts[number] <= self._position + ahead
 
     def _start(self, waiting: Sequence[int]) -> None:
-        """Start to decode at the key frame of the first frame that is waiting."""
+        """Start to decode at the key frame of the first waiting frame."""
         index = self._index
         start, end = index.starts[waiting[0]], index.packets[waiting[0]] + 1
         if self._forward:
             end = len(index.keys)
         for number in waiting:
             if index.starts[number] > end:
-                break  # better sought than decoded up to
+                break  # seeking is faster than decoding up to it
             end = max(end, index.packets[number] + 1)
         self._begin(int(start), int(end))
 
     def _begin(self, start: int, end: int) -> None:
         """Set the decoder to the packets from ``start`` to before ``end``."""
         if self._index.numbering == 'counting' or not self._index.keys[start]:
-            self._source.reopen()  # what a decoder remembers must not count
+            self._source.reopen()  # to reset the state of the decoder
         self._packets = self._source.start(start, self._index)
         decoder = self._source.decoder
         if not decoder.is_open:
@@ -337,7 +336,7 @@ class VideoReader:
         self._skips = timed and not self._forward and self.codec in SKIPPING_CODECS
 
     def _advance(self, waiting: Sequence[int] = ()) -> list[tuple[int, av.VideoFrame]]:
-        """Decode one packet, or give what the decoder still holds; numbers and frames."""
+        """Decode one packet, or get the decoder's remaining frames; returns numbers and frames."""
         index, counting = self._index, self._index.numbering == 'counting'
         numbered = []
         for frame in self._feed(waiting):
@@ -347,9 +346,9 @@ class VideoReader:
             self._counted += 1
             if not counting:
                 if number < max(self._first, 0):
-                    continue  # shown before the key frame, made without what lies before that
+                    continue  # shown before the key frame, decoded without the packets it needs
                 if number == self._first and not (frame.key_frame or frame.pict_type in INTRA):
-                    raise _Misnumbered  # marked as a key frame, and none
+                    raise _Misnumbered  # marked as a key frame, but not one
             if number <= self._shown:
                 raise _Misnumbered
             self._shown = number
@@ -357,7 +356,7 @@ class VideoReader:
         return numbered
 
     def _feed(self, waiting: Sequence[int] = ()) -> list[av.VideoFrame]:
-        """Frames that come out; for a time stamp they have the number of their packet."""
+        """Decode one packet to frames; their time stamps are the number of their packet."""
         self._deadline.check()
         decoder, number = self._source.decoder, self._position
         if number == self._end:
@@ -367,24 +366,24 @@ class VideoReader:
         packet = next(self._packets)
         packet.pts = number
         if self._skips:
-            # A frame that is neither asked for nor needed by another one is left out.
+            # Skip a frame that is neither requested nor needed by another one.
             wanted = self._index.frames[number] in waiting
             decoder.skip_frame = 'DEFAULT' if wanted else 'NONREF'
         try:
             return decoder.decode(packet)
         except av.error.InvalidDataError:
-            # Of a stream that was cut out of a longer one, a player passes over what comes before
-            # the first key frame.
+            # In a stream that was cut out of a longer one, a player skips the packets before the
+            # first key frame.
             if self._counted or number >= np.argmax(self._index.keys):
                 raise
             return []
 
     def _fall_back(self, number: int) -> None:
-        """Rest the index on less than it does, for it is wrong; a number is asked for."""
+        """Replace a wrong index by a slower, safer one; ``number`` is a requested frame."""
         index = self._index
         if index.keys[1:].any():
-            # Frames come out only some time after a key frame where pictures are renewed part by
-            # part (intra refresh).
+            # With intra refresh, which renews pictures part by part, frames only come out some time
+            # after a key frame.
             self._index = replace(index, keys=np.arange(len(index.keys)) == 0)
         elif index.numbering != 'counting':
             self._number_by_decoding(counting=True)
@@ -393,12 +392,12 @@ class VideoReader:
         self._check_length(number)
 
     def _check_length(self, number: int) -> None:
-        if number >= len(self):  # packets were counted, and not all of them hold a frame
+        if number >= len(self):  # packets were counted, but some of them have no frame
             reason = f'of its {self._length} frames, {len(self)} can be decoded'
             raise BadVideoError('', reason)
 
     def _number_by_decoding(self, counting: bool = False) -> None:
-        """Decode all, and index the frames by what comes out."""
+        """Decode all packets, and index the frames that come out."""
         index, frames, fed = self._index, [], []
         length = len(index.keys)
         self._index = replace(index, numbering='decoding')
@@ -429,12 +428,12 @@ class VideoReader:
         self._recent.clear()
 
     def _raise(self, error: Exception) -> None:
-        """Raise an error as one that names the video, unless the fault is another one."""
+        """Raise an error that names the video, or the same error if the video is not the cause."""
         if isinstance(error, BadVideoError):
             raise BadVideoError(self.name, error.reason) from error
         if isinstance(error, DeadlineError):
             raise BadVideoError(self.name, str(error)) from None
-        if isinstance(error, av.error.ExitError):  # a single operation of FFmpeg took as long
+        if isinstance(error, av.error.ExitError):  # a single operation of FFmpeg took too long
             raise BadVideoError(self.name, self._deadline.message) from None
         if isinstance(error, av.error.InvalidDataError):
             known = self._index is not None
@@ -448,11 +447,11 @@ class VideoReader:
 
 
 class _Misnumbered(Exception):
-    """Frames do not come out of the decoder as the index has them."""
+    """The frames from the decoder do not match the index."""
 
 
 def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """How the display matrix turns a frame: transpose, then flip rows, then flip columns."""
+    """Read how the display matrix rotates a frame: transpose, then flip rows, then flip columns."""
     try:
         side_data = frame.side_data.get('DISPLAYMATRIX')
     except ValueError:  # PyAV does not know all kinds
@@ -466,8 +465,8 @@ def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     return False, d < 0, a < 0
 
 
-# Readers whose decoders have threads. In a forked process the threads are gone, and to free such a
-# decoder would wait for them; there it is kept for good.
+# Readers with decoders that have threads. A forked process does not have these threads, and freeing
+# such a decoder would wait for them. So it is never freed there.
 _threaded: weakref.WeakSet[VideoReader] = weakref.WeakSet()
 _inherited = []
 

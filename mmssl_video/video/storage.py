@@ -1,4 +1,4 @@
-"""Storing videos such that any of their frames is read fast."""
+"""Store videos so that any of their frames is read fast."""
 
 import os
 from collections.abc import Generator
@@ -19,16 +19,16 @@ class Storage:
     """A kind of file.
 
     Attributes:
-        suffix: Of the files.
+        suffix: Suffix of the files.
         container: Name of an FFmpeg muxer.
         codec: Name of an FFmpeg encoder.
         pixel_format: FFmpeg's name.
-        clock: Ticks of a second that the container counts.
-        qualities: That the encoder knows, from the best and largest on.
-        quality: By default.
-        quality_options: Of the encoder, that take the quality.
-        options: Of the encoder.
-        container_options: Of the muxer.
+        clock: Clock ticks per second of the container.
+        qualities: Values that the encoder has, from the best quality (largest file) on.
+        quality: Default quality.
+        quality_options: Options of the encoder that are set to the quality.
+        options: Further options of the encoder.
+        container_options: Options of the muxer.
     """
 
     suffix: str
@@ -44,21 +44,21 @@ class Storage:
 
 
 STORAGES = {
-    # A JPEG of its own for each frame, as JFIF has it: full range, BT.601, 4:2:0.
+    # A separate JPEG for each frame, as in JFIF: full range, BT.601, 4:2:0.
     'mjpeg': Storage(
         suffix='.mkv',
         container='matroska',
         codec='mjpeg',
         pixel_format='yuvj420p',
-        clock=1000,  # all that FFmpeg's Matroska knows
+        clock=1000,  # the only value in FFmpeg's Matroska
         qualities=range(2, 32),
         quality=3,
         quality_options=('qmin', 'qmax'),
         container_options=dict(fflags='bitexact'),  # no random numbers
     ),
-    # At most 7 frames have to be decoded before the one that is asked for. Without arithmetic
-    # coding and without a filter over the edges of blocks (`fastdecode`), decoding takes two
-    # thirds of the time and the file an eighth more.
+    # At most 7 frames have to be decoded before the requested one. Without arithmetic coding and
+    # without deblocking (`fastdecode`), decoding takes two thirds of the time, and the file is an
+    # eighth larger.
     'h264': Storage(
         suffix='.mp4',
         container='mp4',
@@ -73,7 +73,7 @@ STORAGES = {
             bf='0',
             preset='fast',
             tune='fastdecode',
-            # What swscale makes of RGB.
+            # The format to which swscale converts RGB.
             colorspace='smpte170m',
             color_range='tv',
         ),
@@ -83,14 +83,14 @@ STORAGES = {
 
 
 def fit_size(width: int, height: int, short_side: int) -> tuple[int, int]:
-    """Size to store frames in: as they are, or smaller in the same proportions; always even.
+    """Compute the size of stored frames: the same, or smaller with the same proportions, and even.
 
-    The chroma of 4:2:0 needs even numbers. An odd row or column is left out, and only a frame of a
-    single one gets another.
+    The chroma of 4:2:0 needs even numbers. An odd last row or column is left out; a frame with a
+    single row or column gets another one.
 
     Args:
-        width, height: Of the frames, in pixels.
-        short_side: Pixels that their shorter side may have; even.
+        width, height: Size of the frames, in pixels.
+        short_side: Largest shorter side, in pixels; even.
 
     Returns:
         Width and height.
@@ -104,7 +104,7 @@ def fit_size(width: int, height: int, short_side: int) -> tuple[int, int]:
 def store_video(
     video: VideoReader, path: str | os.PathLike, storage: Storage, short_side: int, quality: int
 ) -> Generator[float, None, dict]:
-    """Write all frames of a video, at the times at which they are shown, into another file.
+    """Write all frames of a video, with the times at which they are shown, into another file.
 
     Args:
         video: Opened with ``forward=True``.
@@ -114,13 +114,14 @@ def store_video(
         quality: One of ``storage.qualities``.
 
     Yields:
-        How much is done, from 0 to 1.
+        The part that is done, from 0 to 1.
 
     Returns:
         ``frames``, ``fps``, ``width`` and ``height`` of the new file.
 
     Raises:
-        BadVideoError: If a frame of the video cannot be read, or cannot be read back.
+        BadVideoError: If a frame of the video cannot be read, or cannot be read back from the new
+            file.
     """
     video.renew()
     width, height = video.width, video.height
@@ -146,7 +147,7 @@ def store_video(
                 frame = converter.reformat(
                     frame, *size, storage.pixel_format, interpolation='AREA', threads=1
                 )
-                # No two frames have one time; if need be, they move apart.
+                # No two frames may have the same time; if needed, move the later one.
                 tick = max(tick + 1, round(video.times[number] * storage.clock))
                 frame.pts, frame.time_base = tick, time_base
                 frame.duration = max(1, round(storage.clock / video.avg_fps))  # of the last one
