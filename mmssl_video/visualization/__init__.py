@@ -1,4 +1,4 @@
-"""Pictures: retrieval, Grad-CAM, feature maps, what a config feeds, reconstructions, the report."""
+"""Pictures: retrieval, Grad-CAM, feature maps, input samples, reconstructions, the report."""
 
 from .browse import draw_sample, read_sample
 from .feature_map import FeatureMap, feature_map, save_feature_maps

@@ -1,4 +1,4 @@
-"""What a config feeds to the network: each view, segment and frame beside the source frames."""
+"""Show the input of the network: each view, segment and frame, beside the source frames."""
 
 import math
 import os
@@ -29,9 +29,9 @@ STAGES = ('original', 'transformed')
 PICTURES, VIDEOS = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.gif'), ('.mp4', '.mkv', '.mov')
 TEXT, FAINT, PAPER = '#1a1c1f', '#6b7078', 'white'
 MIN_TILE, MAX_WIDTH = 112, 1700  # pixels; smaller tiles are magnified, longer rows are broken
-MAX_FRAMES = 16  # of a clip in a still picture
+MAX_FRAMES = 16  # frames of a clip in a still picture
 MARGIN, GAP, BLOCK_GAP, LINE = 14, 2, 14, 16
-MIN_SECONDS = 4  # short clips are played again and again for as long
+MIN_SECONDS = 4  # short clips are repeated up to this length
 
 
 @dataclass
@@ -39,12 +39,12 @@ class FedClip:
     """One clip of a sample.
 
     Attributes:
-        frame_numbers (np.ndarray): int64 [T], as the view sampler drew them, counted as the files
-            are: from 0 in a video, from 1 in a folder of raw frames.
+        frame_numbers (np.ndarray): int64 [T], drawn by the view sampler, counted as in the files:
+            from 0 in a video, from 1 in a folder of raw frames.
         sources (list[np.ndarray]): T decoded frames uint8 [h, w, 3], RGB, before any augmentation.
-        fed (np.ndarray): uint8 [T', H, W, 3], RGB, what the data preprocessor gets. T' is T, or 1
-            where the pipeline turns a clip into one image.
-        made (dict[str, np.ndarray]): What a network has made of it, by heading, each as ``fed``.
+        fed (np.ndarray): uint8 [T', H, W, 3], RGB, input of the data preprocessor. T' is T, or 1
+            if the pipeline turns a clip into one image.
+        made (dict[str, np.ndarray]): Output of a network for it, by heading, each like ``fed``.
     """
 
     frame_numbers: np.ndarray
@@ -58,10 +58,10 @@ class FedSample:
     """All clips of a sample, by view (or crop) and segment.
 
     Attributes:
-        title (str): File, with its folder.
-        facts (list[str]): Its class and what else goes to the model, in words.
+        title (str): File name, with its folder.
+        facts (list[str]): Its class and other labels for the model, as text.
         views (list[list[FedClip]]): Clips in order of view, segment.
-        rows (str): What a view is called: ``'view'``, or ``'crop'`` of MMAction2's pipelines.
+        rows (str): Name of a view: ``'view'``, or ``'crop'`` in MMAction2's pipelines.
     """
 
     title: str
@@ -71,7 +71,7 @@ class FedSample:
 
 
 class _Recorder:
-    """A pipeline that keeps the decoded frames and what was known before packing."""
+    """A pipeline that keeps the decoded frames, and the results before packing."""
 
     def __init__(self, transforms: list) -> None:
         self.transforms = transforms
@@ -91,13 +91,12 @@ class _Recorder:
 
 
 def build_dataset(cfg: Config, split: str = 'train') -> BaseDataset:
-    """Build the dataset of a split as training or evaluation has it.
+    """Build the dataset of a split as in training or evaluation.
 
-    What training leaves to the device is applied here by ``SharedAugment`` itself, by the same
-    draws.
+    Transforms that training runs on the device run in ``SharedAugment`` here, with the same draws.
 
     Args:
-        cfg: Of pretraining or of a recognizer of MMAction2.
+        cfg: Config of pretraining or of an MMAction2 recognizer.
         split: ``'train'``, ``'val'`` or ``'test'``.
 
     Raises:
@@ -138,22 +137,22 @@ def read_sample(
     epoch: int = 0,
     class_names: Sequence[str] | None = None,
 ) -> FedSample:
-    """Run the pipeline on one video and keep what it fed and what it read.
+    """Run the pipeline on one video, and keep its input and output frames.
 
-    The draws are those of a training run with this seed in this epoch, where the dataset is an
-    ``UnlabeledVideoDataset``; else they depend on seed, epoch and index alone, by the global
+    If the dataset is an ``UnlabeledVideoDataset``, the draws are those of a training run with this
+    seed in this epoch. Otherwise they depend on seed, epoch and index alone, by the global
     generators.
 
     Args:
-        dataset: Of :func:`build_dataset`.
+        dataset: From :func:`build_dataset`.
         index: Number of the sample.
         seed: Seed of the draws.
         epoch: Number of the epoch, from 0.
         class_names: Name of each label; without it the facts say ``class 3``.
 
     Raises:
-        UserError: If the video cannot be read, or the pipeline does not end with RGB frames by
-            ``FormatViews``, or ``FormatShape`` in the form NCHW or NCTHW.
+        UserError: If the video cannot be read, or the pipeline does not end with RGB frames from
+            ``FormatViews``, or from ``FormatShape`` with NCHW or NCTHW.
     """
     if hasattr(dataset, 'set_epoch'):
         dataset.set_epoch(seed, epoch)
@@ -176,7 +175,7 @@ def read_sample(
     rows = 'view' if 'num_views' in known else 'crop'
     views = _fed_views(np.asarray(packed['inputs']), known)
     segments = [len(view) for view in views]
-    # Every crop shows the same frames; views have their own.
+    # Every crop shows the same frames; each view has its own.
     num_clips = sum(segments) if rows == 'view' else segments[0]
     numbers = np.asarray(known['frame_inds']).reshape(num_clips, -1)
     clips = []
@@ -199,7 +198,7 @@ def _fed_views(inputs: np.ndarray, known: dict) -> list[np.ndarray]:
         clips = inputs.reshape(-1, *inputs.shape[2:])
     elif inputs.ndim in (4, 5):
         clips, clip_len = inputs, known['clip_len']
-        # NCHW has the frames of all clips in a row.
+        # With NCHW, the frames of all clips are in a row.
         if inputs.ndim == 4 and len(inputs) % clip_len == 0:
             clips = inputs.reshape(-1, clip_len, *inputs.shape[1:]).swapaxes(1, 2)
         num_clips = len(known['frame_inds']) // clip_len
@@ -217,7 +216,7 @@ def _fed_views(inputs: np.ndarray, known: dict) -> list[np.ndarray]:
 
 
 def _facts(known: dict, pack: object, class_names: Sequence[str] | None) -> list[str]:
-    """What else goes to the model, in words."""
+    """Describe the labels for the model."""
     facts = []
     label = known.get('label', -1)
     if isinstance(label, int) and label >= 0:
@@ -232,16 +231,16 @@ def _facts(known: dict, pack: object, class_names: Sequence[str] | None) -> list
 def draw_sample(
     sample: FedSample, stages: Sequence[str] = STAGES, step: int | None = None
 ) -> np.ndarray:
-    """Draw a sample: a row per view, with the source frames above what is fed.
+    """Draw a sample: a row per view, with the source frames above the input of the network.
 
-    What is fed is drawn pixel by pixel, magnified by a whole number if it is small. Source frames
-    are scaled to the same width.
+    The input is drawn pixel by pixel, magnified by a whole number if it is small. Source frames are
+    scaled to the same width.
 
     Args:
-        sample: Of :func:`read_sample`.
-        stages: ``'original'``, ``'transformed'`` and headings of ``made``, in their order.
-        step: Draw this frame of each clip alone, as a moving picture shows it; default all, or 16
-            evenly spaced ones of longer clips.
+        sample: From :func:`read_sample`.
+        stages: ``'original'``, ``'transformed'`` and headings of ``made``, in this order.
+        step: Draw only this frame of each clip, for a video; by default all frames, or 16 evenly
+            spaced ones of longer clips.
 
     Returns:
         np.ndarray: uint8 [H, W, 3], RGB.
@@ -265,7 +264,7 @@ def draw_sample(
         for line in _lines(clips, step, columns)
     ]
 
-    # With wider gaps between clips than between the frames of a clip.
+    # Gaps between clips are wider than those between the frames of a clip.
     def left(line: list[_Tile], column: int) -> int:
         return first_tile + column * (width + GAP) + BLOCK_GAP * line[column].gaps
 
@@ -317,7 +316,7 @@ class _Tile(NamedTuple):
 
 
 def _lines(clips: list[FedClip], step: int | None, columns: int) -> Iterator[list[_Tile]]:
-    """Break the tiles of a view into lines, with as many whole clips in each as there is room."""
+    """Break the tiles of a view into lines, with the largest number of whole clips in each."""
     line: list[_Tile] = []
     for segment, clip in enumerate(clips):
         last = len(clip.frame_numbers) - 1
@@ -338,13 +337,13 @@ def _lines(clips: list[FedClip], step: int | None, columns: int) -> Iterator[lis
 
 
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """Matplotlib's own font, which the other pictures have."""
+    """Load Matplotlib's own font, as in the other pictures."""
     name = f'DejaVuSans{"-Bold" if bold else ""}.ttf'
     return ImageFont.truetype(os.path.join(matplotlib.get_data_path(), 'fonts', 'ttf', name), size)
 
 
 def _stack(canvases: Sequence[np.ndarray]) -> np.ndarray:
-    """Put pictures below each other on white."""
+    """Stack pictures below each other on white."""
     width = max(canvas.shape[1] for canvas in canvases)
     widened = [
         np.pad(canvas, ((0, 0), (0, width - canvas.shape[1]), (0, 0)), constant_values=255)
@@ -359,7 +358,7 @@ def save_picture(
     """Write samples below each other as one picture, atomically.
 
     Raises:
-        UserError: If the suffix is none of ``PICTURES``, or the file cannot be written.
+        UserError: If the suffix is not one of ``PICTURES``, or the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in PICTURES:
@@ -378,7 +377,7 @@ def save_video(
     """Write samples below each other as one H.264 video in which all clips play at once.
 
     Raises:
-        UserError: If the clips have one frame only, or the file cannot be written.
+        UserError: If the clips have only one frame, or the file cannot be written.
     """
     clips = [clip for sample in samples for view in sample.views for clip in view]
     num_steps = max(len(clip.frame_numbers) for clip in clips)
@@ -389,8 +388,8 @@ def save_video(
     frames = []
     for step in range(num_steps):
         frame = _stack([draw_sample(sample, stages, step) for sample in samples])
-        odd = frame.shape[0] % 2, frame.shape[1] % 2  # H.264 halves both for colour
+        odd = frame.shape[0] % 2, frame.shape[1] % 2  # H.264 halves both sides for colour
         frames.append(np.pad(frame, ((0, odd[0]), (0, odd[1]), (0, 0)), constant_values=255))
     rounds = math.ceil(MIN_SECONDS * fps / num_steps)
-    # Small letters need a fine quantiser.
+    # Small letters need fine quantisation.
     encode_video(path, np.stack(frames * rounds), fps, options=dict(crf='14'))

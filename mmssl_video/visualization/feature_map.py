@@ -1,4 +1,4 @@
-"""Features as points of a plane, coloured by class."""
+"""Map features to points in a plane, coloured by class."""
 
 import math
 import os
@@ -18,7 +18,8 @@ from mmssl_video.evaluation import FeatureSet, knn_accuracy
 from .figures import class_name, save_figure
 
 METHODS = ('tsne', 'pca')
-# Matplotlib's ten but its grey, then colours far from these and each other (27 or more in CIE Lab).
+# Matplotlib's ten colours except grey, then colours that are at least 27 apart in CIE Lab from
+# these and each other.
 COLORS = (
     '#1f77b4', '#ff7f0e', '#2ca02c', '#d62728', '#9467bd', '#8c564b', '#e377c2', '#17becf',
     '#bcbd22', '#0000ff', '#ff1eff', '#004b2d', '#00f000', '#f0d2a5', '#3c0fa5', '#00f0b4',
@@ -31,16 +32,16 @@ MAX_LEGEND = 128  # classes
 
 @dataclass
 class FeatureMap:
-    """Points of a plane for the rows of a feature set.
+    """Points in a plane for rows of a feature set.
 
     Attributes:
         points (np.ndarray): float32 [n, 2]; distances have no unit.
         rows (np.ndarray): int64 [n], ascending, the rows of the feature set.
-        labels (np.ndarray): int64 [n], -1 where unknown.
-        knn (dict | None): :func:`~mmssl_video.evaluation.knn_accuracy` of the labelled ones among
-            these, each video left out in turn, by the features and not the points. None with fewer
-            than two classes.
-        unit (str): What a row is: ``'videos'`` or ``'clips'``.
+        labels (np.ndarray): int64 [n], -1 if unknown.
+        knn (dict | None): :func:`~mmssl_video.evaluation.knn_accuracy` of the labelled rows, each
+            video left out in turn, by the features and not the points. None with fewer than two
+            classes.
+        unit (str): Unit of the rows: ``'videos'`` or ``'clips'``.
     """
 
     points: np.ndarray
@@ -53,17 +54,18 @@ class FeatureMap:
 def feature_map(
     features: FeatureSet, method: str = 'tsne', max_videos: int = 2000, seed: int = 0
 ) -> FeatureMap:
-    """Put L2-normalised features on a plane.
+    """Map L2-normalised features to a plane.
 
-    ``'tsne'`` (van der Maaten and Hinton, JMLR 2008) takes the first 50 principal components and
-    shows which videos are neighbours; how far apart groups are and how large says little.
-    ``'pca'`` shows the first two principal components. Of normalised features, the squared
+    ``'tsne'`` (van der Maaten and Hinton, JMLR 2008) uses the first 50 principal components and
+    shows which videos are neighbours; the sizes of groups and the distances between them mean
+    little. ``'pca'`` shows the first two principal components. For normalised features, the squared
     Euclidean distance is 2 - 2 cos.
 
     Args:
         features: Videos, or clips, labelled or not.
-        method: ``'tsne'`` or ``'pca'``. Of fewer than 5 videos, t-SNE shows PCA.
-        max_videos: Of more, so many are drawn, equally many of each class as far as it has them.
+        method: ``'tsne'`` or ``'pca'``. With fewer than 5 videos, ``'tsne'`` shows PCA.
+        max_videos: If there are more videos, this number is drawn, the same number of each class as
+            far as it has them.
         seed: Seed of the draw and of t-SNE. The same seed gives the same map.
 
     Raises:
@@ -88,7 +90,7 @@ def feature_map(
     num_components = 2 if as_pca else min(50, *points.shape)
     points = PCA(num_components, random_state=seed).fit_transform(points)
     if not as_pca:
-        # Each point has about as many neighbours as the perplexity; 30 is the authors' own.
+        # The perplexity is about the number of neighbours of a point; 30 is the authors' value.
         perplexity = min(30, (len(rows) - 1) / 3)
         points = TSNE(perplexity=perplexity, init='pca', random_state=seed).fit_transform(points)
     unit = 'videos' if features.clips is None else 'clips'
@@ -96,7 +98,7 @@ def feature_map(
 
 
 def _draw_rows(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Draw rows at random, one of each class, then another, until there are enough."""
+    """Draw rows at random: one of each class, then another of each, until there are enough."""
     order = np.random.default_rng(seed).permutation(len(labels))
     rank_in_class = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
@@ -106,14 +108,14 @@ def _draw_rows(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def _knn(features: FeatureSet) -> dict | None:
-    """Classify each labelled video by the others; None where that says nothing."""
+    """Classify each labelled video by the others; None if that is not meaningful."""
     known = features.labels >= 0
     if len(np.unique(features.labels[known])) < 2:
         return None
     labelled = FeatureSet(features.features[known], features.labels[known], features.names[known])
-    # No more neighbours than a class has on average: the others would be of other classes for sure.
+    # No more neighbours than a class has on average: more would have to be of other classes.
     k = min(20, max(1, len(labelled) // len(np.unique(labelled.labels)) - 1))
-    # Rows of one video share its name, and none of them votes for another.
+    # Rows of one video share its name and do not vote for each other.
     k = min(k, len(labelled) - np.unique(labelled.names, return_counts=True)[1].max())
     return knn_accuracy(labelled, labelled, int(k), leave_one_out=True) if k else None
 
@@ -125,10 +127,10 @@ def save_feature_maps(
     class_names: Sequence[str] | None = None,
     dpi: int = 150,
 ) -> None:
-    """Write maps side by side, one colour (and marker) for a class in all of them.
+    """Write maps side by side, with the same colour (and marker) for a class in all of them.
 
-    Below each title stands how many rows their nearest neighbours classify rightly: a number that
-    the picture cannot flatter.
+    Below each title is the percentage of rows that their nearest neighbours classify correctly: the
+    quality of the features themselves, not of the map.
 
     Args:
         path: The file; its suffix names the format (``.png``, ``.pdf``, ``.svg``).
@@ -160,7 +162,7 @@ def save_feature_maps(
     for column, (each, title) in enumerate(zip(maps, titles, strict=True)):
         axes = figure.add_subplot(1, len(maps), column + 1)
         size = float(np.clip(10000 / len(each.points), 6, 36))
-        # In a random order, or the last class would cover the others.
+        # In a random order, so that the last class does not cover the others.
         order = np.random.default_rng(0).permutation(len(each.points))
         for marker in sorted({marker for _, marker in styles.values()}):
             rows = [row for row in order if styles[int(each.labels[row])][1] == marker]
@@ -197,7 +199,7 @@ def save_feature_maps(
 
 
 def _caption(each: FeatureMap) -> str:
-    """Say how many videos there are and how well their features tell the classes."""
+    """Caption with the number of rows and their kNN accuracy."""
     count = f'{len(each.rows)} {each.unit}'
     if each.knn is None:
         return count

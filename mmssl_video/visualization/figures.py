@@ -1,4 +1,4 @@
-"""What several pictures share: names of classes, and writing a matplotlib figure."""
+"""Shared functions of the pictures: names of classes, and writing a matplotlib figure."""
 
 import os
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ FORMATS = ('.png', '.jpg', '.pdf', '.svg')
 
 
 def picture_format(path: str | os.PathLike) -> str:
-    """The format that a file's suffix names, such as ``'png'``, in small letters.
+    """Get the format from a file's suffix, such as ``'png'``, in lower case.
 
     Raises:
-        UserError: If it is none of ``FORMATS``.
+        UserError: If it is not one of ``FORMATS``.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
@@ -28,7 +28,7 @@ def save_figure(path: str | os.PathLike, figure: Figure, dpi: int) -> None:
     """Write a figure, atomically, in the format of the suffix.
 
     Raises:
-        UserError: If the suffix is none of ``FORMATS``, or the file cannot be written.
+        UserError: If the suffix is not one of ``FORMATS``, or the file cannot be written.
     """
     file_format = picture_format(path)
     with atomic_path(path) as temporary:
@@ -36,11 +36,11 @@ def save_figure(path: str | os.PathLike, figure: Figure, dpi: int) -> None:
 
 
 def read_class_names(path: str | os.PathLike, last_label: int | None = None) -> list[str]:
-    """Read a file with the name of a class on each line, the first of label 0, as MMAction2 has it.
+    """Read a file with the name of a class on each line, from label 0 on, as in MMAction2.
 
     Args:
         path: The file.
-        last_label: Largest label that needs a name; default any number of names will do.
+        last_label: Largest label that needs a name; by default, any number of names is accepted.
 
     Raises:
         UserError: If the file cannot be read as text, or has too few names.

@@ -1,4 +1,4 @@
-"""Single frames of a video for thumbnails and film strips."""
+"""Read single frames of a video for thumbnails and film strips."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -12,14 +12,14 @@ from mmssl_video.video import VideoReader
 
 
 def frames_at(path: str | os.PathLike, places: Sequence[float]) -> list[Image.Image]:
-    """Read the frames that are shown at some places of a video, or of a folder of raw frames.
+    """Read the frames that are shown at given times of a video, or of a folder of raw frames.
 
     Args:
         path: A video file, or a folder with ``img_*`` files (MMAction2's raw frames) or images.
-        places: Parts of the duration, each in [0, 1).
+        places: Times as parts of the duration, each in [0, 1).
 
     Returns:
-        list[Image.Image]: RGB, for each place the last frame that starts there or before.
+        list[Image.Image]: RGB, for each time the last frame that starts then or before.
 
     Raises:
         BadVideoError: If there is no readable frame.

@@ -1,4 +1,4 @@
-"""Grad-CAM: which parts of a frame or clip a feature, or the score of a class, comes from."""
+"""Grad-CAM: show which parts of a frame or clip a feature or a class score depends on."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -38,23 +38,23 @@ TILE = 1.4  # inches
 def grad_cam(
     score: Callable[[Tensor], Tensor], inputs: Tensor, layer: nn.Module
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Map where in frames or clips a score comes from (Selvaraju et al., ICCV 2017, Sec. 3).
+    """Map the places in frames or clips that raise a score (Selvaraju et al., ICCV 2017, Sec. 3).
 
     Eq. 1 and 2: each channel of the layer is weighted by the mean over space (and time) of the
-    score's gradient, and the negative part of the sum is cut off. The maps are scaled up to the
-    input linearly and divided by their largest value, or, where M frames make fewer scores (the
-    segments of TSN and TSM), by the largest value of all frames of a score.
+    score's gradient, and negative values of the sum are set to 0. The maps are upsampled linearly
+    to the size of the input and divided by their largest value. If M frames give fewer scores (the
+    segments of TSN and TSM), they are divided by the largest value of all frames of a score.
 
     No parameter, gradient or mode of the model is changed.
 
     Args:
-        score: Maps ``inputs`` to scores [K], where each comes from M / K inputs in a row. The
-            networks in it should be in eval mode.
+        score: Maps ``inputs`` to scores [K], each from M / K consecutive inputs. Its networks
+            should be in eval mode.
         inputs: Preprocessed frames [M, C, H, W] or clips [M, C, T, H, W].
         layer: A module that ``score`` runs, with one output [M, D, h, w] or [M, D, t, h, w].
 
     Returns:
-        Maps float32 [M, H, W] or [M, T, H, W] in [0, 1], all 0 where nothing raises the score, and
+        Maps float32 [M, H, W] or [M, T, H, W] in [0, 1], all 0 if no place raises the score, and
         the scores float32 [K].
 
     Raises:
@@ -80,7 +80,7 @@ def grad_cam(
 
 
 def feature_score(model: nn.Module, reference: Tensor | None = None) -> Callable[[Tensor], Tensor]:
-    """Score frames or clips by their features, which needs no class.
+    """Score frames or clips by their features, without a class.
 
     Args:
         model: Has a ``backbone`` and a ``data_preprocessor``.
@@ -104,40 +104,41 @@ def class_score(model: nn.Module, label: int) -> Callable[[Tensor], Tensor]:
     """Score the frames or clips of one video by the logit of a class.
 
     Args:
-        model: ``Recognizer2D`` or ``Recognizer3D`` of MMAction2, or a subclass.
+        model: MMAction2's ``Recognizer2D`` or ``Recognizer3D``, or a subclass.
         label: Number of the class.
 
     Returns:
-        Callable: Maps M preprocessed frames or clips of a video to scores [K]: of M clips, K = M;
-        of M frames, K = 1, or M / num_segments where the backbone mixes segments (TSM).
+        Callable: Maps M preprocessed frames or clips of a video to scores [K]: K = M for clips;
+        K = 1 for frames, or M / num_segments if the backbone mixes segments (TSM).
     """
     return lambda inputs: _logits(model, inputs)[:, label]
 
 
 def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Scores of all classes [K, num_classes] for the frames or clips of one video."""
-    # Not the model's own: a subclass may run the backbone without gradients.
+    """Compute scores of all classes [K, num_classes] for the frames or clips of one video."""
+    # Not the model's own method: a subclass may run the backbone without gradients.
     recognizer = Recognizer2D if isinstance(model, Recognizer2D) else Recognizer3D
     return recognizer.extract_feat(model, inputs[None], stage='head')[0]
 
 
 def find_layer(backbone: nn.Module, inputs: Tensor, name: str | None = None) -> str:
-    """Find the layer to look at.
+    """Find the layer for Grad-CAM.
 
-    It is ``layer4`` (conv5) where the backbone has one: the last stage of a ResNet. Else it is the
-    last module that puts out a map with as many channels as the feature has. Where none has, as in
-    a SlowFast, whose feature is made of two pathways, it is the last of those with the most.
+    It is ``layer4`` (conv5), the last stage of a ResNet, if the backbone has it. Otherwise it is
+    the last module with an output map that has the same number of channels as the feature. If there
+    is none, as in a SlowFast with its feature from two pathways, it is the last module with the
+    largest number of channels.
 
     Args:
-        backbone: Run once on ``inputs``.
+        backbone: Runs once on ``inputs``.
         inputs: Preprocessed frames [M, C, H, W] or clips [M, C, T, H, W].
-        name: A layer's name in the backbone, which is checked.
+        name: Name of a layer in the backbone; it is checked.
 
     Returns:
         str: Name of the layer in the backbone, ``''`` for the backbone itself.
 
     Raises:
-        UserError: If there is no layer of this name, or it puts out no map.
+        UserError: If there is no layer with this name, or its output is no map.
     """
     modules = dict(backbone.named_modules())
     if name is not None and name not in modules:
@@ -185,9 +186,9 @@ class CamRow:
 
     Attributes:
         title (str): File and, for a class, its name and score.
-        images (np.ndarray): uint8 [L, H, W, 3], RGB, as the pipeline crops them.
+        images (np.ndarray): uint8 [L, H, W, 3], RGB, cropped by the pipeline.
         maps (np.ndarray): float32 [L, H, W] in [0, 1].
-        captions (list[str]): Number of each frame, and its score if that can be compared.
+        captions (list[str]): Number of each frame, and its score if scores are comparable.
         layer (str): Name of the layer in the backbone.
     """
 
@@ -199,10 +200,10 @@ class CamRow:
 
 
 def build_model(cfg: Config, checkpoint: str | None, with_head: bool, seed: int = 0) -> nn.Module:
-    """Build a model for Grad-CAM: its backbone, and the class scores of a recognizer on demand.
+    """Build a model for Grad-CAM: its backbone and, if requested, the head of a recognizer.
 
     Args:
-        cfg: Of pretraining or of a recognizer of MMAction2.
+        cfg: Config of pretraining or of an MMAction2 recognizer.
         checkpoint: As for :func:`~mmssl_video.evaluation.encoder.build_encoder`.
         with_head: Whether to load the ``cls_head`` too.
         seed: Seed of random weights.
@@ -240,26 +241,26 @@ def look_at_video(
     class_names: Sequence[str] | None = None,
     layer: str | None = None,
 ) -> CamRow:
-    """Read a video, map where the target comes from, and choose frames to show.
+    """Read a video, compute the maps of the target, and choose frames to show.
 
     Args:
-        model: Of :func:`build_model`, or a trained one; put into eval mode for the time.
-        pipeline: As :func:`~mmssl_video.evaluation.loader.feature_pipeline` gives it.
+        model: From :func:`build_model`, or a trained one; it is in eval mode during the call.
+        pipeline: From :func:`~mmssl_video.evaluation.loader.feature_pipeline`.
         video: A video file.
         target: ``'norm'``: the norm of the pooled feature of each frame or clip. ``'similarity'``:
             its cosine similarity with the feature of the frame or clip half the video away, or
             with the mean feature of ``other``. ``'class'``: the score of a class.
-        other: A video to be similar to.
+        other: Video for the similarity.
         label: Class of the score; default the predicted one.
         class_names: Name of each label; without it the title says ``class 3``.
-        layer: Name of a layer in the backbone; default :func:`find_layer`.
+        layer: Name of a layer in the backbone; default that of :func:`find_layer`.
 
     Returns:
-        CamRow: Up to 8 frames: of M frames evenly spaced ones; of M clips evenly spaced frames of
-        each clip, the middle one if there is room for one only.
+        CamRow: Up to 8 frames: evenly spaced ones of M frames; or evenly spaced frames of each of M
+        clips, the middle one if there is only room for one.
 
     Raises:
-        UserError: If a video cannot be read, or the target cannot be had.
+        UserError: If a video cannot be read, or the target cannot be computed.
     """
     if target not in TARGETS:
         raise UserError(f'the target is {target!r}; choose one of {", ".join(TARGETS)}')
@@ -298,7 +299,7 @@ def look_at_video(
             score = feature_score(model, reference)
         maps, scores = grad_cam(score, inputs, model.backbone.get_submodule(layer))
 
-    # As clips [M, T, ...], also of frames.
+    # As clips [M, T, ...], for frames too.
     images = images.reshape(*numbers.shape, *images.shape[-3:])
     maps = maps.reshape(*numbers.shape, *maps.shape[-2:])
     num_clips, clip_len = numbers.shape
@@ -307,7 +308,7 @@ def look_at_video(
     else:
         clips = np.arange(num_clips)
     per_clip = min(MAX_COLUMNS // len(clips), clip_len)
-    # The middle of each of as many equal parts.
+    # The middle frames of `per_clip` equal parts.
     frames = (2 * np.arange(per_clip) + 1) * clip_len // (2 * per_clip)
     chosen = [(int(clip), int(frame)) for clip in clips for frame in frames]
     captions = []
@@ -329,7 +330,7 @@ def _read_video(
     """Read the frames or clips of a video.
 
     Returns:
-        Images uint8 [M, H, W, 3] or [M, T, H, W, 3], the same as the model takes them, and their
+        Images uint8 [M, H, W, 3] or [M, T, H, W, 3], the same as input of the model, and their
         frame numbers int64 [M, T].
     """
     if not Path(video).is_file():
@@ -352,14 +353,14 @@ def _read_video(
             f'backbone; set `num_frames={num_segments}`'
         )
     clip_len = images.shape[2] if images.ndim == 5 else 1
-    # Crops show the frames of all clips again, one crop after the other.
+    # Each crop repeats the frames of all clips.
     numbers = np.resize(numbers, (len(images), clip_len))
     return images.movedim(1, -1).numpy(), inputs, numbers
 
 
 @contextmanager
 def _eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model into eval mode for the time of the block, module by module."""
+    """Put a model into eval mode during the block; afterwards each module has its old mode."""
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -373,7 +374,7 @@ def _eval_mode(model: nn.Module) -> Iterator[None]:
 
 
 def overlay(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """Lay heat maps over frames.
+    """Overlay heat maps on frames.
 
     Args:
         images: uint8 [..., H, W, 3], RGB.
@@ -381,7 +382,7 @@ def overlay(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
 
     Returns:
         np.ndarray: uint8 [..., H, W, 3]: half the colour of the map, half the frame in grey, so
-        that all colour is the map's.
+        that all colours are those of the map.
     """
     colors = matplotlib.colormaps[COLORMAP](maps)[..., :3] * 255
     grey = images @ np.array([0.299, 0.587, 0.114])
@@ -395,8 +396,8 @@ def grad_cam_sheet(
 
     Args:
         path: The file; its suffix names the format (``.png``, ``.pdf``, ``.svg``).
-        rows: Of :func:`look_at_video`, one or more.
-        title: Stands above all.
+        rows: One or more, from :func:`look_at_video`.
+        title: Title of the picture.
         dpi: Pixels per inch; a frame is 1.4 inches wide.
 
     Raises:
@@ -417,7 +418,7 @@ def grad_cam_sheet(
         laid = overlay(row.images, row.maps)
         for each in axes.flat:
             each.set_axis_off()
-        # The two pictures of a frame close together, the space left over around them.
+        # Put the two pictures of a frame close together.
         for line, anchor in zip(axes, 'SN', strict=True):
             for each in line:
                 each.set_anchor(anchor)

@@ -1,4 +1,4 @@
-"""Temporal action proposals of a video below its frames and its actions, on one time axis."""
+"""Draw temporal action proposals of a video below its frames and its actions, on a time axis."""
 
 import json
 import os
@@ -22,20 +22,20 @@ from mmssl_video.video import VIDEO_SUFFIXES
 from .figures import save_figure
 from .frames import frames_at
 
-# From no overlap to all of it; the darkness alone tells it too.
+# From no overlap to full overlap; the brightness alone shows it too.
 OVERLAP = LinearSegmentedColormap.from_list('overlap', ['#d9dde3', '#a8cfc4', '#4fa68a', '#0f5c4a'])
 ACTION, BAND, TEXT, FAINT = '#30507a', '#e9eef6', '#22262b', '#8a8f96'
 WIDTH, MARGIN, COLUMNS = 10.0, 1.0, 1.2  # inches: page, left of the axis, numbers right of it
-STRIP, LANE = 0.62, 0.21  # inches: height of the frames, and of an action or a proposal
+STRIP, LANE = 0.62, 0.21  # inches: height of the frames, and of an action or proposal
 TITLE, GAP, TIME, LEGEND = 0.42, 0.05, 0.36, 0.55  # inches: above, between and below them
 
 
 @dataclass
 class VideoProposals:
-    """What is known of a video and what was found in it; times in seconds.
+    """The actions and proposals of a video, with times in seconds.
 
     Attributes:
-        name (str): As in the annotation.
+        name (str): Name in the annotation.
         duration (float): Length of the video.
         segments (np.ndarray): float64 [G, 2], start and end of each action.
         labels (list[str]): G names.
@@ -54,7 +54,7 @@ class VideoProposals:
 
     @property
     def overlaps(self) -> np.ndarray:
-        """float64 [P], temporal intersection over union with the action that fits best, or 0."""
+        """float64 [P], temporal intersection over union with the best matching action, or 0."""
         if not len(self.segments) or not len(self.proposals):
             return np.zeros(len(self.proposals))
         return pairwise_temporal_iou(self.proposals, self.segments).max(axis=0).astype(float)
@@ -69,19 +69,20 @@ def read_proposals(
     top: int = 5,
     min_score: float = 0.0,
 ) -> list[VideoProposals]:
-    """Bring what a localizer found together with the actions that are there.
+    """Read the proposals of a localizer and the annotated actions.
 
     Args:
-        results: What MMAction2's ``ANetMetric`` writes (``dump_config.out``).
-        annotations: In the format of MMAction2's ``ActivityNetDataset``.
-        videos: Names, with or without the ``v_`` of the annotation; by default evenly spaced ones
-            in the order of the annotation, which are not chosen by their result.
-        num_videos: How many, where ``videos`` does not name them.
-        top: Proposals of a video, at most.
-        min_score: Least score of a proposal.
+        results: File from MMAction2's ``ANetMetric`` (``dump_config.out``).
+        annotations: File in the format of MMAction2's ``ActivityNetDataset``.
+        videos: Names, with or without the ``v_`` of the annotation; by default, evenly spaced
+            videos in the order of the annotation, independent of their results.
+        num_videos: Number of videos, if ``videos`` does not name them.
+        top: Largest number of proposals per video.
+        min_score: Smallest score of a proposal.
 
     Raises:
-        UserError: A file is missing or of another kind, a video is not in both, or no video is.
+        UserError: A file is missing or has another format, a video is not in both files, or no
+            video is.
     """
     found = _read_json(results, 'results file').get('results')
     if not isinstance(found, dict) or not all(isinstance(rows, list) for rows in found.values()):
@@ -149,10 +150,10 @@ def _video(name: str, truth: dict, found: list[dict], top: int, min_score: float
 
 
 def locate_videos(root: str | os.PathLike, names: Sequence[str]) -> list[Path]:
-    """The files of videos below a folder: their names, with or without ``v_``, and a suffix.
+    """Find the files of videos below a folder, named with or without ``v_``.
 
     Raises:
-        UserError: If one is not there.
+        UserError: If a video is missing.
     """
     index = index_videos(Path(root))
     paths = []
@@ -167,14 +168,14 @@ def locate_videos(root: str | os.PathLike, names: Sequence[str]) -> list[Path]:
 
 
 def film_strip(path: str | os.PathLike, height: int = 128) -> list[np.ndarray]:
-    """Frames from the middles of equal parts of a video, as many as fill the page.
+    """Read frames from the middles of equal parts of a video, enough to fill the page.
 
     Args:
         path: As for :func:`~mmssl_video.visualization.frames.frames_at`.
-        height: Of a frame, in pixels.
+        height: Height of a frame, in pixels.
 
     Returns:
-        uint8 [height, W, 3], RGB; all of one size.
+        uint8 [height, W, 3], RGB; all with the same size.
 
     Raises:
         UserError: If no frame can be read.
@@ -192,9 +193,9 @@ def save_proposals(
 ) -> None:
     """Write videos as one picture, one below the other.
 
-    A video has its film strip, a lane of its actions, and a lane for each proposal, best score
-    first, coloured by the overlap with the action that fits best. Score and overlap (tIoU) stand
-    to its right.
+    A video has its film strip, a lane with its actions, and a lane for each proposal, best score
+    first, coloured by the overlap with the best matching action. Score and overlap (tIoU) are on
+    the right.
 
     Args:
         path: The file; its suffix names the format (``.png``, ``.pdf``, ``.svg``).
@@ -208,17 +209,17 @@ def save_proposals(
 
 
 def draw_proposals(videos: Sequence[VideoProposals]) -> Figure:
-    """The figure of :func:`save_proposals`, with two axes for a video: film strip, then lanes.
+    """Draw the figure of :func:`save_proposals`, with two axes for a video: film strip, then lanes.
 
-    In the lanes' axes, x is seconds; the actions are in the lane around y = 0, proposal i in that
-    around y = i + 1.
+    In the lanes' axes, x is in seconds; the actions are in the lane around y = 0, proposal i in the
+    lane around y = i + 1.
     """
     heights = [_block_height(video) for video in videos]
     height = sum(heights) + LEGEND
     figure = Figure(figsize=(WIDTH, height))
 
     def add_axes(left: float, bottom: float, width: float, tall: float) -> Axes:
-        """Axes placed in inches from the lower left corner."""
+        """Add axes at a position in inches from the lower left corner."""
         return figure.add_axes((left / WIDTH, bottom / height, width / WIDTH, tall / height))
 
     across = WIDTH - MARGIN - COLUMNS
@@ -259,7 +260,7 @@ def draw_proposals(videos: Sequence[VideoProposals]) -> Figure:
 
 
 def _block_height(video: VideoProposals) -> float:
-    """Inches that a video takes: title, film strip, lanes, time axis."""
+    """Height of a video in inches: title, film strip, lanes, time axis."""
     strip = STRIP + GAP if video.frames else 0
     return TITLE + strip + LANE * (1 + max(1, len(video.proposals))) + TIME
 
@@ -269,13 +270,13 @@ def _as_time(seconds: float) -> str:
 
 
 def _draw_strip(axes: Axes, video: VideoProposals) -> None:
-    """Each frame over the part of the time from whose middle it is."""
+    """Draw each frame over the part of the time that it is the middle of."""
     box = axes.get_window_extent()
     edges = np.linspace(0, video.duration, len(video.frames) + 1)
     shape = round(1000 * box.width / box.height / len(video.frames)), 1000
     for frame, left, right in zip(video.frames, edges[:-1], edges[1:], strict=True):
         height, width = frame.shape[:2]
-        # Cut to the shape of its place, so that nothing is stretched.
+        # Crop the frame to the shape of its place, so that it is not stretched.
         scale = min(width / shape[0], height / shape[1])
         tile = ImageOps.fit(Image.fromarray(frame), [max(1, round(scale * side)) for side in shape])
         axes.imshow(tile, extent=(left, right, 0, 1), aspect='auto', interpolation='antialiased')
@@ -294,12 +295,12 @@ def _draw_lanes(axes: Axes, video: VideoProposals) -> None:
     axes.xaxis.set_major_formatter('{x:g} s')
 
     def beside(y: float, text: str, **style: object) -> None:
-        """Text left of the lanes."""
+        """Write text left of the lanes."""
         style = dict(ha='right', color=TEXT, size=8.5) | style
         axes.annotate(text, (0, y), (-7, 0), textcoords='offset points', va='center', **style)
 
     def column(y: float, place: int, text: str, **style: object) -> None:
-        """Text in one of the columns right of the lanes."""
+        """Write text in one of the columns right of the lanes."""
         style = dict(ha='right', color=TEXT, size=8) | style
         spot = (video.duration, y), (40 + 34 * place, 0)
         axes.annotate(text, *spot, textcoords='offset points', va='center', **style)

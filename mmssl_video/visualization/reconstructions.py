@@ -1,4 +1,4 @@
-"""What masked prediction makes of a clip: hidden tokens beside the pixels that were there."""
+"""Show the predictions of masked tokens of a clip beside the original pixels."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ MASKED, PREDICTED = 'masked input', 'prediction'
 WITH_TRUTH = 'prediction with\nthe true mean\nand contrast of\neach token'
 WHOLE = 'original input'
 ROWS = (MASKED, PREDICTED, WITH_TRUTH, WHOLE)
-"""Headings of a sheet, in their order. Visible tokens are in all rows as they are."""
+"""Headings of a sheet, in order. Visible tokens are unchanged in all rows."""
 HIDDEN = 128.0  # grey
 
 
@@ -29,8 +29,8 @@ def build_model(cfg: Config, checkpoint: str) -> nn.Module:
     """Build a model with the backbone and the masked head of a checkpoint, in eval mode.
 
     Args:
-        cfg: Of pretraining, with a ``VideoMAEHead``.
-        checkpoint: Of pretraining by this config.
+        cfg: Config of pretraining, with a ``VideoMAEHead``.
+        checkpoint: Checkpoint of pretraining with this config.
 
     Raises:
         UserError: If the config has no such head, or the checkpoint does not fit.
@@ -50,7 +50,7 @@ def build_model(cfg: Config, checkpoint: str) -> nn.Module:
 
 
 def masked_head(model: nn.Module) -> str | None:
-    """The name of the first head that predicts pixels of masked tokens, if there is one."""
+    """Name of the first head that predicts pixels of masked tokens, if there is one."""
     heads = getattr(model, 'heads', {})
     return next((name for name in heads if isinstance(heads[name], VideoMAEHead)), None)
 
@@ -60,16 +60,17 @@ def reconstruct(model: nn.Module, sample: FedSample, seed: int = 0) -> FedSample
     """Hide tokens of each clip that the masked head reads, and predict them.
 
     In the row ``prediction``, all hidden tokens have the mean colour and the mean contrast
-    (standard deviation) of the visible ones, for the head predicts neither. The row below gives
-    each its own, which are not known where it matters: they alone show a coarse picture.
+    (standard deviation) of the visible ones, because the head predicts neither. In the row below,
+    each hidden token has its true mean and contrast. A network does not know these, and they alone
+    already show a coarse picture.
 
     Args:
-        model: Of :func:`build_model`.
-        sample: Of :func:`~mmssl_video.visualization.browse.read_sample`.
-        seed: Of the masks, which do not depend on the device.
+        model: From :func:`build_model`.
+        sample: From :func:`~mmssl_video.visualization.browse.read_sample`.
+        seed: Seed of the masks, which do not depend on the device.
 
     Returns:
-        The sample with the clips of these views alone, each with ``made`` for ``ROWS``. Its facts
+        The sample with the clips of these views only, each with ``made`` for ``ROWS``. Its facts
         are the mask, and the mean squared error of these clips beside that at chance.
     """
     head = model.heads[masked_head(model)]
@@ -103,12 +104,12 @@ def reconstruct(model: nn.Module, sample: FedSample, seed: int = 0) -> FedSample
 
 
 def _rows(patches: Tensor, predicted: Tensor, visible: Tensor, masked: Tensor) -> dict[str, Tensor]:
-    """The tokens [1, P, n, 3] of the rows that hide some.
+    """Make the tokens [1, P, n, 3] of the rows with hidden tokens.
 
     Args:
-        patches: The true ones, 0 to 255, [1, P, n, 3].
-        predicted: Of the head, [1, P - L, n, 3].
-        visible, masked: Their indices, int64 [1, L] and [1, P - L].
+        patches: True tokens, 0 to 255, [1, P, n, 3].
+        predicted: Predictions of the head, [1, P - L, n, 3].
+        visible, masked: Indices of the tokens, int64 [1, L] and [1, P - L].
     """
     mean, deviation = patches.mean(dim=2, keepdim=True), patches.std(dim=2, keepdim=True)
     seen = [take(each, visible).mean(dim=1, keepdim=True) for each in (mean, deviation)]
@@ -125,6 +126,6 @@ def _rows(patches: Tensor, predicted: Tensor, visible: Tensor, masked: Tensor) -
 
 
 def _to_image(clip: Tensor) -> np.ndarray:
-    """A clip [1, 3, T, H, W] as uint8 [T, H, W, 3]."""
+    """Convert a clip [1, 3, T, H, W] to uint8 [T, H, W, 3]."""
     frames = clip[0].permute(1, 2, 3, 0).round().clamp(0, 255)
     return frames.to(torch.uint8).cpu().numpy()

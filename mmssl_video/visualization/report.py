@@ -1,6 +1,6 @@
-"""The HTML report: what was run, how good it is, how it got there, and how to go on.
+"""Write the HTML report: what was run, its results, its loss curves, and further commands.
 
-One self-contained page from ``report.html.j2``: no script, no network, pictures inside.
+It is one self-contained page from ``report.html.j2``: no script, no network, pictures inside.
 """
 
 import base64
@@ -41,7 +41,7 @@ FEATURES = {
     'mean_frame': 'mean frame',
     'frame_difference': 'frame difference',
 }
-# Matplotlib draws with these colours; the page replaces them by its own, light or dark.
+# Matplotlib draws with these colours; the page replaces them with its own, light or dark.
 STAND_INS = {'#000101': 'var(--accent)', '#000102': 'var(--muted)', '#000103': 'var(--line)'}
 ACCENT, MUTED, LINE = STAND_INS
 
@@ -63,12 +63,12 @@ class Curve(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A picture with a section of its own.
+    """A picture with its own section.
 
     Attributes:
         title (str): Heading of the section.
-        text (str): What is to be seen, in a sentence or two.
-        path (str | os.PathLike): A PNG file, which goes into the page.
+        text (str): Description in a sentence or two.
+        path (str | os.PathLike): A PNG file, which is embedded in the page.
     """
 
     title: str
@@ -79,19 +79,19 @@ class Picture(NamedTuple):
 def read_scalars(*paths: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Read the scalars that MMEngine's ``LocalVisBackend`` logged, over all resumed runs.
 
-    A run that resumed replaces what earlier runs logged at its first step and after: those steps
-    were taken again. A line torn by an interrupted run is left out.
+    A resumed run replaces the scalars of earlier runs from its first step on, because these steps
+    were repeated. An incomplete line of an interrupted run is left out.
 
     Args:
-        paths: Files ``scalars.json`` in the order of the runs, or work directories, which stand
-            for ``*/vis_data/scalars.json`` in them, by name (MMEngine names a run by its start).
+        paths: Files ``scalars.json`` in the order of the runs, or work directories. These mean
+            ``*/vis_data/scalars.json`` in them, by name (MMEngine names a run by its start time).
 
     Returns:
         dict: For each scalar (``loss``, ``loss_inter``, ``lr``, ...) its steps int64 [L],
         ascending, and values float64 [L].
 
     Raises:
-        UserError: If a path holds no scalars.
+        UserError: If a path has no scalars.
     """
     merged: dict[str, dict[int, float]] = {}
     for path in map(Path, paths):
@@ -150,15 +150,14 @@ def write_report(
         path: The ``.html`` file.
         title: Heading of the page.
         summary: What was run, in a sentence or two.
-        warnings: What is wrong, in sentences, to be read before anything else: those of
-            :func:`~mmssl_video.engine.hooks.read_messages` for a run, for instance.
+        warnings: Warnings in sentences, at the top of the page, for example those of
+            :func:`~mmssl_video.engine.hooks.read_messages` for a run.
         metrics: ``{features: {metric: percent}}``, with features such as ``pretrained``,
             ``random``, ``mean_frame`` and metrics such as ``R@1``, ``R@5``, ``svm_top1``. The entry
             ``chance`` gives the dashed lines. Entries that are no mapping (``seed``, ...) are
-            ignored, so that a ``metrics.json`` can be given as it is. None for videos without
-            labels.
+            ignored, so a ``metrics.json`` can be passed unchanged. None for videos without labels.
         curves: Name of an objective → :class:`Curve` or ``(steps, values, chance)``.
-        notes: What is to be known of the curves, in sentences.
+        notes: Notes on the curves, in sentences.
         sheets: Queries with their neighbours.
         pictures: Further pictures, each with its section.
         commands: ``(what it does, shell command)``, in the order to run them.
@@ -187,7 +186,7 @@ def write_report(
 
 
 def _headline(rows: Mapping[str, Mapping], chance: Mapping[str, float]) -> list[tuple[str, str]]:
-    """Say R@1 of each kind of features, as ``(percent, words)``, if pretraining is among them."""
+    """R@1 of each kind of features, as ``(percent, words)``, if pretrained ones are among them."""
     if 'R@1' not in rows.get('pretrained', {}):
         return []
     found = [(row['R@1'], FEATURES.get(key, key)) for key, row in rows.items() if 'R@1' in row]
@@ -197,7 +196,7 @@ def _headline(rows: Mapping[str, Mapping], chance: Mapping[str, float]) -> list[
 
 
 def _bars(rows: Mapping[str, Mapping], chance: Mapping[str, float]) -> list[dict]:
-    """Turn the metrics around: one chart per metric, one bar per kind of features."""
+    """Arrange the metrics by chart: one chart per metric, one bar per kind of features."""
     charts = []
     for metric in dict.fromkeys(metric for row in rows.values() for metric in row):
         name, meaning = METRICS.get(metric, (metric, ''))
@@ -211,7 +210,7 @@ def _bars(rows: Mapping[str, Mapping], chance: Mapping[str, float]) -> list[dict
 
 
 def _curve(name: str, curve: Curve) -> dict:
-    """Draw one curve and say in words where it ended."""
+    """Draw one curve, and give its last value as text."""
     steps, values = np.asarray(curve.steps), np.asarray(curve.values, dtype=np.float64)
     finite = np.isfinite(values)
     smooth = _smooth(np.where(finite, values, np.nan))
@@ -229,10 +228,10 @@ def _curve(name: str, curve: Curve) -> dict:
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """Smooth lightly with a Gaussian of 1/40 of the length; NaN stays NaN and spreads nowhere."""
+    """Smooth lightly with a Gaussian of 1/40 of the length; NaN stays NaN and does not spread."""
     sigma = max(1.0, len(values) / 40)
     known = np.isfinite(values)
-    # Dividing by the smoothed mask leaves out the gaps, and what lies beyond the two ends.
+    # Dividing by the smoothed mask excludes gaps, and values beyond both ends.
     weight = gaussian_filter1d(known.astype(np.float64), sigma, mode='constant')
     total = gaussian_filter1d(np.where(known, values, 0), sigma, mode='constant')
     return np.where(known, total / np.where(known, weight, 1), np.nan)
@@ -241,7 +240,7 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 def _draw_curve(
     steps: np.ndarray, values: np.ndarray, smooth: np.ndarray, chance: float | None
 ) -> Markup:
-    """Draw raw values faintly, the smoothed ones over them and chance dashed, as inline SVG."""
+    """Draw faint raw values, the smoothed ones over them and a dashed chance, as inline SVG."""
     style = {'svg.fonttype': 'none', 'svg.hashsalt': 'report', 'font.size': 9}
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(4.6, 2.5), layout='constrained')
@@ -262,8 +261,8 @@ def _draw_curve(
         figure.savefig(buffer, format='svg', transparent=True)
     svg = buffer.getvalue()
     svg = svg[svg.index('<svg') :]
-    # What inline SVG does not need: metadata, name spaces, numbered ids (several charts share a
-    # page), and a fixed size.
+    # Remove what inline SVG does not need: metadata, name spaces, numbered ids (several charts
+    # share a page), and a fixed size.
     svg = re.sub(r'<metadata>.*?</metadata>', '', svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"| id="[a-z0-9A-Z]+_\d+"', '', svg)
     svg = re.sub(r'<svg width="[^"]*" height="[^"]*"', '<svg aria-hidden="true"', svg, count=1)
@@ -273,7 +272,7 @@ def _draw_curve(
 
 
 def _data_uri(item: Tile | Picture) -> str:
-    """Encode a tile's image as a JPEG data URI, or a picture's file as it is."""
+    """Encode a tile's image as a JPEG data URI, or a picture's file unchanged."""
     if isinstance(item, Picture):
         return 'data:image/png;base64,' + base64.b64encode(Path(item.path).read_bytes()).decode()
     buffer = io.BytesIO()
@@ -282,7 +281,7 @@ def _data_uri(item: Tile | Picture) -> str:
 
 
 def _clip_percent(value: float) -> float:
-    """Keep the length of a bar within its track."""
+    """Limit the length of a bar to its track."""
     return min(100.0, max(0.0, value)) if math.isfinite(value) else 0.0
 
 

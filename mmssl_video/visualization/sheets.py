@@ -1,4 +1,4 @@
-"""Retrieval sheets: a query video and its nearest neighbours, one thumbnail each."""
+"""Draw retrieval sheets: a query video and its nearest neighbours, one thumbnail each."""
 
 import os
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from .frames import frames_at
 RIGHT, WRONG, UNKNOWN = '#2f8f5b', '#c2513f', '#8a8f96'
 TEXT, EMPTY = '#24282d', '#f1f2f4'
 TILE, GAP, ABOVE, BELOW = 1.3, 0.1, 0.22, 0.3  # inches: a tile, beside it, above and below it
-ASIDE = 0.2  # between the query and its neighbours
+ASIDE = 0.2  # inches between the query and its neighbours
 
 
 @dataclass
@@ -25,8 +25,8 @@ class Tile:
     """One video of a sheet.
 
     Attributes:
-        image (np.ndarray | None): uint8 [H, W, 3], RGB; None where the video cannot be read.
-        caption (str): The class if it is known, else the file's name.
+        image (np.ndarray | None): uint8 [H, W, 3], RGB; None if the video cannot be read.
+        caption (str): The class if known, else the file's name.
         name (str): The video's full name.
         correct (bool | None): Whether a neighbour has the query's class; None if unknown.
         similarity (float | None): Cosine similarity with the query, in [-1, 1].
@@ -77,11 +77,11 @@ def retrieval_sheets(
     num_neighbours: int = 5,
     class_names: Sequence[str] | None = None,
 ) -> list[Sheet]:
-    """Make sheets from what ``retrieval`` or ``nearest_neighbours`` found.
+    """Make sheets from the results of ``retrieval`` or ``nearest_neighbours``.
 
-    The queries are not chosen by their result: the first of each class in order of the labels,
-    then the second of each, and so on; without labels, evenly spaced ones. A video that cannot be
-    read gets an empty tile.
+    The queries are chosen independently of their results: the first of each class in order of the
+    labels, then the second of each, and so on; without labels, evenly spaced ones. A video that
+    cannot be read gets an empty tile.
 
     Args:
         gallery: The videos that were searched.
@@ -137,8 +137,8 @@ def _choose_rows(labels: np.ndarray, count: int) -> list[int]:
 def save_sheet(path: str | os.PathLike, sheets: Sequence[Sheet], dpi: int = 150) -> None:
     """Write sheets as one picture: a row per query, the query first, then its neighbours.
 
-    A right neighbour has a green frame and a check mark, a wrong one a red frame and a cross;
-    the number above it is the cosine similarity.
+    A correct neighbour has a green frame and a check mark, a wrong one a red frame and a cross.
+    The number above it is the cosine similarity.
 
     Args:
         path: The file; its suffix names the format (``.png``, ``.pdf``, ``.svg``).
@@ -165,7 +165,7 @@ def save_sheet(path: str | os.PathLike, sheets: Sequence[Sheet], dpi: int = 150)
             color = {True: RIGHT, False: WRONG, None: UNKNOWN}[tile.correct]
             axes.spines[:].set(color=color, linewidth=1 if tile.correct is None else 3)
             mark = {True: '✓ ', False: '✗ ', None: ''}[tile.correct]
-            # Three digits: features that were not trained have cosines of 0.99 and more.
+            # Three digits, because untrained features have cosines of 0.99 and more.
             number = '' if tile.similarity is None else f'{tile.similarity:.3f}'
             if column == 0:
                 axes.set_title('query', size=8, color=TEXT, weight='bold', pad=4)
@@ -176,7 +176,7 @@ def save_sheet(path: str | os.PathLike, sheets: Sequence[Sheet], dpi: int = 150)
 
 
 def _square(image: np.ndarray) -> np.ndarray:
-    """Cut the largest square out of the middle."""
+    """Crop the largest square in the middle."""
     height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
