@@ -62,7 +62,7 @@ def check_video(video: VideoReader, quick: bool) -> Generator[float, None, dict]
         height=video.height,
         codec=video.codec,
         storage=video.storage,
-        # A stream that was cut out of a longer one may have no key frame.
+        # A stream that was cut out of a longer one may have no marked key frame.
         key_distance=len(video.index.keys) / max(1, int(video.index.keys.sum())),
         numbering=video.index.numbering,
     )
@@ -127,7 +127,7 @@ def check_videos(
         videos: The collection.
         folder: Where the lists and results are written.
         quick: Whether to decode only three frames of each video.
-        index: Whether to save packet indexes of the videos that :func:`wants_index` names.
+        index: Whether to save the packet index of a video if :func:`wants_index`.
         timeout: Seconds allowed to open a video, and to read some frames.
         jobs: Number of processes.
 

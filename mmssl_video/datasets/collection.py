@@ -28,7 +28,7 @@ class Collection:
         root (str): The folder.
         title (str): Name of the list without its suffix, or ``'videos'``.
         beside (str): Path of the list without its suffix, or of the folder.
-        names (list[str]): Path of each video relative to the folder; a URI stays as it is.
+        names (list[str]): Path of each video relative to the folder; a URI is unchanged.
         lines (list[str]): Lines of the list; without a list, the names.
         numbers (dict[str, int]): First number of each video, by its name. A video that has several
             lines is in it once.

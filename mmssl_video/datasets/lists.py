@@ -120,7 +120,7 @@ def index_videos(folder: Path) -> dict[str, str]:
 
 
 def index_frames(folder: Path) -> dict[str, int]:
-    """Map every folder of pictures below a folder, as a relative path, to their number."""
+    """Map every folder of pictures below a folder, as a relative path, to their number there."""
     numbers = {
         path: sum(name.lower().endswith(('.png', '.jpg')) for name in names)
         for path, names in walk(str(folder))

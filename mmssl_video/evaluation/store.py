@@ -65,7 +65,7 @@ def extraction_settings(
         'backbone': cfg.model.backbone,
         'data_preprocessor': cfg.model.get('data_preprocessor'),
         'pipeline': pipeline,
-        'dataset': fingerprint(dataset_options(cfg)),  # may hold keys of a storage
+        'dataset': fingerprint(dataset_options(cfg)),  # they may have secret keys of a storage
         'videos': f'{Path(source).name} {fingerprint(os.path.abspath(videos.root), names)}',
         **options,
     }

@@ -312,7 +312,7 @@ class _Tile(NamedTuple):
     segment: int
     clip: FedClip
     t: int
-    gaps: int  # between clips, before it in its line
+    gaps: int  # number of gaps between clips before it in its line
 
 
 def _lines(clips: list[FedClip], step: int | None, columns: int) -> Iterator[list[_Tile]]:

@@ -73,7 +73,7 @@ class SharedAugment(BaseTransform):
             )
 
     def transform(self, results: dict) -> dict:
-        """Augment every group of ``imgs`` with a draw of its own."""
+        """Augment every group of ``imgs`` with its own draw."""
         if 'photometric' in results:
             raise UserError(
                 "SharedAugment(photometric='device') must be the last SharedAugment of the "

@@ -191,7 +191,11 @@ def embedding_std(embeddings: Tensor) -> float:
 
 
 def mean_similarities(query: Tensor, positive: Tensor) -> dict[str, float]:
-    """Mean cosine of rows [M, D] at one index, ``positive``, and if M > 1 at two, ``negative``."""
+    """Compute mean cosines of the rows of two arrays [M, D].
+
+    Returns:
+        ``positive``, of rows with the same index; if M > 1 ``negative``, of all other pairs.
+    """
     num_pairs = len(query)
     with_own = (query * positive).sum()
     means = {'positive': float(with_own / num_pairs)}

@@ -374,7 +374,7 @@ class Diagnosis:
 
 
 def _details(kind: str, name: str, objective: Objective) -> str:
-    """The numbers behind a sign."""
+    """Format the numbers of a sign."""
     if kind == 'accuracy':
         return f'{name}_acc {objective.accuracy:.1f} %, at best {objective.best_accuracy:.1f} %'
     if kind == 'std':
