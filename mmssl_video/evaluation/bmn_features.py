@@ -43,7 +43,7 @@ from .encoder import NotFiniteError, preprocess, to_host
 from .loader import feature_pipeline
 from .store import fingerprint
 
-FRAMES_AT_A_TIME = 64  # that a worker decodes, at the video's own size
+FRAMES_AT_A_TIME = 64  # for a decoding worker, at the video's own size
 BAD_VIDEOS = 'bad_videos.txt'
 LENGTHS = 'duration_frame', 'feature_frame'
 ANNOTATION_REMEDY = 'correct the annotation'

@@ -22,7 +22,8 @@ def finetune_config(base: Config, cfg: Config, encoder: nn.Module) -> Config:
 
     Args:
         base: Config of a recognizer with a ``cls_head``; its optimiser, schedule and loaders are
-            kept. For a vision transformer, it must be of one; otherwise, of frames.
+            kept. For a vision transformer, its recognizer must have one too; otherwise, it must be
+            a recognizer of frames.
         cfg: Config of pretraining, with a ``feature_pipeline``.
         encoder: Its network, from ``build_encoder``.
     """

@@ -26,7 +26,7 @@ def knn_accuracy(
     label comes first. A class without a vote is never predicted, so with few neighbours fewer than
     five classes count for ``top5``. If gallery videos tie for the k-th place, the first ones in
     their list vote. If this, or equal sums, decides for many queries, as with collapsed features,
-    the accuracy depends on the list; ``tied`` is the part of such queries.
+    the accuracy depends on the order of the list; ``tied`` is the part of such queries.
 
     With several processes, all must have both sets and call this. Each takes a part of the queries;
     the result is that of one process.

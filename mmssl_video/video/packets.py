@@ -1,4 +1,4 @@
-"""Packets of a video file: they are read once, and kept in memory if they are few."""
+"""Packets of a video file, read once, then taken from memory if they are few, else by seeking."""
 
 import io
 import os
