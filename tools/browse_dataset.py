@@ -3,9 +3,10 @@ r"""Show what a config feeds to the network: every view, segment and frame, belo
     python tools/browse_dataset.py configs/vclr/vclr_r18_demo.py --out browse \
         --cfg-options train_dataloader.dataset.data_prefix.video=VIDEO_DIR
 
-A picture per video in the folder `browse`: a row per view, the decoded frames above what comes out
-of the pipeline. With `--out FILE.png` all are in one picture. `--format video` plays the clips
-of 3D configs at once. Configs of MMAction2's recognizers can be browsed too.
+This writes one picture per video to the folder `browse`. Each view has a row, with the decoded
+frames above the output of the pipeline. `--out FILE.png` puts all videos into one picture.
+`--format video` plays the clips of 3D configs at the same time. Configs of MMAction2's recognizers
+work too.
 """
 
 import argparse

@@ -1,16 +1,16 @@
-"""Look through a collection of videos before training.
+"""Check a collection of videos before training.
 
     python tools/check_videos.py SRC --ann-file train.txt
 
-Each video is opened, and all of its frames are decoded. What comes out goes to a folder beside the
-list, train.check for train.txt, or without a list beside the folder of videos, SRC.check:
+The tool opens each video and decodes all of its frames. The results go to a folder beside the list,
+train.check for train.txt, or without a list beside the folder of videos, SRC.check:
 
-    good.txt        lines of the list whose videos can be read, to be used as ann_file
+    good.txt        lines of the list with readable videos, to use as ann_file
     bad.txt         path and reason of the others
     results.jsonl   a line for each video: frames, fps, seconds, size, codec, distance of key frames
 
-Ctrl-C stops it, and the same command goes on. Later, it looks only at videos that are new, were bad
-or have changed since. The exit status is 1 if there are bad ones.
+Ctrl-C stops it, and the same command continues. Later it checks only videos that are new, were bad
+or have changed since. The exit status is 1 if a video is bad.
 """
 
 import argparse

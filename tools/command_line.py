@@ -1,7 +1,7 @@
-"""What the command lines of the tools share.
+"""Shared parts of the tools' command lines.
 
 Importing torch, MMAction2 and mmssl_video takes seconds. So a tool reads its arguments first, and
-imports them inside its `main`: `--help` and wrong arguments are answered at once. This module
+imports them inside its `main`. Then `--help` and errors in arguments appear at once. This module
 follows the same rule.
 
     def parse_args() -> argparse.Namespace:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of arguments, with those that several tools have.
+    """Parse arguments; methods add those that several tools have.
 
     Args:
         description: Shown by ``--help`` with its line breaks, as is the epilog.
@@ -68,7 +68,7 @@ class Parser(argparse.ArgumentParser):
             default='none',
             help='who started the processes; set by dist_*.sh and slurm_*.sh (default none)',
         )
-        # torch.distributed.launch gives it; torchrun does not.
+        # torch.distributed.launch passes it; torchrun does not.
         self.add_argument(
             '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS
         )
@@ -83,8 +83,8 @@ class Parser(argparse.ArgumentParser):
         )
 
     def add_jobs(self, description: str = 'processes') -> None:
-        """Add ``--jobs``; by default as many as `mmssl_video.video.available_cores` says."""
-        affinity = getattr(os, 'sched_getaffinity', None)  # Linux alone
+        """Add ``--jobs``; the default is that of `mmssl_video.video.available_cores`."""
+        affinity = getattr(os, 'sched_getaffinity', None)  # only on Linux
         self.add_argument(
             '--jobs',
             type=int,
@@ -116,7 +116,7 @@ class Parser(argparse.ArgumentParser):
         self.add_trust()
 
     def parse_args(self, *args, **kwargs) -> argparse.Namespace:
-        """Read the arguments; the local rank becomes that of the environment, if it has none."""
+        """Read the arguments, and set the environment's local rank if it has none."""
         arguments = super().parse_args(*args, **kwargs)
         if 'local_rank' in arguments:
             os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))
@@ -132,7 +132,7 @@ def _key_value(text: str) -> str:
 def tool(
     parse_args: Callable[[], argparse.Namespace],
 ) -> Callable[[Callable[[argparse.Namespace], None]], Callable[[], None]]:
-    """Make a tool's ``main`` read its arguments, and end with one line for an error of the user.
+    """Make a tool's ``main`` read its arguments, and report errors of the user in one line.
 
     Args:
         parse_args: Reads the command line; called before anything is imported.
@@ -153,10 +153,10 @@ def tool(
 
 
 def load_config(args: argparse.Namespace) -> 'Config':
-    """The config with ``--cfg-options`` merged into it.
+    """Load the config, and merge ``--cfg-options`` into it.
 
     Raises:
-        UserError: If there is no such file, or an option reaches nothing.
+        UserError: If there is no such file, or an option has no effect.
     """
     from mmssl_video import config_check
 
@@ -166,12 +166,12 @@ def load_config(args: argparse.Namespace) -> 'Config':
 
 
 def short_warnings() -> None:
-    """Print a warning as one line from here on, without its place in the code."""
+    """Print later warnings as one line, without their place in the code."""
     warnings.showwarning = lambda message, *_: print(f'warning: {message}', file=sys.stderr)
 
 
 def find_checkpoint(args: argparse.Namespace) -> str | None:
-    """The checkpoint; ``None`` stands for random weights.
+    """Return the path of the checkpoint, or ``None`` for random weights.
 
     Raises:
         UserError: If there is no such file.

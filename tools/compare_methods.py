@@ -1,22 +1,23 @@
 """Train the small recipes, each in the budget of its table, and write docs/results.md.
 
     python tools/compare_methods.py
-    python tools/compare_methods.py --videos DIR    # one recipe for each idea on your videos too
+    python tools/compare_methods.py --videos DIR    # also one recipe for each idea on your videos
 
-On each of the seeds (of videos, weights and draws), a method is pretrained without labels; then
-the frozen backbone is judged on held-out videos by retrieval and by a linear SVM, beside random
-weights, the mean frame and the frame difference.
+For each seed (of videos, weights and draws), a method is pretrained without labels. The frozen
+backbone is then evaluated on held-out videos by retrieval and a linear SVM, and compared with
+random weights, the mean frame and the frame difference.
 
 With --videos, the first tables are of real videos: folders with a train.txt and a test.txt,
-MMAction2 lists with lines `path label`. There, what the guide recommends is fine-tuned too.
+MMAction2 lists with lines `path label`. On these, the recommended recipe is fine-tuned too.
 
-The contrastive family sees the demo's textured scenes, the ablations of CVRL's augmentation and of
-VCLR's losses see scenes whose nuisances stay in a video, and the folders. The order family and the
-predictive methods see moving objects, are judged on both the motions of these and the textures of
-the scenes, and tell how well they solve their own task on held-out videos.
+The contrastive methods use the demo's textured scenes. The ablations of CVRL's augmentation and of
+VCLR's losses use scenes with colours, light and camera fixed in a video, and the folders. The order
+and predictive methods use moving objects. They are evaluated on the motions of these and on the
+textures of the scenes, and on their own task with held-out videos.
 
-All of it takes some hours on two cores; --only chooses rows. Ctrl-C stops it, and the same command
-goes on: a run whose config has not changed is not repeated. Half-done tables are written too.
+All rows together take some hours on two cores; --only chooses rows. Ctrl-C stops it, and the same
+command continues: a run with an unchanged config is not repeated. Unfinished tables are written
+too.
 """
 
 import argparse

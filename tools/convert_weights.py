@@ -1,27 +1,26 @@
-r"""Convert weights of torchvision, MoCo v2, VCLR's authors, SlowFast or VideoMAE to ours.
+r"""Convert weights of torchvision, MoCo v2, VCLR's authors, SlowFast or VideoMAE to this package.
 
     python tools/convert_weights.py moco_v2_200ep_pretrain.pth.tar work_dirs/mocov2_r50.pth
     python tools/train.py configs/vclr/vclr_r50_8x64-3seg-400e_kinetics400-rgb.py \
         --cfg-options load_from=work_dirs/mocov2_r50.pth
 
-Keys are mapped by name. The backbone fits MMAction2's recognizers too: a ResNet, or for SlowFast's
-checkpoints (.pyth, among them the models of the rho family) a ResNet3dSlowOnly or ResNet3dSlowFast.
-SlowFast's .pkl files are Caffe2's and cannot be read. MoCo v2's MLP initialises the projection of
-every head; the heads of a VCLR checkpoint go to the heads of the same objective.
+Keys are mapped by name. The backbone also fits MMAction2's recognizers: a ResNet, or for SlowFast's
+checkpoints (.pyth, including the models of the rho family) a ResNet3dSlowOnly or ResNet3dSlowFast.
+SlowFast's .pkl files are in Caffe2's format and cannot be read. MoCo v2's MLP initialises the
+projector of every head; the heads of a VCLR checkpoint go to the heads of the same objective.
 
-SlowFast's networks expect frames of mean 0.45 * 255 and standard deviation 0.225 * 255; our configs
-have ImageNet's. Whatever uses the converted weights needs
+SlowFast's networks expect frames with mean 0.45 * 255 and standard deviation 0.225 * 255; our
+configs have ImageNet's. Every command that uses the converted weights needs
 
     --cfg-options model.data_preprocessor.mean="[114.75,114.75,114.75]" \
         model.data_preprocessor.std="[57.375,57.375,57.375]"
 
 VideoMAE's vision transformers are read in the layout of the released files and in Hugging Face's
 (`pytorch_model.bin`, or `model.safetensors` after `pip install safetensors`), pretrained or
-fine-tuned. A classifier becomes that of MMAction2's
-recognizer, a decoder is left out.
+fine-tuned. A classifier becomes the classifier of MMAction2's recognizer; a decoder is left out.
 
-A key that is unknown, or missing from the network that the names tell, is an error. The other way,
-from ours to other projects' names, is export_backbone.py.
+Unknown keys, and keys that are missing from the detected network, are errors. export_backbone.py
+converts in the other direction.
 """
 
 import argparse

@@ -1,37 +1,38 @@
-"""From videos without labels to a backbone, and the proof that it learned something.
+"""Pretrain a backbone on videos without labels, and measure what it has learned.
 
-Run it as `bash tools/demo.sh [VIDEO_DIR]`, which also sets up an environment. The stages, of which
-an earlier run's videos, trainings and features of untrimmed videos are taken as they are:
+Run it as `bash tools/demo.sh [VIDEO_DIR]`, which also sets up an environment. It has these stages,
+and reuses the videos, trainings and features of untrimmed videos of an earlier run:
 
 1. videos: without VIDEO_DIR a generated set, one third of it labelled and held out;
-2. pretraining without labels, through tools/train.py, by the recipe of --config. Without one it is
-   VCLR of frames, configs/vclr/vclr_r18_demo.py; with VIDEO_DIR CVRL on differences of frames,
-   configs/cvrl/cvrl_r3d-r18_1x32-12x2x2-40e_folder-rgbdiff.py, which docs/choosing.md recommends
-   for motion;
-3. features of the held-out videos: pretrained weights, random weights, and two that nothing has
-   learned, the mean frame and the frame difference; with each retrieval, a linear SVM and a linear
-   probe. It says so where pretraining does no better than one of the others;
+2. pretraining without labels, through tools/train.py, with the recipe of --config. Without --config
+   it is VCLR of frames, configs/vclr/vclr_r18_demo.py; with VIDEO_DIR CVRL on differences of
+   frames, configs/cvrl/cvrl_r3d-r18_1x32-12x2x2-40e_folder-rgbdiff.py, which docs/choosing.md
+   recommends for motion;
+3. features of the held-out videos, from pretrained weights, random weights, and two baselines
+   without learning, the mean frame and the frame difference; each with retrieval, a linear SVM and
+   a linear probe. The demo reports where pretraining is no better than a baseline;
 4. fine-tuning with a few labels, from the pretrained and from random weights;
-5. without VIDEO_DIR and --config: actions in untrimmed videos, found by BMN on features of either;
-6. pictures: what the network looks at (Grad-CAM), a map of the features, proposals of actions, of
-   masked prediction what it makes of hidden tokens;
+5. without VIDEO_DIR and --config: action proposals in untrimmed videos, by BMN on features of both;
+6. pictures: where the network looks (Grad-CAM), a map of the features, action proposals; for masked
+   prediction, its reconstruction of hidden tokens;
 7. metrics.json and report.html.
 
-With VIDEO_DIR the backbone is pretrained on your videos, searched at any depth, linked folders too:
+With VIDEO_DIR the backbone is pretrained on your videos, at any depth and in linked folders:
 
-- If the folder has a train.txt and a test.txt, MMAction2 lists with lines `path label`, it is
-  pretrained on the first, which is also searched in, with queries of the second.
-- Else, if it has folders train and test (or val) with class sub-folders, these are the same.
-- Else, if the videos lie in class sub-folders, a third of each class is held out as queries. Clips
-  of one source, as far as their names tell it, stay on one side.
-- Else there are no labels, and only the loss curves and Grad-CAM are reported.
+- If the folder has a train.txt and a test.txt, MMAction2 lists with lines `path label`, train.txt
+  is for pretraining and is the gallery; test.txt has the queries.
+- Else, if it has folders train and test (or val) with class sub-folders, these are used likewise.
+- Else, if the videos are in class sub-folders, a third of each class is held out as queries. Clips
+  of one source stay on one side, if their names show the source.
+- Else there are no labels, and the report has only the loss curves and Grad-CAM.
 
-It is a quick look: of more than some thousand videos a sample is drawn, of each class equally many.
-Batches, and queues with them, are smaller for few videos. The demo's own recipe gets epochs to see
-as many videos in all as of the generated set; another one keeps its epochs.
+The demo is a quick look: from more than a few thousand videos it draws a sample, with the same
+number of each class. Batches and queues are smaller for few videos. The demo's own recipe gets
+enough epochs to see as many videos in total as with the generated set; another recipe keeps its
+epochs.
 
-The same command goes on with an interrupted run. It starts anew where videos, lists or the recipe
-have changed; other files in the folder do not matter.
+The same command continues an interrupted run. It starts again if videos, lists or the recipe have
+changed; other files in the folder do not matter.
 """
 
 import argparse

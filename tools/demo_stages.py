@@ -79,24 +79,24 @@ BASELINES = {
     'mean_frame': 'The mean frame, with no learning,',
     'frame_difference': 'The frame difference, with no learning,',
 }
-FAR_ABOVE = 25  # points of R@1 above chance, more than colours tell in most sets
+FAR_ABOVE = 25  # points of R@1 above chance; in most sets, colours alone give less
 GUIDE = 'docs/choosing.md'
 console = Console(stderr=True)
 
 
 def tell(text: str) -> None:
-    """Print a sentence as it is; names of files may look like markup."""
+    """Print a sentence unchanged; names of files may look like markup."""
     console.print(text, markup=False, highlight=False)
 
 
 def shown(path: Path) -> str:
-    """A path as one types it in the project's folder."""
+    """Return a path relative to the project's folder, if it is in there."""
     path = path.resolve()
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 class Videos:
-    """Where the videos are, and which of them are for what; lists are written to ``folder``."""
+    """Folder of the videos, and the lists for each purpose, which are written to ``folder``."""
 
     def __init__(self, root: Path, folder: Path) -> None:
         self.root = root.resolve()
@@ -116,7 +116,7 @@ class Videos:
 
 
 def generate_videos(out: Path, seed: int) -> Videos:
-    """Write the generated set, or what an interrupted run has left of it to be written."""
+    """Write the generated set, or the videos that an interrupted run has not written."""
     root = out / f'videos-seed{seed}'
     total = (NUM_PRETRAIN + NUM_GALLERY + NUM_QUERY) * len(CLASSES)
     with Progress(console=console) as progress:
@@ -135,7 +135,7 @@ def generate_videos(out: Path, seed: int) -> Videos:
 
 
 def load_recipe(path: Path) -> Config:
-    """Load a config of pretraining, and see that it has what the stages need."""
+    """Load a pretraining config, and check that it has what the stages need."""
     cfg = load_config(path)
     if 'heads' not in cfg.get('model', {}):
         raise UserError(f'{path}: model.heads is missing; give a config of pretraining')
@@ -149,12 +149,12 @@ def is_own(cfg: Config) -> bool:
 
 
 def sees_clips(cfg: Config) -> bool:
-    """Whether the backbone is one of clips (3D), not of frames."""
+    """Whether the backbone takes clips (3D), not frames."""
     return cfg.model.data_preprocessor.format_shape == 'NCTHW'
 
 
 def find_videos(video_dir: Path, out: Path, seed: int, cfg: Config) -> tuple[Videos, Path]:
-    """List a user's videos and fit the recipe to them; where the run is, whether it has begun."""
+    """List a user's videos, fit the recipe to them, and choose the work directory."""
     split = split_folder(video_dir, seed)
     for note in split.notes:
         tell(note)
@@ -167,7 +167,7 @@ def find_videos(video_dir: Path, out: Path, seed: int, cfg: Config) -> tuple[Vid
 
 
 def choose_run(split: FolderSplit, video_dir: Path, out: Path, seed: int, cfg: Config) -> Path:
-    """The work directory for these videos; tells if an earlier run of the folder had others."""
+    """Return the work directory for these videos; say if an earlier run used other videos."""
     folder = f'{run_name(cfg)}-{video_dir.name}-{checksum(str(video_dir))}'
     settings = checksum(repr((split.train, split.query, cfg.to_dict())))
     work_dir = out / f'{folder}-{settings}-seed{seed}'
@@ -181,17 +181,17 @@ def choose_run(split: FolderSplit, video_dir: Path, out: Path, seed: int, cfg: C
 
 
 def run_name(cfg: Config) -> str:
-    """What the work directories of a recipe's runs begin with."""
+    """Return the prefix of the work directories of a recipe."""
     return 'pretrain' if is_own(cfg) else Path(cfg.filename).stem
 
 
 def checksum(text: str) -> str:
-    """A short name for what a run depends on."""
+    """Return a short name that changes with the text."""
     return f'{zlib.crc32(text.encode(errors="surrogateescape")):08x}'
 
 
 def pretrain(videos: Videos, work_dir: Path, seed: int, cfg: Config) -> Path:
-    """Train through tools/train.py, resuming what an interrupted run has left."""
+    """Train through tools/train.py, and resume an interrupted run."""
     dataset = cfg.train_dataloader.dataset
     dataset.ann_file = str(videos.pretrain_list)
     dataset.data_prefix = dict(video=str(videos.root))
@@ -203,10 +203,10 @@ def pretrain(videos: Videos, work_dir: Path, seed: int, cfg: Config) -> Path:
 
 
 def fit_recipe(cfg: Config, num_videos: int) -> None:
-    """Make the recipe one for another number of videos.
+    """Fit the recipe to the number of videos.
 
-    A batch is small enough to differ from the next, and the queues hold as many batches as before.
-    By the demo's own recipe, as many videos are seen in all as of the generated set.
+    A batch is small enough to differ from the next, and the queues keep their number of batches.
+    The demo's own recipe sees as many videos in total as with the generated set.
     """
     if is_own(cfg):
         num_generated = NUM_PRETRAIN * len(CLASSES)
@@ -222,7 +222,7 @@ def fit_recipe(cfg: Config, num_videos: int) -> None:
 
 
 def set_epochs(cfg: Config, epochs: int) -> None:
-    """Change the length of a run, and in proportion what its schedules count in epochs."""
+    """Change the length of a run, and scale its schedules in proportion."""
 
     def scaled(count: int) -> int:
         return max(1, round(count * epochs / cfg.train_cfg.max_epochs)) if count else 0
@@ -237,7 +237,7 @@ def set_epochs(cfg: Config, epochs: int) -> None:
 
 
 def train(cfg: Config, name: str, work_dir: Path, seed: int, what: str) -> None:
-    """Run tools/train.py to the last epoch, unless an earlier run has got there."""
+    """Run tools/train.py to the last epoch, unless an earlier run has reached it."""
     if (work_dir / f'epoch_{cfg.train_cfg.max_epochs}.pth').exists():
         return
     # A config file, since --cfg-options cannot take a path with a space or a comma.
@@ -259,7 +259,7 @@ def train(cfg: Config, name: str, work_dir: Path, seed: int, what: str) -> None:
 
 
 def evaluate(videos: Videos, encoders: dict, cfg: Config) -> tuple[dict, dict[str, FrozenResult]]:
-    """Compare the features, trivial ones among them: percentages, and what they are of."""
+    """Evaluate all features, including the trivial ones; return percentages and results."""
     pipeline = feature_pipeline(cfg)
     judged = {name: (encoder, pipeline) for name, encoder in encoders.items()}
     for name, encoder in (('mean_frame', mean_frame()), ('frame_difference', frame_difference())):
@@ -280,7 +280,7 @@ def evaluate(videos: Videos, encoders: dict, cfg: Config) -> tuple[dict, dict[st
     for name, result in results.items():
         largest_class = np.bincount(result.gallery.labels).max()
         costs = PROBE_COSTS if largest_class >= NUM_FOLDS else PROBE_COSTS[0]
-        if name not in encoders:  # of these it is the best one, which takes long to find
+        if name not in encoders:  # the best cost of trivial features, which takes long to find
             costs = PROBE_COSTS[-1]
         probe = linear_probe(result.gallery, result.query, costs)
         metrics[name] = result.metrics | {'probe_top1': probe['top1']}
@@ -289,7 +289,7 @@ def evaluate(videos: Videos, encoders: dict, cfg: Config) -> tuple[dict, dict[st
 
 
 def compare(metrics: dict[str, dict[str, float]]) -> list[str]:
-    """Say what does no worse than pretraining, and if pictures alone find their like."""
+    """Say which baselines are as good as pretraining, and if the mean frame is far above chance."""
     sentences = []
     learned = metrics['pretrained']
     for name, words in BASELINES.items():
@@ -318,9 +318,9 @@ def finetune(
     seed: int,
     base: Config,
 ) -> dict[str, float]:
-    """Train the whole network with a few labels; top-1 on the queries by what it starts from."""
+    """Train the whole network with a few labels; return top-1 on the queries for each start."""
     gallery, query = (
-        # A name of the user's may hold spaces, but hardly a tab.
+        # The user's file names may contain spaces, but hardly a tab.
         [f'{name}\t{label}' for name, label in zip(each.names, each.labels, strict=True)]
         for each in (readable.gallery, readable.query)
     )
@@ -340,7 +340,7 @@ def finetune(
             data.data_prefix.video = str(videos.root)
             data.delimiter = '\t'
         cfg.model.cls_head.num_classes = len(videos.class_names)
-        # Of many classes, no more videos are seen in all than of the generated ones.
+        # With many classes, no more videos are seen in total than with the generated set.
         epochs = cfg.train_cfg.max_epochs
         set_epochs(cfg, min(epochs, max(1, epochs * NUM_LABELS * len(CLASSES) // len(few))))
         cfg.train_cfg.val_interval = cfg.train_cfg.max_epochs
@@ -353,7 +353,7 @@ def finetune(
 
 
 def localize(out: Path, encoders: dict, work_dir: Path, seed: int) -> tuple[dict, Picture]:
-    """Train BMN on features of untrimmed videos; AUC by features and at chance, and a picture."""
+    """Train BMN on features of untrimmed videos; return the AUCs, with chance, and a picture."""
     root = out / f'untrimmed-seed{seed}'
     with Progress(console=console) as progress:
         task = progress.add_task('Writing untrimmed videos', total=sum(NUM_UNTRIMMED.values()))
@@ -390,7 +390,7 @@ def localize(out: Path, encoders: dict, work_dir: Path, seed: int) -> tuple[dict
 
 
 def chance_auc(annotation: Path, seed: int) -> float:
-    """AUC of 100 random intervals a video, in percent."""
+    """Return the AUC of 100 random intervals per video, in percent."""
     rng = np.random.default_rng(seed)
     truth, proposals = {}, {}
     for name, video in json.loads(annotation.read_text()).items():
@@ -408,7 +408,7 @@ def draw(
     work_dir: Path,
     cfg: Config,
 ) -> list[Picture]:
-    """Where the network looks, and how its features lie."""
+    """Draw Grad-CAM pictures and maps of the features."""
     if results:
         names = results['pretrained'].query.names
     else:
@@ -416,7 +416,7 @@ def draw(
     pipeline = feature_pipeline(cfg, num_frames=8)
     rows, pictures = [], []
     for number in np.linspace(0, len(names) - 1, 4).round().astype(int):
-        # Without labels, it may be one that pretraining could not read either.
+        # Without labels, the video may be one that pretraining could not read either.
         with contextlib.suppress(UserError):
             rows.append(look_at_video(encoder, pipeline, videos.root / names[number], 'similarity'))
     if rows:
@@ -447,7 +447,7 @@ def draw(
 
 
 def draw_reconstructions(cfg: Config, checkpoint: Path, work_dir: Path, seed: int) -> Picture:
-    """What the masked head predicts of four videos that it was trained on."""
+    """Draw the predictions of the masked head for four training videos."""
     model, dataset = build_model(cfg, str(checkpoint)), build_dataset(cfg)
     numbers = np.linspace(0, len(dataset) - 1, 4).round().astype(int).tolist()
     samples = [reconstruct(model, read_sample(dataset, n, seed), seed + n) for n in numbers]
@@ -462,7 +462,7 @@ def draw_reconstructions(cfg: Config, checkpoint: Path, work_dir: Path, seed: in
 
 
 def loss_curves(work_dir: Path, heads: nn.ModuleDict, batch_size: int) -> dict[str, Curve]:
-    """The logged loss of each objective, with its level at chance."""
+    """Return the logged loss of each objective, with its chance level."""
     scalars = read_scalars(work_dir)
     return {
         name: Curve(
@@ -475,7 +475,7 @@ def loss_curves(work_dir: Path, heads: nn.ModuleDict, batch_size: int) -> dict[s
 
 
 def next_commands(videos: Videos, checkpoint: Path, cfg: Config) -> list[tuple[str, str]]:
-    """What to do with the checkpoint, as commands that can be pasted."""
+    """Return the next steps with the checkpoint, as commands to paste."""
     config, root = shown(Path(cfg.filename)), shown(videos.root)
     by_recipe = '' if is_own(cfg) else f' --config {config}'
     finetuning = shown(checkpoint.parent / 'finetune')
@@ -539,10 +539,10 @@ def next_commands(videos: Videos, checkpoint: Path, cfg: Config) -> list[tuple[s
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run what is missing of all stages, and write the report.
+    """Run all stages that are not done yet, and write the report.
 
     Args:
-        args: Of tools/demo.py.
+        args: Arguments of tools/demo.py.
     """
     if importlib.util.find_spec('captum') is None:
         raise UserError("Grad-CAM needs captum: pip install 'mmssl_video[look]'")
