@@ -4,21 +4,21 @@ r"""Write the features of untrimmed videos over time, and annotations to train B
         work_dirs/vclr/epoch_400.pth data/ActivityNet/vclr_r50 --data-root data/ActivityNet/videos \
         --ann-file data/ActivityNet/anet_anno_train.json data/ActivityNet/anet_anno_val.json
 
-A clip (a frame of a 2D backbone) from the middle of every INTERVAL frames is encoded, and the
-features are rescaled to BINS equal parts of the time they cover. OUT_DIR gets
+The tool encodes a clip (a frame for a 2D backbone) from the middle of every INTERVAL frames, and
+rescales the features to BINS equal parts of the time they cover. It writes to OUT_DIR:
 
-    csv/VIDEO.csv        a header f0,f1,... and BINS rows, BMN's data_prefix.video is OUT_DIR/csv
-    anet_anno_train.json each annotation file, with the frames of the videos that are there
+    csv/VIDEO.csv        a header f0,f1,... and BINS rows; BMN's data_prefix.video is OUT_DIR/csv
+    anet_anno_train.json each annotation file, with the frame counts of the existing videos
     settings.json        the interval and the other settings
-    bad_videos.txt       with --skip-bad: the videos that are left out, a tab, and the reason
+    bad_videos.txt       with --skip-bad: each video that is left out, a tab, and the reason
 
 BMN's feature_extraction_interval must be INTERVAL (16 in both by default), its temporal_dim BINS,
-its feat_dim the features' length, which is printed at the end. CHECKPOINT `none` stands for random
-weights, the baseline. Annotations are compared with the videos: a wrong duration, a segment that is
-reversed or outside of the video is an error.
+and its feat_dim the features' length, which is printed at the end. CHECKPOINT `none` means random
+weights, as a baseline. Annotations are compared with the videos: a wrong duration, or a segment
+that is reversed or outside of the video, is an error.
 
-Ctrl-C stops it, and the same command goes on: a video whose CSV is there is kept. Several
-processes, each with its share of the videos:
+Ctrl-C stops it, and the same command continues: it keeps videos that already have a CSV file. With
+several processes, each has a part of the videos:
 
     python tools/launch.py --nproc_per_node 8 tools/extract_bmn_features.py ... --launcher pytorch
 """

@@ -3,20 +3,20 @@ r"""Write one feature vector per video, for tools/linear_svm.py and tools/retrie
     python tools/extract_features.py configs/vclr/vclr_r18_demo.py \
         work_dirs/vclr_r18_demo/epoch_20.pth train.npz --ann-file train.txt --data-root VIDEO_DIR
 
-The features of a video are the mean over its frames or clips; a 3D backbone is commonly judged by
-10 clips, evenly spaced over the video: --num-clips 10. With a `feature_head` in the config, or by
---cfg-options feature_head=dpc for a recipe of DPC, they are the context that this head gathers from
-all clips, in order of time. CHECKPOINT `none` stands for random weights, the baseline.
+The features of a video are the mean over its frames or clips; papers usually evaluate a 3D backbone
+on 10 clips, evenly spaced over the video: --num-clips 10. With a `feature_head` in the config, or
+with --cfg-options feature_head=dpc for a recipe of DPC, they are the context that this head gathers
+from all clips, in order of time. CHECKPOINT `none` means random weights, as a baseline.
 
-OUT with the ending .npz is one file. It holds `features` float32 [N, D], `labels` int64 [N] (-1
-where the list has none) and `names` [N]; with --per-clip also `clips` int64 [N]; and `settings`, of
-checkpoint, weights and pipeline, by which the other tools refuse to compare features of different
-ones. Any other OUT is a folder with a .npy file for each, for collections that do not fit into the
-memory: `features.npy` is memory-mapped when it is read.
+If OUT ends in .npz, it is one file. It has `features` float32 [N, D], `labels` int64 [N] (-1
+without a label in the list) and `names` [N]; with --per-clip also `clips` int64 [N]; and
+`settings` of checkpoint, weights and pipeline. The other tools refuse to compare features with
+different settings. Any other OUT is a folder with a .npy file for each of these, for collections
+that do not fit into memory: `features.npy` is memory-mapped when it is read.
 
-Until all is done, features lie in the folder OUT.partial. Ctrl-C or a crash stops the run, and the
-same command goes on, also in another number of processes; with --skip-bad as well, where the run
-stopped at a video that cannot be read. Several processes, one per GPU:
+Until the run ends, the features are in the folder OUT.partial. After Ctrl-C or a crash the same
+command continues, also with another number of processes. If the run stopped at a video that cannot
+be read, --skip-bad may be added. Several processes, one per GPU:
 
     bash tools/dist_extract_features.sh CONFIG CHECKPOINT OUT GPUS --ann-file ...
 """
@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_config('config of the backbone, of pretraining or fine-tuning')
     parser.add_checkpoint()
-    # Without a / at the end: there is OUT.partial beside it.
+    # Removes a / at the end: the folder OUT.partial is beside OUT.
     parser.add_argument('out', type=osp.normpath, help='feature file to write, .npz, or folder')
     parser.add_argument(
         '--ann-file',
@@ -96,7 +96,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def check_args(args: argparse.Namespace) -> None:
-    """Find what is wrong before anything is built."""
+    """Check the arguments before anything is built."""
     from mmssl_video.errors import UserError
     from mmssl_video.evaluation.store import remove_leftover
 
@@ -150,7 +150,7 @@ def main(args: argparse.Namespace) -> None:
     )
     model = build_encoder(cfg, checkpoint, args.seed, args.branch, args.layer, args.trust)
     options = dict(per_clip=args.per_clip, l2=args.l2)
-    if args.amp:  # features of before there was a choice are of float32
+    if args.amp:  # older features have no such setting and are float32
         options['amp'] = args.amp
     kind = dict(branch=args.branch, layer=args.layer, **options)
     settings = extraction_settings(cfg, checkpoint, model, loader, pipeline, **kind)

@@ -1,11 +1,11 @@
-r"""Show extracted features as points of a plane, coloured by class.
+r"""Show extracted features as points in a plane, coloured by class.
 
     python tools/feature_map.py pretrained/test.npz random/test.npz --out map.png \
         --titles pretrained 'random weights' --class-names classes.txt
 
-FEATURES are files or folders of tools/extract_features.py. Each makes a panel. Its caption says
-how many videos the k nearest others classify rightly, by the features and not by the picture, in
-which t-SNE shows neighbours but neither distances nor sizes of groups.
+FEATURES are files or folders of tools/extract_features.py. Each has its own panel. The caption has
+the accuracy of a kNN classifier on the features, not on the picture: t-SNE shows neighbours, but
+neither distances nor sizes of groups.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _titles(paths: list[Path]) -> list[str]:
-    """Name each file, with its folder where names are alike."""
+    """Name each file, with its folder if names are not unique."""
     stems = [path.stem for path in paths]
     if len(set(stems)) == len(stems):
         return stems

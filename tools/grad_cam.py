@@ -3,9 +3,9 @@ r"""Show by Grad-CAM which parts of videos a pretrained feature, or a predicted 
     python tools/grad_cam.py configs/vclr/vclr_r18_demo.py \
         work_dirs/vclr_r18_demo/epoch_20.pth VIDEO.mp4 --out cam.png
 
-Targets: `norm` of the feature and `similarity` with another view need no class, so any pretraining
-checkpoint will do; `class` is the score of a fine-tuned recognizer. Each frame or clip is mapped by
-itself, but for the segments of a 2D recognizer, whose class score is one.
+Targets: `norm` of the feature and `similarity` with another view need no class, so they work with
+any pretraining checkpoint; `class` is the score of a fine-tuned recognizer. Each frame or clip is
+mapped separately, except the segments of a 2D recognizer, which share one class score.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def main(args: argparse.Namespace) -> None:
             raise UserError(f'{option} is for --target {needed}, and the target is {target}')
     num_frames = args.num_frames
     if target == 'class':
-        # What a recognizer is validated with: one crop, and as many segments as it was trained on.
+        # The pipeline of validation: one crop, and the number of segments of training.
         cfg.feature_pipeline = cfg.get('val_pipeline') or feature_pipeline(cfg)
     elif num_frames is None:
         num_frames = 8
@@ -118,7 +118,7 @@ def main(args: argparse.Namespace) -> None:
         grad_cam_sheet(args.out, rows, title)
     else:
         for index, (video, row) in enumerate(zip(args.videos, rows, strict=True)):
-            # Videos of several folders may have one name.
+            # Videos in different folders may have the same name.
             grad_cam_sheet(Path(args.out, f'{index:06d}_{Path(video).stem}.png'), [row], title)
     print(f'{args.out}: {len(rows)} videos, layer {rows[0].layer or "the last"}')
 

@@ -1,7 +1,7 @@
-"""torch.distributed.run (torchrun), ended by the status of the process that failed first.
+"""Run torch.distributed.run (torchrun), and exit with the status of the first failed process.
 
-Its own way is a traceback of the launcher, over the line that tells what is wrong. Takes the same
-arguments; dist.sh calls it. On SIGTERM, processes have a minute to save.
+torchrun itself prints a traceback of the launcher, which hides the line with the error. This tool
+takes the same arguments; dist.sh calls it. On SIGTERM, processes have a minute to save.
 """
 
 import logging
@@ -14,10 +14,10 @@ from torch.distributed.run import get_args_parser, main
 
 
 def launch() -> int:
-    """Run, and return the exit status: that of a shell, where a signal has ended the process."""
+    """Run, and return the exit status; for a process ended by a signal, as a shell does."""
     logging.getLogger('torch.distributed.elastic').setLevel(logging.CRITICAL)
     patience = ['--shutdown-timeout=60']
-    if patience[0].split('=')[0] not in get_args_parser().format_help():  # of an older torch
+    if patience[0].split('=')[0] not in get_args_parser().format_help():  # an older torch
         patience = []
     try:
         main([*patience, *sys.argv[1:]])

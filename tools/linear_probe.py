@@ -1,4 +1,4 @@
-"""Logistic regression on extracted features: accuracy of a frozen backbone."""
+"""Train a logistic regression on extracted features, and measure its accuracy."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Linear SVM on extracted features: accuracy of a frozen backbone."""
+"""Train a linear SVM on extracted features, and measure its accuracy."""
 
 import argparse
 

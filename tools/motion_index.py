@@ -2,12 +2,13 @@
 
     python tools/motion_index.py VIDEO_DIR --ann-file train.txt
 
-Shuffle & Learn and OPN take their frames from where something moves. The motion from each frame to
-the next, in the cells of a grid, goes to a folder beside the list, train.motion for train.txt, or
-without a list beside the folder of videos, VIDEO_DIR.motion. It takes 2 * GRID^2 bytes a frame.
+Shuffle & Learn and OPN take their frames from parts of a video with motion. The tool measures the
+motion from each frame to the next, in the cells of a grid. It writes to a folder beside the list,
+train.motion for train.txt, or without a list beside the folder of videos, VIDEO_DIR.motion. This
+takes 2 * GRID^2 bytes per frame.
 
-Ctrl-C stops it, and the same command goes on: motion that is there is kept. Videos that cannot be
-read are left out and listed in bad_videos.txt in the folder, with the reason.
+Ctrl-C stops it, and the same command continues and keeps what is written. Videos that cannot be
+read are left out; bad_videos.txt in the folder lists them with the reason.
 """
 
 import argparse

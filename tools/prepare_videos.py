@@ -1,20 +1,20 @@
-"""Store videos anew, such that training reads any of their frames fast.
+"""Store videos again, so that training reads each of their frames fast.
 
     python tools/prepare_videos.py SRC DST --ann-file train.txt
 
-All frames of each video go to DST, at their times, turned as they are shown, made smaller to a
-short side of 256 pixels, without sound. A video keeps its path with another suffix; of a.avi and
-a.mp4 become a.avi.mkv and a.mp4.mkv. A config uses the folder in the place of SRC, with the list
-that is written to it:
+The tool writes all frames of each video to DST, with their times, rotated as they are shown, scaled
+down to a short side of 256 pixels, without sound. A video keeps its path with another suffix; if
+there are both a.avi and a.mp4, they become a.avi.mkv and a.mp4.mkv. A config then uses this folder
+instead of SRC, with the list in it:
 
-    DST/train.txt              the list with the new paths, labels as they were
+    DST/train.txt              the list with the new paths and the same labels
     DST/train.jsonl            table, a line for each video: path, source, frames, fps, size, label
     DST/train.bad_videos.txt   videos that cannot be read, with the reason; they are left out
 
-Without --ann-file, SRC is searched, and these are videos.txt and so on.
+Without --ann-file, the tool searches SRC, and these files are called videos.txt and so on.
 
-Ctrl-C stops it, and the same command goes on: what is stored is kept, unless its source has changed
-since. Several lists may go to one DST.
+Ctrl-C stops it, and the same command continues. It keeps stored videos, unless their source has
+changed since. Several lists may use one DST.
 """
 
 import argparse

@@ -1,20 +1,20 @@
-r"""Show what masked prediction makes of videos: the tokens it was given, and those it predicts.
+r"""Show the visible tokens of masked prediction, and the predicted ones.
 
     python tools/reconstructions.py configs/videomae/videomae_vit-t_1x16-8x2x1-100e_folder-rgb.py \
         work_dirs/RUN/epoch_100.pth --out reconstructions \
         --cfg-options train_dataloader.dataset.data_prefix.video=VIDEO_DIR
 
-A picture per video in the folder `reconstructions`, or all in one with `--out FILE.png`. Columns
-are the frames of a clip; rows are:
+This writes one picture per video to the folder `reconstructions`, or one picture of all videos with
+`--out FILE.png`. Columns are the frames of a clip; rows are:
 
-- masked input: what the encoder sees, hidden tokens in grey;
+- masked input: what the encoder sees, with hidden tokens in grey;
 - prediction: the hidden tokens as predicted. The target of a token has mean 0 and variance 1 in
-  each colour, so all are given the mean colour and contrast of the visible ones;
-- prediction with the true mean and contrast of each token. This flatters, since they alone show a
-  coarse picture;
+  each colour, so all hidden tokens get the mean colour and contrast of the visible ones;
+- prediction with the true mean and contrast of each token. This looks better than the prediction
+  is, because mean and contrast alone show a coarse picture;
 - original input.
 
-Visible tokens are in all rows as they are. The same seed gives the same clips and masks.
+All rows show the visible tokens unchanged. The same seed gives the same clips and masks.
 """
 
 import argparse

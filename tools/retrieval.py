@@ -1,4 +1,4 @@
-"""Video retrieval with extracted features: R@K of a frozen backbone, and what it has found."""
+"""Search videos with extracted features: measure R@K, and draw the neighbours."""
 
 import argparse
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-r"""Draw a part of an annotation list, balanced by class: what few labels are learned from.
+r"""Draw a part of an annotation list, balanced by class, for training with few labels.
 
     python tools/subset_annotations.py data/kinetics400/kinetics400_train_list_videos.txt \
         data/kinetics400/kinetics400_train_list_videos_1percent-seed0.txt --fraction 0.01
@@ -6,11 +6,11 @@ r"""Draw a part of an annotation list, balanced by class: what few labels are le
 
 Each class gets its share of the fraction, rounded so that the total is right, and at least one
 video. With the same seed, the list of 1 % is part of the list of 10 %, and 5 videos per class are
-part of 10. Lines stay as they are, in their order. A line is 'path label', or 'folder num_frames
-label' for raw frames; lists with several labels a video are refused.
+part of 10. Lines keep their text and order. A line is 'path label', or 'folder num_frames
+label' for raw frames; lists with several labels per video are refused.
 
-With --data-root, each video that is drawn is decoded; of one that cannot be read, the next of its
-class takes the place.
+With --data-root, each drawn video is decoded. If one cannot be read, the next of its class
+replaces it.
 """
 
 import argparse

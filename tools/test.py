@@ -1,11 +1,11 @@
-"""Test a recognizer or localizer by a config, with the flags of MMAction2's tools/test.py.
+"""Test a recognizer or localizer with a config, with the flags of MMAction2's tools/test.py.
 
     python tools/test.py CONFIG CHECKPOINT
 
-A checkpoint that was trained on another list than the config's, such as that of another SPLIT, is
-refused: it may have seen the videos of the test.
+A checkpoint that was trained on another list than that of the config, for example of another SPLIT,
+is refused: its training may have included the test videos.
 
-A pretraining config has nothing to test; its backbone is evaluated by tools/extract_features.py
+A pretraining config has nothing to test. To evaluate its backbone, use tools/extract_features.py
 and then tools/linear_svm.py or tools/retrieval.py.
 """
 
@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def test_config(args: argparse.Namespace) -> 'Config':
-    """The config with the command line merged into it."""
+    """Load the config, and merge the command line into it."""
     from mmssl_video.checkpoints.work_dir import default_work_dir
     from mmssl_video.errors import UserError
 

@@ -1,10 +1,10 @@
-r"""Pretrain (or train) by a config, with the flags of MMAction2's tools/train.py.
+r"""Pretrain (or train) with a config, with the flags of MMAction2's tools/train.py.
 
     python tools/train.py configs/vclr/vclr_r18_demo.py \
         --cfg-options train_dataloader.dataset.data_prefix.video=VIDEO_DIR
 
 runs in this process, without a process group; `bash tools/dist_train.sh CONFIG GPUS` runs one
-process per GPU, or as many on a CPU.
+process per GPU, or this number of processes on a CPU.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def load_config(args: argparse.Namespace) -> 'Config':
-    """The config with the command line merged into it, ``--cfg-options`` last."""
+    """Load the config, and merge the command line into it, ``--cfg-options`` last."""
     from mmssl_video import config_check
     from mmssl_video.checkpoints.work_dir import default_work_dir
     from mmssl_video.engine.training import set_resume
@@ -65,7 +65,7 @@ def load_config(args: argparse.Namespace) -> 'Config':
 
     cfg = config_check.load_config(args.config)
     cfg.launcher = args.launcher
-    # MMAction2's order: command line, then config, then the name of the config and split.
+    # MMAction2's order: command line, then config, then the names of config and split.
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(cfg)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None

@@ -1,12 +1,12 @@
-r"""Draw what a localizer found in videos: film strip, actions and proposals on one time axis.
+r"""Draw the proposals of a localizer: film strip, actions and proposals on one time axis.
 
     python tools/visualize_proposals.py work_dirs/bmn/results.json \
         data/ActivityNet/tsn-r50/anet_anno_val.json proposals.png \
         --data-root data/ActivityNet/videos
 
-RESULTS is what ANetMetric writes: results.json in the work directory of training or test with a
-config of configs/downstream/localization. OUT is one picture with all videos (.png, .pdf, .svg) or,
-without a suffix, a folder with a .png for each.
+RESULTS is the file that ANetMetric writes: results.json in the work directory of training or test
+with a config of configs/downstream/localization. OUT is one picture with all videos (.png, .pdf,
+.svg) or, without a suffix, a folder with a .png file for each video.
 """
 
 import argparse

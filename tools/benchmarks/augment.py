@@ -1,25 +1,25 @@
-"""Measure the augmentation: each operation and three recipes' chains, beside other libraries.
+"""Measure the augmentation: each operation and three recipes' chains, against other libraries.
 
     python tools/benchmarks/augment.py --out augment.json
 
-The chains are those of VCLR (9 frames, a draw for each), CVRL (2 clips of 16) and rho-MoCo (4
-clips of 8), from frames of 340 x 256 pixels to 224 x 224; an operation alone works on a clip of 16
-frames. Beside this package's transforms:
+The chains are those of VCLR (9 frames, one draw for each), CVRL (2 clips of 16) and rho-MoCo (4
+clips of 8), from frames of 340 x 256 pixels to 224 x 224; a single operation works on a clip of 16
+frames. This package's transforms are compared with
 
-- stacked float32: the same draws and formulas in the plain way of numpy, on the whole clip at once
-  in float32, with cv2.GaussianBlur, and copies of frames that two views show;
+- stacked float32: the same draws and formulas as simple numpy code, on the whole clip at once
+  in float32, with cv2.GaussianBlur, and copies of frames that two views share;
 - MMAction2: its own transforms, which have neither grey nor blur;
-- torchvision v2 on uint8 and kornia on float32, where they can be imported. They draw their own
+- torchvision v2 on uint8 and kornia on float32, if they can be imported. They draw their own
   numbers; probabilities and ranges are the same.
 
-"device" is what stays in the worker with SharedAugment(photometric='device').
+"device" is the part that remains in the worker with SharedAugment(photometric='device').
 
-All run in one thread. A turn is some samples with fixed seeds; all that is compared takes turns.
-What is measured is the processor time of this process, which does not count while others have the
-processor, but does grow where they fight for cache and memory. Figures are medians of the turns, in
-milliseconds a frame and as multiples of what this package takes in the same turn, in brackets the
-first and the third quartile. Everything is measured alone, then beside busy processes, which
-augment clips of their own as the workers of a loader do.
+All run in one thread. A turn is some samples with fixed seeds, and all contenders take turns. The
+benchmark measures the processor time of this process. This excludes the time of other processes,
+but grows if they compete for cache and memory. Figures are medians of the turns, in milliseconds
+per frame and as multiples of the time of this package in the same turn, with the first and the
+third quartile in brackets. Everything is measured alone, and then with busy processes, which
+augment clips as the workers of a loader do.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def parse_args() -> argparse.Namespace:
 
 
 class StackedJitter(ClipColorJitter):
-    """The jitter of all frames at once, a rounding to 8 bits after each operation."""
+    """Jitter all frames at once, with a rounding to 8 bits after each operation."""
 
     def transform(self, results: dict) -> dict:
         """Jitter the frames as rows of one tall image."""
@@ -117,7 +117,7 @@ def _blend(img: np.ndarray, base: np.ndarray, factor: float) -> np.ndarray:
 
 
 class StackedBlur(ClipGaussianBlur):
-    """OpenCV's blur for 8 bits."""
+    """Blur with OpenCV's function for 8 bits."""
 
     def transform(self, results: dict) -> dict:
         """Blur the frames."""
@@ -141,7 +141,7 @@ Augment = Callable[[Groups], Sequence]
 
 
 def make_own(steps: list[dict], photometric: str = 'worker') -> Augment:
-    """Transforms of this package and of MMAction2, each group one draw."""
+    """Transforms of this package and of MMAction2, with one draw for each group."""
     augment = SharedAugment('clip', steps, photometric)
     return lambda groups: augment(sample_of(groups))['imgs']
 
@@ -169,7 +169,7 @@ def make_stacked(steps: list[dict]) -> Augment:
 
 
 def mmaction_steps(steps: list[dict]) -> list[dict]:
-    """Transforms of MMAction2 in the place of this package's, as far as it has them."""
+    """Replace this package's transforms by MMAction2's, and drop those it does not have."""
     ours = {'ClipGrayscale', 'ClipGaussianBlur'}
     left = []
     for step in steps:
@@ -190,7 +190,7 @@ def make_mmaction(steps: list[dict]) -> Augment | None:
 def make_torchvision(steps: list[dict]) -> Augment | None:
     try:
         from torchvision.transforms import v2
-    except (ImportError, RuntimeError):  # the latter where it was built for another torch
+    except (ImportError, RuntimeError):  # RuntimeError if it was built for another torch
         return None
     makers = dict(
         RandomResizedCrop=lambda area_range, aspect_ratio_range=(3 / 4, 4 / 3): (
@@ -236,7 +236,7 @@ def make_kornia(steps: list[dict]) -> Augment | None:
 
 
 def build_with(makers: dict[str, Callable], steps: list[dict]) -> list:
-    """The transforms of another library; its crop resizes too."""
+    """Build the transforms of another library; its crop also resizes."""
     return [
         makers[step['type']](**{key: value for key, value in step.items() if key != 'type'})
         for step in steps
@@ -245,7 +245,7 @@ def build_with(makers: dict[str, Callable], steps: list[dict]) -> list:
 
 
 def make_contenders(steps: list[dict]) -> dict[str, Augment | None]:
-    """What is compared; ``None`` for what is not installed or has no such operation."""
+    """Build all contenders; ``None`` if one is not installed or has no such operation."""
     contenders = {
         OURS: make_own(steps),
         BASELINE: make_stacked(steps),
@@ -262,7 +262,7 @@ def make_contenders(steps: list[dict]) -> dict[str, Augment | None]:
 
 
 def sample_of(groups: Groups) -> dict:
-    """Groups as the clips of a sample."""
+    """Make a sample with the groups as its clips."""
     return dict(
         imgs=[img for group in groups for img in group],
         img_shape=groups[0][0].shape[:2],
@@ -273,7 +273,7 @@ def sample_of(groups: Groups) -> dict:
 
 
 def make_groups(shape: tuple[int, int, int], share: str, size: tuple[int, int]) -> Groups:
-    """Smooth pictures with some noise, V x S x T of them in groups of one draw."""
+    """Make V x S x T smooth pictures with some noise, in groups of one draw."""
     rng = np.random.default_rng(0)
     num_views, num_segments, clip_len = shape
     imgs = []
@@ -289,7 +289,7 @@ def make_groups(shape: tuple[int, int, int], share: str, size: tuple[int, int]) 
 
 
 def read_works() -> dict[str, tuple[list[dict], Groups]]:
-    """Transforms and frames of each chain and each operation."""
+    """Read the transforms and make the frames of each chain and each operation."""
     init_default_scope('mmaction')
     works = {}
     for name, (path, shape) in CHAINS.items():
@@ -301,14 +301,14 @@ def read_works() -> dict[str, tuple[list[dict], Groups]]:
     for name, types in OPERATIONS.items():
         size = (340, 256) if 'Resize' in types else (SIDE, SIDE)
         chosen = [dict(steps[one]) for one in types]
-        for step in chosen:  # always
+        for step in chosen:  # apply it always
             step.update({key: 1.0 for key in ('prob', 'flip_ratio') if key in step})
         works[name] = chosen, make_groups((1, 1, 16), 'clip', size)
     return works
 
 
 def take_turn(augment: Augment, groups: Groups, num_samples: int) -> float:
-    """Milliseconds a frame."""
+    """Return the milliseconds per frame."""
     spent = 0.0
     for seed in range(num_samples):
         random.seed(seed)
@@ -331,7 +331,7 @@ def keep_busy(ready: Event) -> None:
 
 
 def measure(args: argparse.Namespace, load: str) -> list[dict]:
-    """One row for each work and contender."""
+    """Return one row for each work and contender."""
     rows = []
     with torch.inference_mode():
         for work, (steps, groups) in read_works().items():
@@ -349,7 +349,7 @@ def measure(args: argparse.Namespace, load: str) -> list[dict]:
 
 
 def make_table(rows: list[dict], loads: list[str]) -> Table:
-    """A line for each work and contender, two columns for each load."""
+    """Make a table: a line for each work and contender, two columns for each load."""
     table = Table('', '', *(f'{load}, {unit}' for load in loads for unit in ('ms', '× this')))
     lines: dict[tuple[str, str], list[str]] = {}
     for row in rows:

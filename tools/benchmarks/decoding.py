@@ -1,16 +1,16 @@
-r"""Measure what it takes to read a video, beside decord.
+r"""Measure the time to read a video, against decord.
 
     python tools/benchmarks/decoding.py --out decoding.json
     python tools/benchmarks/decoding.py VIDEO --out decoding.json
 
-The video is read as it is, and stored anew in several ways, in a folder that is deleted at the end:
-H.264 with key frames 12 and 250 frames apart, and all key frames. Of each, two patterns of frames
-are read, opening included: six random ones, and two clips of 16 frames, 2 apart.
+The benchmark reads the original video and three copies, in a folder that is deleted at the end:
+H.264 with key frames 12 and 250 frames apart, and with only key frames. It opens each and reads two
+patterns of frames: six random ones, and two clips of 16 frames, 2 apart.
 
-One thread. All that is compared takes turns, so that a load from outside meets all of it. Figures
+It uses one thread. All contenders take turns, so that other load affects all of them. Figures
 are medians of the turns: milliseconds, and the time of this package's reader as a multiple of
-decord's in the same turn, in brackets the first and the third quartile. What a whole sample takes
-is measured by tools/benchmarks/loader.py.
+decord's in the same turn, with the first and the third quartile in brackets.
+tools/benchmarks/loader.py measures the time of a whole sample.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def read_ours(path: Path, indices: np.ndarray) -> None:
 def read_decord(path: Path, indices: np.ndarray) -> None:
     import decord
 
-    # In order and once each, which it is fastest at.
+    # Each frame once and in order, which is the fastest way for decord.
     decord.VideoReader(str(path), num_threads=1).get_batch(np.unique(indices)).asnumpy()
 
 
@@ -74,7 +74,7 @@ PATTERNS = {'6 random': six_random, '2 x 16, 2 apart': two_clips}
 
 
 def timed(read: Callable, path: Path, draw: Callable, num_frames: int) -> Callable[[int], float]:
-    """Milliseconds of reading what is drawn for a turn."""
+    """Return a function that gives the milliseconds to read the frames drawn for a turn."""
 
     def run(turn: int) -> float:
         indices = draw(num_frames, np.random.default_rng(turn))
@@ -86,7 +86,7 @@ def timed(read: Callable, path: Path, draw: Callable, num_frames: int) -> Callab
 
 
 def measure(video: str, num_turns: int, folder: Path) -> list[dict]:
-    """One row for each way to store the video and pattern."""
+    """Return one row for each stored version of the video and each pattern."""
     with VideoReader(video) as reader:
         if len(reader) < 64:
             raise UserError(f'{video}: has {len(reader)} frames; take one of 64 or more')
@@ -116,7 +116,7 @@ def measure(video: str, num_turns: int, folder: Path) -> list[dict]:
 
 
 def make_table(rows: list[dict]) -> Table:
-    """A line for each row."""
+    """Make a table with a line for each row."""
     table = Table('stored as', 'MB', 'frames', 'decord, ms', 'this reader, ms', 'of decord')
     for row in rows:
         table.add_row(

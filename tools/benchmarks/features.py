@@ -1,22 +1,22 @@
-r"""Measure the extraction of features of a config, beside the bare forward on the same batches.
+r"""Measure the extraction of features with a config, against the bare forward pass.
 
     python tools/benchmarks/features.py --out features.json
     python tools/benchmarks/features.py --config CONFIG --videos DIR --workers 8 --amp bfloat16
 
-What is compared:
+The contenders use the same batches:
 
-- bare forward: the backbone and the mean over space and time, of batches that lie on the device,
-  normalised; nothing can be faster;
-- features: what tools/extract_features.py does, by so many workers: read, decode, resize, crop,
-  copy to the device, normalise, encode, copy back;
-- kept clips: the same with clips that are in the memory, as the kNN probe of training has them;
-- no workers: features with all in one process, one after the other.
+- bare forward: the backbone and the mean over space and time, of normalised batches on the device;
+  nothing can be faster;
+- features: the steps of tools/extract_features.py with the given number of workers: read, decode,
+  resize, crop, copy to the device, normalise, encode, copy back;
+- kept clips: the same with clips that are in memory, as in the kNN probe of training;
+- no workers: features with all steps in one process, one after the other.
 
-Weights are random, the list of videos is gone through again and again. A turn is some batches; all
-that is compared takes turns. Figures are medians of the turns, in brackets the first and the third
-quartile: videos a second, and as a share of what the bare forward reaches in the same turn. Where
-this is far below 1, the workers are too few for the device, or their storage is too slow:
-tools/benchmarks/loader.py tells what they do. On a CPU, workers and network share the cores.
+Weights are random, and the list of videos is repeated. A turn is some batches, and all contenders
+take turns. Figures are medians of the turns, with the first and the third quartile in brackets:
+videos per second, and the ratio to the bare forward in the same turn. If this is far below 1, there
+are too few workers for the device, or their storage is too slow; tools/benchmarks/loader.py
+measures the workers. On a CPU, workers and network share the cores.
 """
 
 import argparse
@@ -97,7 +97,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def timed(work: Callable[[], object], num_videos: int) -> Callable[[int], float]:
-    """Seconds a video."""
+    """Return a function that gives the seconds per video."""
 
     def run(turn: int) -> float:
         start = time.perf_counter()
@@ -110,7 +110,7 @@ def timed(work: Callable[[], object], num_videos: int) -> Callable[[int], float]
 
 
 def make_contenders(args: argparse.Namespace, model: nn.Module, cfg: Config, folder: Path) -> dict:
-    """What is compared."""
+    """Build all contenders."""
     paths = find_videos(args.videos, args.num_videos, folder)
     root = osp.commonpath([osp.dirname(path) for path in paths])
     names = [osp.relpath(path, root) for path in paths]
@@ -155,7 +155,7 @@ def make_contenders(args: argparse.Namespace, model: nn.Module, cfg: Config, fol
 
 
 def make_table(rows: list[dict]) -> Table:
-    """A line for each contender."""
+    """Make a table with a line for each contender."""
     table = Table('', 'videos/s', 'of the bare forward')
     for row in rows:
         texts = with_spread(row['videos_a_second']), with_spread(row['of_bare_forward'])
@@ -174,7 +174,7 @@ def main() -> None:
     check_amp(model, args.amp)
     with tempfile.TemporaryDirectory() as folder:
         contenders = make_contenders(args, model, cfg, Path(folder))
-        times = take_turns(contenders, args.turns, '')  # the passes have a bar of their own
+        times = take_turns(contenders, args.turns, '')  # the passes have their own bar
     rows = [
         dict(
             contender=name,

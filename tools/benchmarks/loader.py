@@ -1,30 +1,30 @@
-r"""Measure the training data pipeline of a config, by storage and workers, and what takes its time.
+r"""Measure the training data pipeline of a config, for each storage and number of workers.
 
     python tools/benchmarks/loader.py --out loader.json
     python tools/benchmarks/loader.py --config CONFIG --videos DIR --workers 0 4 8 --out loader.json
 
 Storages:
 
-- originals: the videos as they are;
+- originals: the videos, unchanged;
 - mjpeg, h264: as tools/prepare_videos.py stores them, with a short side of 256 pixels;
 - frames: a folder of JPEG files (quality 95) for each video, of the same size.
 
-They are made in a temporary folder. From each, samples go through
+They are made in a temporary folder. The contenders are
 
 - this package: the config's train_pipeline;
-- decoding alone: this pipeline up to its decoder, so the same frames and nothing else;
+- decoding alone: this pipeline up to its decoder, with the same frames;
 - MMAction2, from the originals: its DecordInit and DecordDecode read the same frames, and its own
-  transforms change them with one draw a sample. It has neither grey nor blur, so it does less.
+  transforms change them with one draw per sample. It has neither grey nor blur, so it does less.
 
-A DataLoader as of training brings them, by so many worker processes; 0 is the process itself. A
-turn is some samples, one after another from each video, with the same draws for all; all that is
-compared takes turns. Figures are medians of the turns, in brackets the first and the third
-quartile: samples a second (of one process; they are the speed that a GPU can have), as multiples of
-what MMAction2 reaches in the same turn, and the time of a sample as a multiple of that of decoding
-alone. The second table has the parts of the time of a sample without workers, in milliseconds: to
-open the video, which reads its packets; to decode, from the key frame before the wanted one on, and
-to make it RGB; to crop and resize; jitter and grey; blur; to pack and collate. All files are in the
-memory of the system; disk and network come on top.
+A DataLoader as in training provides the samples, with each number of worker processes; 0 means the
+main process. A turn is some samples, from each video in order, with the same draws for all; all
+contenders take turns. Figures are medians of the turns, with the first and the third quartile in
+brackets: samples per second (of one process; a GPU can train at this speed), the same as multiples
+of MMAction2's in the same turn, and the time of a sample as a multiple of that of decoding alone.
+The second table divides the time of a sample without workers, in milliseconds: open the video,
+which reads its packets; decode from the key frame before the wanted frame, and convert to RGB; crop
+and resize; jitter and grey; blur; pack and collate. All files are in the memory of the system; disk
+and network take additional time.
 """
 
 import argparse
@@ -63,7 +63,7 @@ SHORT_SIDE = 256
 HAS_DECORD = importlib.util.find_spec('decord') is not None
 OURS, DECODING, STOCK = 'this package', 'decoding alone', 'MMAction2'
 DECODERS = 'VideoDecode', 'RawFrameDecode'
-# Part of the time of a sample, by the transform; of what is not here, the part is 'other'.
+# The part of a sample's time that each transform belongs to; others belong to 'other'.
 PARTS = {
     'VideoInit': 'open',
     'DecordInit': 'open',
@@ -139,7 +139,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def store(storage: str, paths: list[str], folder: Path) -> dict:
-    """Make a storage; arguments of the dataset that reads it."""
+    """Make a storage; return the arguments of the dataset that reads it."""
     folder.mkdir()
     root = osp.commonpath([osp.dirname(path) for path in paths])
     ann_file = folder / 'videos.txt'
@@ -160,7 +160,7 @@ def store(storage: str, paths: list[str], folder: Path) -> dict:
 
 
 def write_frames(path: str, folder: Path) -> int:
-    """Write the frames of a video as MMAction2 names them; their number."""
+    """Write the frames of a video with MMAction2's names; return their number."""
     with VideoReader(path, forward=True) as video:
         for numbers, frames in video.play():
             for number, frame in zip(numbers, frames, strict=True):
@@ -171,7 +171,7 @@ def write_frames(path: str, folder: Path) -> int:
 
 
 def pipeline_of(steps: list[dict], storage: str, contender: str) -> list[dict]:
-    """The steps of a contender."""
+    """Return the pipeline of a contender."""
     made = []
     for step in steps:
         kind = step['type']
@@ -193,14 +193,14 @@ def pipeline_of(steps: list[dict], storage: str, contender: str) -> list[dict]:
 
 
 class Stopwatch:
-    """Seconds that parts of the work take, each without the parts within it."""
+    """Measure the seconds of each part of the work, without the parts within it."""
 
     def __init__(self) -> None:
         self.spent = defaultdict(float)
         self._within = [0.0]
 
     def time(self, function: Callable, part: str) -> Callable:
-        """``function``, timed."""
+        """Return ``function`` with a timer."""
 
         def timed(*args, **kwargs):
             self._within.append(0.0)
@@ -215,7 +215,7 @@ class Stopwatch:
         return timed
 
     def watch(self, transform: BaseTransform) -> None:
-        """Time a transform, and those that it is made of."""
+        """Time a transform and its inner transforms."""
         part = PARTS.get(type(transform).__name__, 'other')
         for name in ('transform', 'draw', 'apply'):  # the latter two of photometric transforms
             if hasattr(transform, name):
@@ -227,21 +227,21 @@ class Stopwatch:
 
 
 class Source:
-    """Samples of one storage, through one pipeline, by so many workers.
+    """Read samples from one storage through one pipeline.
 
     Args:
-        steps: Of the pipeline.
+        steps: The pipeline.
         data: Arguments of the dataset.
-        workers, batch_size, num_samples: Of the loader.
+        workers, batch_size, num_samples: Settings of the loader.
     """
 
     def __init__(
         self, steps: list[dict], data: dict, workers: int, batch_size: int, num_samples: int
     ) -> None:
         self.dataset = UnlabeledVideoDataset(steps, check_files='none', **data)
-        # One after another from each video, as shuffling does it on the whole.
+        # The videos in turn, which on average equals shuffling.
         order = [number % len(self.dataset) for number in range(num_samples)]
-        # What is only decoded is not collated.
+        # Decoded frames are not collated.
         collate = len if steps[-1]['type'] in DECODERS else pseudo_collate
         self.watch = Stopwatch() if workers == 0 else None
         if self.watch:
@@ -258,10 +258,10 @@ class Source:
             worker_init_fn=_start_worker,
         )
         self.num_samples = num_samples
-        self.parts: list[dict[str, float]] = []  # milliseconds a sample, of each turn
+        self.parts: list[dict[str, float]] = []  # milliseconds per sample, for each turn
 
     def read(self, turn: int) -> float:
-        """Read the samples of a turn; seconds a sample."""
+        """Read the samples of a turn; return the seconds per sample."""
         self.dataset.set_epoch(0, turn)
         start = time.perf_counter()
         for _ in self.loader:
@@ -282,7 +282,7 @@ def _start_worker(worker: int) -> None:
 
 
 def make_sources(args: argparse.Namespace, folder: Path) -> Iterator[tuple[tuple, Source]]:
-    """All that is compared, by (storage, contender, workers)."""
+    """Yield all contenders, with the key (storage, contender, workers)."""
     cfg = Config.fromfile(args.config)
     apply_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
@@ -308,7 +308,7 @@ def make_sources(args: argparse.Namespace, folder: Path) -> Iterator[tuple[tuple
 
 
 def measure(args: argparse.Namespace, folder: Path) -> list[dict]:
-    """One row for each storage, contender and number of workers."""
+    """Return one row for each storage, contender and number of workers."""
     sources = dict(make_sources(args, folder))
     times = take_turns({key: one.read for key, one in sources.items()}, args.turns, 'turns')
     rows = []
@@ -330,7 +330,7 @@ def measure(args: argparse.Namespace, folder: Path) -> list[dict]:
 
 
 def make_tables(rows: list[dict], workers: list[int]) -> list[Table]:
-    """Speed of each storage and contender, and the parts of a sample."""
+    """Make two tables: the speed of each storage and contender, and the parts of a sample."""
     heads = ('samples/s', '× MMAction2', 'time × decoding')
     speed = Table('', '', *(f'{num} workers, {head}' for num in workers for head in heads))
     lines: dict[tuple[str, str], list[str]] = {}

@@ -1,16 +1,16 @@
-"""Measure retrieval on generated galleries: time and memory beside scikit-learn, and what is found.
+"""Measure retrieval on generated galleries: time, memory and recall, against scikit-learn.
 
     OMP_NUM_THREADS=2 python tools/benchmarks/retrieval.py --sizes 50000x512 20000x2048
 
-Features are drawn around class centres of 100 videos each, with noise in directions that all
-classes share: the cosine of two videos of a class is about 0.75. They lie in a folder that is
-deleted at the end, N * D * 4 bytes at a time. Every search runs in a process of its own, in turns
-with the others, so that a load from outside meets all of them. Times, and ratios to scikit-learn in
-the same turn, are medians of the turns, in brackets the first and the third quartile. Memory is
-what a process holds beyond its start, pages of the mapped gallery not counted: the system takes
-these back when it needs them. "found" is the share of the true neighbours.
+Features are drawn around class centres with 100 videos each, with noise in directions that all
+classes share: the cosine of two videos of a class is about 0.75. They are in a folder that is
+deleted at the end, N * D * 4 bytes at a time. Every search runs in its own process, in turns with
+the others, so that other load affects all of them. Times, and ratios to scikit-learn in the same
+turn, are medians of the turns, with the first and the third quartile in brackets. Memory is the
+peak of a process above its start, without pages of the mapped gallery, which the system can free
+at any time. "found" is the share of the true neighbours that a search finds.
 
-The plan says what a search of --plan needs, without running it.
+The plan estimates a search of --plan without running it.
 """
 
 import argparse
@@ -110,7 +110,7 @@ def load(folder: Path, name: str) -> FeatureSet:
     return FeatureSet(features, np.zeros(len(features), int), names, name)
 
 
-# Each search returns its times in seconds and the rows it has found, int64 [queries, K].
+# Each search returns its times in seconds and the rows that it finds, int64 [queries, K].
 
 
 def with_sklearn(args: argparse.Namespace, folder: Path) -> tuple[dict[str, float], np.ndarray]:
@@ -140,7 +140,7 @@ def with_index(args: argparse.Namespace, folder: Path) -> tuple[dict[str, float]
 
 
 def anonymous_bytes() -> int:
-    """Memory of this process that no file stands behind (Linux)."""
+    """Return the memory of this process that is not backed by a file (Linux)."""
     status = Path('/proc/self/status').read_text()
     return 1024 * int(re.search(r'RssAnon:\s+(\d+)', status)[1])
 
@@ -167,9 +167,9 @@ def measure(search: Callable[[], tuple], connection: Connection) -> None:
 
 
 def run(search: Callable[[], tuple]) -> tuple[dict[str, float], np.ndarray, int]:
-    """Run a search in a process of its own: times, rows found, peak of memory in bytes."""
-    # Forked off a server that has imported what is slow and done nothing else: this process has
-    # threads (BLAS, the progress bar), and memory that it has freed would hide some of the peak.
+    """Run a search in its own process; return times, rows found, peak of memory in bytes."""
+    # Fork from a server that has only imported the slow modules: this process has threads
+    # (BLAS, the progress bar), and its freed memory would hide some of the peak.
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(['mmssl_video.evaluation', 'sklearn.neighbors'])
     here, there = context.Pipe(duplex=False)
@@ -191,7 +191,7 @@ def run(search: Callable[[], tuple]) -> tuple[dict[str, float], np.ndarray, int]
 
 
 def measure_size(args: argparse.Namespace, num: int, dim: int) -> list[dict]:
-    """One row for each search in a gallery of one size."""
+    """Return one row for each search in a gallery of one size."""
     searches = [with_sklearn, with_exact, with_index]
     seconds: dict[str, list[float]] = {}
     peaks: dict[str, int] = {}
@@ -206,7 +206,7 @@ def measure_size(args: argparse.Namespace, num: int, dim: int) -> list[dict]:
             times, rows, peak = run(partial(search, args, Path(folder)))
             for name, time_taken in times.items():
                 seconds.setdefault(name, []).append(time_taken)
-            # Building and searching are one process.
+            # Building and searching run in one process.
             name = list(times)[-1]
             peaks[name] = max(peak, peaks.get(name, 0))
             found[name] = rows
@@ -223,7 +223,7 @@ def measure_size(args: argparse.Namespace, num: int, dim: int) -> list[dict]:
 
 
 def make_table(rows: list[dict]) -> Table:
-    """A line for each row."""
+    """Make a table with a line for each row."""
     table = Table('gallery', 'search', 's', '× scikit-learn', 'memory', 'found')
     for row in rows:
         there = 'found' in row

@@ -1,21 +1,21 @@
-"""Measure a whole training step beside its floor, the bare networks that it cannot do without.
+"""Measure a whole training step against its floor, the passes of the bare networks.
 
     python tools/benchmarks/step.py configs/vclr/vclr_r50_8x64-3seg-400e_ucf101-rgb.py \
         --side 112 --out step.json
 
-The step is forward, backward, optimiser, momentum encoder and queues, which are full, on views of
-random pictures that are on the device and normalised already. Beside it:
+The step is forward, backward, optimiser, momentum encoder and full queues, on normalised views of
+random pictures on the device. It is compared with
 
 - floor: the backbone alone on the same views, forward and backward for those of the online network,
   forward for those of the target network; for a recipe that masks tokens, the encoder on the
-  visible tokens and the decoder. With the same precision, memory format and compilation;
-- short queues: the whole step with queues of a single batch, where there are queues.
+  visible tokens and the decoder. Precision, memory format and compilation are the same;
+- short queues: the whole step with queues of a single batch, if there are queues.
 
-All take turns in one process. Time is the processor time of one thread on a CPU, which does not
-count while others have the processor, and the time that passes on a GPU. Figures are medians of the
-turns, for a sample, and multiples of the floor of the same turn, in brackets the first and the
-third quartile. Memory is the most that torch's allocator holds during a step above what it held
-before: weights, optimiser and queues do not count.
+All take turns in one process. On a CPU, time is the processor time of one thread, which excludes
+other processes; on a GPU, it is the elapsed time. Figures are medians of the turns, per sample, and
+multiples of the floor of the same turn, with the first and the third quartile in brackets. Memory
+is the peak of torch's allocator during a step, above its value before: weights, optimiser and
+queues do not count.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def load_config(path: str, args: argparse.Namespace) -> Config:
-    """The config with the command line merged into it."""
+    """Load the config, and merge the command line into it."""
     cfg = Config.fromfile(path)
     init_default_scope('mmaction')
     apply_options(cfg, args.cfg_options)
@@ -94,7 +94,7 @@ def load_config(path: str, args: argparse.Namespace) -> Config:
 
 
 def make_sample(cfg: Config) -> dict:
-    """What the pipeline makes of a video of noise."""
+    """Pass a video of noise through the pipeline."""
     picture = np.random.default_rng(0).integers(0, 256, (256, 340, 3), dtype=np.uint8)
     results = dict(total_frames=1000, start_index=0, avg_fps=25.0, modality='RGB')
     for step in cfg.train_dataloader.dataset.pipeline:
@@ -108,7 +108,7 @@ def make_sample(cfg: Config) -> dict:
 
 
 def build_model(cfg: Config, args: argparse.Namespace) -> torch.nn.Module:
-    """The recognizer of a config, as it trains, with full queues."""
+    """Build the recognizer of a config in training mode, with full queues."""
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     model.init_weights()
@@ -124,7 +124,7 @@ def build_model(cfg: Config, args: argparse.Namespace) -> torch.nn.Module:
 
 
 def shorten_queues(cfg: Config, model: torch.nn.Module, batch_size: int) -> Config | None:
-    """The config with queues of one batch; ``None`` where there are no queues."""
+    """Return the config with queues of one batch, or ``None`` if there are no queues."""
     short = deepcopy(cfg)
     queues = {name: getattr(head, 'queue', None) for name, head in model.heads.items()}
     names = [name for name, queue in queues.items() if queue is not None]
@@ -134,7 +134,7 @@ def shorten_queues(cfg: Config, model: torch.nn.Module, batch_size: int) -> Conf
 
 
 def make_step(model: torch.nn.Module, cfg: Config, batch: Batch) -> Callable[[], None]:
-    """A step of training, as MMEngine's ``train_step`` takes it."""
+    """Make a training step like MMEngine's ``train_step``."""
     optim_wrapper = build_optim_wrapper(model, deepcopy(cfg.optim_wrapper))
 
     def step() -> None:
@@ -146,7 +146,7 @@ def make_step(model: torch.nn.Module, cfg: Config, batch: Batch) -> Callable[[],
 
 
 def make_floor(model: torch.nn.Module, cfg: Config, batch: Batch) -> Callable[[], None]:
-    """The passes of the networks that a step contains."""
+    """Make the network passes that a step contains."""
     views = model._split_views(**batch)
 
     def together(wanted: Iterable[int]) -> Tensor:
@@ -196,7 +196,7 @@ def make_floor(model: torch.nn.Module, cfg: Config, batch: Batch) -> Callable[[]
 
 
 def peak_memory(run: Callable[[], None], device: str) -> float:
-    """Most MiB that torch holds during a run above what it held before."""
+    """Return the peak memory of torch during a run, in MiB above its value before."""
     if device.startswith('cuda'):
         torch.cuda.reset_peak_memory_stats()
         held = torch.cuda.memory_allocated()
@@ -209,7 +209,7 @@ def peak_memory(run: Callable[[], None], device: str) -> float:
 
 
 def take_turn(run: Callable[[], None], args: argparse.Namespace, turn: int) -> float:
-    """Milliseconds a sample."""
+    """Return the milliseconds per sample."""
     on_gpu = args.device.startswith('cuda')
     clock = time.perf_counter if on_gpu else time.process_time
     start = clock()
@@ -221,7 +221,7 @@ def take_turn(run: Callable[[], None], args: argparse.Namespace, turn: int) -> f
 
 
 def measure(path: str, args: argparse.Namespace) -> list[dict]:
-    """One row for each contender of a config."""
+    """Return one row for each contender of a config."""
     cfg = load_config(path, args)
     model = build_model(cfg, args)
     samples = pseudo_collate([make_sample(cfg) for _ in range(args.batch)])
@@ -250,7 +250,7 @@ def measure(path: str, args: argparse.Namespace) -> list[dict]:
 
 
 def make_table(rows: list[dict]) -> Table:
-    """A line for each config and contender."""
+    """Make a table with a line for each config and contender."""
     table = Table('', '', 'ms a sample', '× floor', 'MiB a sample')
     for row in rows:
         ratio = row['times_floor']
@@ -269,7 +269,7 @@ def make_table(rows: list[dict]) -> Table:
 def main() -> None:
     args = parse_args()
     torch.set_num_threads(1)
-    MMLogger.get_instance('step', log_level='ERROR')  # initial weights are long to read
+    MMLogger.get_instance('step', log_level='ERROR')  # the log of initial weights is long
     rows = [row for path in args.configs for row in measure(path, args)]
     Console(width=120).print(make_table(rows))
     if args.out:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: turns, figures, the machine, and videos."""
+"""Shared parts of the benchmarks: turns, figures, the machine, and videos."""
 
 import os.path as osp
 import platform
@@ -20,29 +20,29 @@ from mmssl_video.generated.scenes import CLASSES, render_video
 from mmssl_video.video import available_cores, encode_video
 
 Name = TypeVar('Name')
-GENERATED_SIZE = 340, 256  # as most make Kinetics
+GENERATED_SIZE = 340, 256  # the usual size of Kinetics
 
 
 def take_turns(
     contenders: Mapping[Name, Callable[[int], float]], num_turns: int, description: str
 ) -> dict[Name, np.ndarray]:
-    """Measure all contenders in turns, so that a load from outside meets all of them.
+    """Measure all contenders in turns, so that other load affects all of them.
 
     Args:
-        contenders: Each is called with the number of the turn, and gives what it has measured. The
-            turn before the first, with the number 0, warms up and does not count.
-        num_turns: Of each.
-        description: Label of the bar on a terminal; none without one, where contenders have theirs.
+        contenders: Each is called with the number of the turn, and returns its measurement. Turn 0
+            warms up and does not count.
+        num_turns: Turns of each contender.
+        description: Label of the bar on a terminal. Empty for no bar, if contenders have their own.
 
     Returns:
-        float64 [num_turns] of each.
+        float64 [num_turns] for each contender.
     """
     measured = {name: [] for name in contenders}
     names = list(contenders)
     console = Console(stderr=True)
     hidden = not (description and console.is_terminal)
     for turn in track(range(num_turns + 1), description, console=console, disable=hidden):
-        # Each comes after another one by turns: what is left in the cache differs.
+        # The order changes from turn to turn, because the cache depends on the contender before.
         first = turn % len(names)
         for name in names[first:] + names[:first]:
             value = contenders[name](turn)
@@ -52,13 +52,13 @@ def take_turns(
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
-    """Median and quartiles."""
+    """Return median and quartiles."""
     first, median, third = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
     return dict(median=median, first_quartile=first, third_quartile=third)
 
 
 def with_spread(figures: dict[str, float], digits: int = 2) -> str:
-    """A :func:`summary` as text: the median, and in brackets the quartiles."""
+    """Format a :func:`summary`: the median, with the quartiles in brackets."""
     median, first, third = (
         f'{figures[key]:.{digits}f}' for key in ('median', 'first_quartile', 'third_quartile')
     )
@@ -66,7 +66,7 @@ def with_spread(figures: dict[str, float], digits: int = 2) -> str:
 
 
 def processor() -> str:
-    """Name of the processor, as Linux tells it."""
+    """Return the name of the processor, on Linux from /proc/cpuinfo."""
     info = Path('/proc/cpuinfo')
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line for line in lines if line.startswith('model name')]
@@ -74,7 +74,7 @@ def processor() -> str:
 
 
 def machine() -> dict:
-    """What figures depend on beside the code."""
+    """Return the machine and the versions that figures depend on."""
     return dict(
         processor=processor(),
         cores=available_cores(),
@@ -94,13 +94,14 @@ def write_figures(path: str, settings: dict, rows: list[dict]) -> None:
 
 
 def find_videos(folder: str | None, num_videos: int, scratch: Path) -> list[str]:
-    """Paths of the videos to measure with: some of a folder, or generated ones.
+    """Return paths of the videos to measure with: some of a folder, or generated ones.
 
     Args:
-        folder: It is searched at any depth; the videos are spread evenly over what is found. None
-            for H.264 videos of 256 frames of 340 x 256 pixels, 25 a second, a key frame every 250.
-        num_videos: At most.
-        scratch: Folder for generated ones.
+        folder: Searched at any depth; the videos are spread evenly over those found. ``None``
+            generates H.264 videos of 256 frames of 340 x 256 pixels, 25 per second, a key frame
+            every 250.
+        num_videos: Maximum number of videos.
+        scratch: Folder for generated videos.
 
     Raises:
         UserError: If the folder has no video.
@@ -111,7 +112,7 @@ def find_videos(folder: str | None, num_videos: int, scratch: Path) -> list[str]
             name = CLASSES[number % len(CLASSES)]
             frames = render_video(name, np.random.default_rng(number), GENERATED_SIZE, 64)
             path = scratch / 'videos' / f'{number:03d}.mp4'
-            # To and fro, as drawing takes longer than encoding.
+            # Forwards and backwards, because drawing takes longer than encoding.
             to_and_fro = np.concatenate([frames, frames[::-1]] * 2)
             encode_video(path, to_and_fro, 25, keyframe_interval=250, options=dict(crf='30'))
             paths.append(str(path))

@@ -1,1 +1,1 @@
-"""Parts of tools/compare_methods.py: what is compared, the runs, the page."""
+"""Parts of tools/compare_methods.py: settings, runs and the page."""

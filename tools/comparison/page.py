@@ -1,4 +1,4 @@
-"""The page: a table for each comparison, of the results that are there."""
+"""Write the page: a table for each comparison, with all existing results."""
 
 import argparse
 import statistics
@@ -70,11 +70,11 @@ chance {100 / len(moving_objects.CLASSES):.1f} %. *Appearance* classes are the t
 scenes above, which these methods have not seen.
 """
 Results = dict[str, dict[int, dict]]
-"""The results that are there, by slug and seed."""
+"""Existing results by slug and seed."""
 
 
 def metrics_of(row: Setting) -> dict[str, str]:
-    """Columns of a table, by a row of it: keys of the results, and how they are called."""
+    """Return the columns of the table of a row: keys of the results and their titles."""
     if row.videos == 'objects':
         return OBJECT_METRICS
     if row.videos == 'fixed':
@@ -83,7 +83,7 @@ def metrics_of(row: Setting) -> dict[str, str]:
 
 
 def write_tables(args: argparse.Namespace) -> None:
-    """Write the tables of the results that are there."""
+    """Write the tables of all existing results."""
     results: Results = {}
     for slug, setting in settings_by_slug(args.videos).items():
         found = {seed: read_result(setting, seed, args.out, args.amp) for seed in args.seeds}
@@ -118,7 +118,7 @@ def write_tables(args: argparse.Namespace) -> None:
 
 
 def table(rows: list[Setting], results: Results) -> str:
-    """A Markdown table."""
+    """Make a Markdown table."""
     with_paper = any(row.paper is not None for row in rows)
     metrics = metrics_of(rows[0])
     header = ['', *metrics.values(), 'minutes', *(['K400 linear, paper'] if with_paper else [])]
@@ -142,7 +142,7 @@ def table(rows: list[Setting], results: Results) -> str:
 
 
 def spread(values: list[float]) -> str:
-    """Mean ± standard deviation, and each value."""
+    """Format the mean ± standard deviation, and each value."""
     if not values:
         return 'not run'
     each = ', '.join(f'{value:.1f}' for value in values)
@@ -151,10 +151,10 @@ def spread(values: list[float]) -> str:
 
 
 def order(rows: list[tuple[Setting, float]], results: Results) -> str:
-    """Which pairs stand in the papers' order here too, by SVM top-1, and which do not.
+    """List the pairs that have the paper's order here, by SVM top-1, and those that do not.
 
-    Two rows are compared on the seeds that both have, since seeds differ in their videos. A mean
-    difference within its standard error decides nothing.
+    Two rows are compared on the seeds that both have, because seeds differ in their videos. A pair
+    with a mean difference within its standard error is undecided.
     """
     rows = sorted((row for row in rows if results[row[0].slug]), key=lambda row: row[1])
     if len(rows) < 2:

@@ -1,4 +1,4 @@
-"""The runs: videos, pretraining, evaluation, and a result file for each row and seed."""
+"""Run the settings: videos, pretraining, evaluation, a result file for each row and seed."""
 
 import argparse
 import json
@@ -46,19 +46,19 @@ FINETUNE_VIT = Path('configs/downstream/finetune/videomae_vit-t_1x8-8x2x1-20e_ge
 REAL_LISTS = ('train.txt', 'test.txt')
 SPLITS = ('pretrain', 'gallery', 'query')
 METRICS = {'R@1': 'R@1', 'svm_top1': 'SVM top-1'}
-NUM_LABELS = 5  # videos of a class to fine-tune with
+NUM_LABELS = 5  # videos per class to fine-tune with
 TRIVIAL = {'mean_frame': mean_frame, 'frame_difference': frame_difference}
 console = Console(stderr=True)
 
 
 @cache
 def read_config(path: Path) -> Config:
-    """A config file, read once."""
+    """Read a config file once."""
     return Config.fromfile(path)
 
 
 def load_config(setting: Setting, seed: int, out: Path, amp: bool) -> Config:
-    """The config of one run."""
+    """Load the config of one run."""
     cfg = deepcopy(read_config(ROOT / 'configs' / setting.config))
     cfg.merge_from_dict(setting.options)
     videos = find_lists(setting.videos, seed, out)
@@ -66,7 +66,7 @@ def load_config(setting: Setting, seed: int, out: Path, amp: bool) -> Config:
         {
             'train_dataloader.dataset.ann_file': str(videos.pretrain),
             'train_dataloader.dataset.data_prefix.video': str(videos.root),
-            # One process a run: the cores are for the other runs.
+            # One process per run: the other runs need the cores.
             'train_dataloader.num_workers': 0,
             'train_dataloader.persistent_workers': False,
             'optim_wrapper.type': 'Bf16OptimWrapper' if amp else 'OptimWrapper',
@@ -81,7 +81,7 @@ def load_config(setting: Setting, seed: int, out: Path, amp: bool) -> Config:
 
 @dataclass
 class Lists:
-    """A set's folder, and its lists."""
+    """The folder of a set of videos, and its lists."""
 
     root: Path
     pretrain: Path
@@ -90,22 +90,22 @@ class Lists:
 
 
 def find_lists(videos: str, seed: int, out: Path) -> Lists:
-    """The lists of a generated set, or of a folder: it is pretrained on ``train.txt``."""
+    """Return the lists of a generated set, or of a folder: ``train.txt`` is for pretraining."""
     if videos in generated_sets():
         root = out / f'{videos}-seed{seed}'
         return Lists(root, *(root / f'{split}.txt' for split in SPLITS))
     root = Path(videos)
     train, test = (root / name for name in REAL_LISTS)
-    return Lists(root, train, train, test)  # pretraining leaves labels alone
+    return Lists(root, train, train, test)  # pretraining ignores the labels
 
 
 def result_path(setting: Setting, seed: int, out: Path) -> Path:
-    """Where the result of one run is."""
+    """Return the path of the result of one run."""
     return out / setting.slug / f'seed{seed}.json'
 
 
 def read_result(setting: Setting, seed: int, out: Path, amp: bool) -> dict | None:
-    """The result of a run with this very config, if there is one."""
+    """Return the result of a run with exactly this config, if there is one."""
     path = result_path(setting, seed, out)
     if not path.exists():
         return None
@@ -115,7 +115,7 @@ def read_result(setting: Setting, seed: int, out: Path, amp: bool) -> dict | Non
 
 
 def fingerprint(cfg: Config) -> int:
-    """A number that changes with what the result depends on."""
+    """Return a number that depends on all settings that change the result."""
     keys = ('model', 'train_dataloader', 'feature_pipeline', 'optim_wrapper', 'param_scheduler')
     keys += ('train_cfg', 'custom_hooks', 'feature_head')
     settings = {key: cfg[key] for key in keys if key in cfg}
@@ -123,7 +123,7 @@ def fingerprint(cfg: Config) -> int:
 
 
 def run_one(setting: Setting, seed: int, out: Path, amp: bool) -> None:
-    """Train (unless it is a baseline), evaluate, write the result."""
+    """Train (unless the setting is a baseline), evaluate, write the result."""
     started = time.time()
     init_default_scope('mmaction')
     cfg = load_config(setting, seed, out, amp)
@@ -164,9 +164,9 @@ def run_one(setting: Setting, seed: int, out: Path, amp: bool) -> None:
 
 
 def judge(encoder: nn.Module, cfg: Config, videos: Lists, parts: bool = False) -> dict[str, float]:
-    """Retrieval and SVM on the gallery and the queries of a set.
+    """Measure retrieval and SVM on the gallery and the queries of a set.
 
-    With `parts`, an SVM of the motions and one of the textures of fixed scenes besides.
+    With `parts`, also an SVM of the motions and one of the textures of fixed scenes.
     """
     lists = videos.gallery, videos.query
     found = evaluate_frozen(
@@ -185,7 +185,7 @@ def judge(encoder: nn.Module, cfg: Config, videos: Lists, parts: bool = False) -
 def finetune(
     cfg: Config, encoder: nn.Module, videos: Lists, checkpoint: str | None, seed: int
 ) -> dict[str, float]:
-    """Top-1 after fine-tuning with few labels of each class, and with all of the gallery."""
+    """Return top-1 after fine-tuning with a few labels per class, and with all of the gallery."""
     lines = videos.gallery.read_text().splitlines()
     few = Path(cfg.work_dir) / 'few.txt'
     few.parent.mkdir(parents=True, exist_ok=True)
@@ -215,10 +215,10 @@ def finetune(
 
 
 def generate_videos(settings: list[Setting], seeds: list[int], out: Path) -> None:
-    """Write the sets of each seed that a row needs, with labels."""
+    """Write the sets, with labels, that the settings need for each seed."""
     needed = {setting.videos for setting in settings}
     if 'objects' in needed:
-        needed.add('scenes')  # whose textures they are judged on
+        needed.add('scenes')  # the test for appearance
     sets = {name: kind for name, kind in generated_sets().items() if name in needed}
     for seed, (name, kind) in product(seeds, sets.items()):
         root = out / f'{name}-seed{seed}'
@@ -237,7 +237,7 @@ def generate_videos(settings: list[Setting], seeds: list[int], out: Path) -> Non
 def run_all(
     args: argparse.Namespace, settings: list[Setting], after_each: Callable[[], None]
 ) -> list[str]:
-    """Run what is missing, each in a process of its own; the names of those that failed."""
+    """Run all missing settings, each in its own process; return the names of failed ones."""
     todo = [
         (setting, seed)
         for seed in args.seeds

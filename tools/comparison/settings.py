@@ -1,4 +1,4 @@
-"""What is compared: the rows of each table, and the videos that they need."""
+"""The rows of each table, and the videos that they need."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmssl_video.generated import fixed_scenes, moving_objects
 
-SIZES = (50, 15, 10)  # videos of a class in each split
+SIZES = (50, 15, 10)  # videos per class in each split
 OBJECT_SIZES = (60, 24, 12)
 
 
@@ -16,13 +16,13 @@ class Setting:
 
     Attributes:
         title: First column of the row.
-        config: Below ``configs/``.
-        options: What is changed in the config.
-        paper: The paper's figure that the order is compared by, if there is one.
+        config: Path below ``configs/``.
+        options: Changes to the config.
+        paper: The paper's figure, if there is one; the order of rows is compared with it.
         baseline: ``'random'`` or a key of `TRIVIAL`; these are not trained.
         videos: A key of `generated_sets`, or a folder of real videos.
-        task: The head whose accuracy on held-out videos is told.
-        finetune: Whether the network is fine-tuned too, with all labels and with few.
+        task: Name of a head; the table has its accuracy on held-out videos.
+        finetune: Whether the network is also fine-tuned, with all labels and with a few.
     """
 
     title: str
@@ -36,32 +36,32 @@ class Setting:
 
     @property
     def slug(self) -> str:
-        """Name of the folder of the runs."""
+        """Name of the folder with the runs."""
         off = '-'.join(key.rsplit('.', 1)[1] for key in self.options)
         name = f'{self.baseline or Path(self.config).stem}{"-without-" + off if off else ""}'
         if self.baseline == 'random':
-            name += f'-{Path(self.config).stem.split("_generated")[0]}'  # its clips are a recipe's
+            name += f'-{Path(self.config).stem.split("_generated")[0]}'  # clips as in the recipe
         return f'{Path(self.videos).name}/{name}'
 
     @property
     def real(self) -> bool:
-        """Whether the videos are in a folder, not generated."""
+        """Whether the videos are real, from a folder."""
         return self.videos not in generated_sets()
 
 
 def small(method: str, name: str, views: str = '4x2x2', backbone: str = 'slowonly-r18') -> str:
-    """Path of a small recipe."""
+    """Return the path of a small recipe."""
     return f'{method}/{name}_{backbone}_1x16-{views}-16e_generated-rgb.py'
 
 
 def on_objects(title: str, method: str, name: str, views: str, task: str) -> Setting:
-    """A row of a small recipe of order or prediction."""
+    """Return the row of a small recipe for order or prediction."""
     backbone = 'slowonly-r18' if views.startswith('1x') else 'r3d-r18'  # of frames or clips
     return Setting(title, small(method, name, views, backbone), videos='objects', task=task)
 
 
 def vclr_losses(*names: str) -> dict:
-    """VCLR with these objectives alone."""
+    """Return the options for VCLR with only these objectives."""
     heads = ('inter', 'intra', 'video', 'order')
     return {f'model.heads.{head}': None for head in heads if head not in names}
 
@@ -113,7 +113,7 @@ OBJECT_ROWS = [
 
 
 def augmentations(videos: str) -> list[Setting]:
-    """CVRL, Table 4: temporal and spatial augmentation, and temporal consistency."""
+    """Return the rows of CVRL, Table 4: temporal, spatial augmentation, temporal consistency."""
     return [
         Setting('random weights', CVRL, baseline='random', videos=videos),
         Setting('TA', small('cvrl', 'cvrl-ta'), paper=24.8, videos=videos),
@@ -124,7 +124,7 @@ def augmentations(videos: str) -> list[Setting]:
 
 
 def losses(videos: str) -> list[Setting]:
-    """VCLR, Table 6: its objectives."""
+    """Return the rows of VCLR, Table 6: its objectives."""
     figures = {
         'intra': None,
         'order': 51.8,
@@ -142,7 +142,7 @@ def losses(videos: str) -> list[Setting]:
 
 
 def on_folder(folder: str) -> list[Setting]:
-    """A recipe for each idea, on real videos."""
+    """Return the rows for real videos: one recipe for each idea."""
     clips = 'cvrl/cvrl_r3d-r18_1x32-12x2x2-40e_folder-rgb.py'
     differences = 'cvrl/cvrl_r3d-r18_1x32-12x2x2-40e_folder-rgbdiff.py'
     vclr = 'vclr/vclr_r18_demo.py'
@@ -178,7 +178,7 @@ def on_folder(folder: str) -> list[Setting]:
     ]
 
 
-# Figures that share a protocol; Kinetics-400, linear.
+# Figures with the same protocol: Kinetics-400, linear.
 ORDERS = {
     'Frame-level methods, ResNet-50 (figures of VCLR)': {'VINCE': 49.1, 'SeCo': 61.9, 'VCLR': 64.1},
     'ρ family, SlowOnly-50, ρ = 2 (ours: 3 for MoCo and SimCLR)': {
@@ -191,7 +191,7 @@ ORDERS = {
 
 
 def tables(folders: Sequence[str] = ()) -> dict[str, list[Setting]]:
-    """The rows of each table by its title, those of folders of real videos first."""
+    """Return the rows of each table by its title, with folders of real videos first."""
     real = {Path(folder).name: on_folder(folder) for folder in folders}
     ablations = {}
     for videos in ('fixed', *folders):
@@ -202,12 +202,12 @@ def tables(folders: Sequence[str] = ()) -> dict[str, list[Setting]]:
 
 
 def settings_by_slug(folders: Sequence[str] = ()) -> dict[str, Setting]:
-    """All rows once: tables share some."""
+    """Return each row once; tables share some."""
     return {row.slug: row for rows in tables(folders).values() for row in rows}
 
 
 def generated_sets() -> dict[str, dict]:
-    """What is written: arguments of `write_splits`."""
+    """Return the arguments of `write_splits` for each generated set."""
     return {
         'scenes': dict(sizes=SIZES),
         'fixed': dict(

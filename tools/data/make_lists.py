@@ -1,15 +1,15 @@
-"""Write the lists of a public data set, and say what of it is missing.
+"""Write the lists of a public data set, and report missing videos.
 
     python tools/data/make_lists.py ucf101 data/ucf101
 
-reads the annotation as it is distributed, looks for every video that it names, and writes beside it
-the lists that the configs read (`path label` a line, paths relative to the folder of the videos),
-`<list>.missing.txt` with the names of videos that are not there, the names of the classes in the
-order of their labels, and for ActivityNet and HACS the annotations for localization. These need
-the lengths of the videos, which are opened; `<list>.bad_videos.txt` says what cannot be read, and
-why. A list that would be empty is an error; the others are written.
+reads the annotation as distributed, and looks for every video that it names. It writes to ROOT the
+lists for the configs (`path label` per line, paths relative to the folder of the videos),
+`<list>.missing.txt` with the names of missing videos, the names of the classes in the order of
+their labels, and for ActivityNet and HACS the annotations for localization. These need the lengths
+of the videos, so the videos are opened; `<list>.bad_videos.txt` has those that cannot be read, with
+the reason. A list that would be empty is an error; the others are still written.
 
-docs/data.md shows where each data set comes from and how its folder looks.
+docs/data.md shows where each data set comes from and the layout of its folder.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> None:
     width = max(len(split.name) for split in splits)
     print(f'{"list":<{width}}  official  annotated    found  missing')
     for split in splits:
-        # The release whose number is nearest; a data set may have had several.
+        # The release with the nearest number; a data set may have several.
         official = min(split.official, key=lambda number: abs(number - split.annotated))
         print(
             f'{split.name:<{width}} {official:>9,} {split.annotated:>10,} '
