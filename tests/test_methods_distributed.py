@@ -1,8 +1,10 @@
 """Methods of several heads, or with masks: two gloo processes do what one does on the whole batch.
 
 Each head alone is compared in test_models/test_every_head.py. The processes are started once, for
-all recipes; each test reads what they have written.
+all recipes.
 """
+
+from functools import partial
 
 import pytest
 import torch
@@ -14,7 +16,6 @@ from test_methods import BATCH, RECIPES, load, short_run, write_labelled_videos
 from torch import nn
 
 STEPS = 3  # the queues go round
-SEVERAL = [path for path in RECIPES if len(load(path).model.heads) > 1 or 'videomae' in path]
 
 
 def pretrain(rank, world, cfg, batches):
@@ -44,35 +45,38 @@ def process(rank, file):
     }
 
 
-@pytest.fixture(scope='module')
-def runs(tmp_path_factory):
-    """By recipe, what one process found and what each of two did."""
-    folder = tmp_path_factory.mktemp('methods')
-    videos = write_labelled_videos(folder / 'videos')
+def several_heads_or_masks(path):
+    heads = load(path).model.heads
+    return len(heads) > 1 or 'videomae' in heads
+
+
+def make_batches(cfg):
+    """The inputs and data samples of each step, for all processes together."""
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    preprocess = MODELS.build(cfg.model.data_preprocessor)
+    batches = []
+    for start in range(0, STEPS * BATCH, BATCH):
+        batch = preprocess(pseudo_collate([dataset[start + i] for i in range(BATCH)]), True)
+        batches.append((batch['inputs'], batch['data_samples']))
+    return batches
+
+
+def test_two_processes_are_one(tmp_path):
+    videos = write_labelled_videos(tmp_path / 'videos')
     given = {}
-    for path in SEVERAL:
-        cfg = short_run(path, videos, folder)
-        dataset = DATASETS.build(cfg.train_dataloader.dataset)
-        preprocess = MODELS.build(cfg.model.data_preprocessor)
-        batches = []
-        for start in range(0, STEPS * BATCH, BATCH):
-            batch = preprocess(pseudo_collate([dataset[start + i] for i in range(BATCH)]), True)
-            batches.append((batch['inputs'], batch['data_samples']))
-        given[path] = cfg, batches
-    torch.save(given, folder / 'given.pt')
-    ranks = run_in_processes(process, folder, str(folder / 'given.pt'))
-    return {path: (pretrain(0, 1, *given[path]), *(rank[path] for rank in ranks)) for path in given}
-
-
-@pytest.mark.parametrize('path', SEVERAL)
-def test_two_processes_are_one(runs, path):
-    one, *two = runs[path]
-    assert len(one['losses']) == STEPS
-    for step, losses in enumerate(one['losses']):
-        for rank in two:
-            assert rank['losses'][step] == pytest.approx(losses, rel=1e-6, abs=1e-9), step
-            torch.testing.assert_close(
-                rank['gradients'][step], one['gradients'][step], rtol=1e-6, atol=1e-9
-            )
-    for rank in two:  # weights, target network, queues
-        torch.testing.assert_close(rank['state'], one['state'], rtol=1e-6, atol=1e-9)
+    for path in filter(several_heads_or_masks, RECIPES):
+        cfg = short_run(path, videos, tmp_path)
+        given[path] = cfg, make_batches(cfg)
+    assert len(given) > 5
+    torch.save(given, tmp_path / 'given.pt')
+    ranks = run_in_processes(process, tmp_path, str(tmp_path / 'given.pt'))
+    close = partial(torch.testing.assert_close, rtol=1e-6, atol=1e-9)
+    for path in given:
+        one = pretrain(0, 1, *given[path])
+        assert len(one['losses']) == STEPS
+        for rank in ranks:
+            two = rank[path]
+            for step, losses in enumerate(one['losses']):
+                assert two['losses'][step] == pytest.approx(losses, rel=1e-6, abs=1e-9), path
+                close(two['gradients'][step], one['gradients'][step])
+            close(two['state'], one['state'])  # weights, target network, queues
