@@ -160,59 +160,6 @@ def test_prepare_launch_drops_sync_bn_on_a_cpu(monkeypatch):
     assert 'sync_bn' not in cfg
 
 
-TWO_PROCESSES = """
-import sys, torch
-import mmssl_video
-from mmssl_video.compat import prepare_launch
-from mmengine.config import Config
-from mmengine.dist import all_gather, get_rank, get_world_size
-from mmengine.model import BaseModel
-from mmengine.registry import MODELS
-from mmengine.runner import Runner
-
-@MODELS.register_module()
-class Tiny(BaseModel):
-    def __init__(self):
-        super().__init__()
-        self.fc = torch.nn.Linear(1, 1, bias=False)
-        torch.nn.init.ones_(self.fc.weight)
-    def forward(self, x, mode):
-        return {'loss': self.fc(x).mean()}
-
-cfg = Config(dict(
-    default_scope='mmengine', launcher='pytorch', work_dir=sys.argv[1], log_level='ERROR',
-    model=dict(type='Tiny'), train_cfg=dict(by_epoch=False, max_iters=1),
-    env_cfg=dict(dist_cfg=dict(backend='nccl')),
-    train_dataloader=dict(
-        dataset=[dict(x=torch.full((1,), float(i))) for i in range(4)], batch_size=2,
-        num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
-        collate_fn=dict(type='default_collate')),
-    optim_wrapper=dict(optimizer=dict(type='SGD', lr=1.0)), default_hooks=dict(checkpoint=None)))
-prepare_launch(cfg, cfg.launcher)
-runner = Runner.from_cfg(cfg)
-runner.train()
-weights = torch.cat(all_gather(runner.model.module.fc.weight.data.flatten())).tolist()
-if get_rank() == 0:
-    print('weights', weights, torch.distributed.get_backend(), get_world_size())
-"""
-
-
-@cpu_only
-def test_two_processes_train_on_a_cpu(tmp_path):
-    (tmp_path / 'two.py').write_text(TWO_PROCESSES)
-    # As dist_train.sh starts them.
-    command = [sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--standalone']
-    done = subprocess.run(
-        [*command, '--nproc_per_node=2', tmp_path / 'two.py', tmp_path / 'work'],
-        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    # d loss / d weight is the mean of the inputs 0, 1, 2, 3 over both processes: 1 - 1.5.
-    assert 'weights [-0.5, -0.5] gloo 2' in done.stdout, done.stderr[-2000:]
-
-
 # 10 -----------------------------------------------------------------------------------------
 def test_heads_take_bf16_scores():
     head = TSNHead(num_classes=3, in_channels=2)
