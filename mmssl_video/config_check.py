@@ -154,8 +154,8 @@ def check_config(cfg: Config) -> None:
     _check_photometric(cfg)
     if cfg.get('compile') and cfg.model.type == 'SSLRecognizer':
         raise UserError(
-            'compile compiles the whole step, and again whenever a queue has moved on; set '
-            f'model.compile={cfg.compile} instead, for the backbones'
+            'compile compiles the whole step, and repeats this whenever a queue advances; set '
+            f'model.compile={cfg.compile} instead, which compiles only the backbones'
         )
 
 

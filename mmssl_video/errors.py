@@ -76,8 +76,8 @@ def bad_video(error: Exception, path: str) -> BadVideoError | None:
     """
     if getattr(error, 'errno', None) in MACHINE_FAULTS:
         raise UserError(
-            f'{path}: {os.strerror(error.errno)}; this machine is at fault, not the video: see '
-            '`ulimit -n` and `df`, then go on'
+            f'{path}: {os.strerror(error.errno)}; the cause is this machine, not the video: '
+            'check `ulimit -n` and `df`, then run it again'
         ) from error
     if isinstance(error, BadVideoError):
         return error

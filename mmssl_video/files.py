@@ -61,8 +61,8 @@ def claim_folder(folder: str | os.PathLike, settings: dict, content: str) -> Non
         return
     if differ := differences(json.loads(path.read_text()), settings):
         raise UserError(
-            f'{folder} holds {content} of other settings than are asked for ({tell(differ)}); ask '
-            'for the same ones, or move or delete this folder'
+            f'{folder} holds {content} of other settings ({tell(differ)}); use the same settings, '
+            'or move or delete this folder'
         )
 
 

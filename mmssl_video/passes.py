@@ -132,7 +132,7 @@ def run_pass(
     pending = range(len(videos)) if done is None else from_main_process(find_pending)
     if len(pending) < len(videos) and is_main_process():
         there = f'{len(videos) - len(pending)} of {len(videos)}'
-        print_log(f'{description}: {there} are there already', logger='current')
+        print_log(f'{description}: {there} are already done', logger='current')
     if batch_size is None:
         batches = [[number] for number in pending]
     else:
@@ -215,7 +215,7 @@ def report_faults(path: str | os.PathLike, faults: dict[str, str], num_videos: i
             # File names may have any bytes.
             temporary.write_text(''.join(lines), encoding='utf-8', errors='surrogateescape')
     if len(faults) == num_videos:
-        raise UserError(f'{path}: none of the videos can be read; see there why')
+        raise UserError(f'{path}: none of the videos can be read; this file has the reasons')
 
 
 def workers_for(num_videos: int) -> int:
@@ -370,8 +370,8 @@ def _clear_end(stream: _Stream) -> Iterator[None]:
             raise
         videos = ', '.join(stream.read_by(int(gone[1]))) or 'a video'
         raise UserError(
-            f'{videos}: the process that reads has been lost here ({gone[2]}); if the memory was '
-            'full, take fewer workers, else remove the video; the same command goes on'
+            f'{videos}: the reading process ended here ({gone[2]}); if the memory was full, use '
+            'fewer workers, otherwise remove the video; then run the same command to continue'
         ) from error
 
 

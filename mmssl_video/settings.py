@@ -32,7 +32,7 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str
     """Compare settings: the two values of each difference as text, by path, alphabetically."""
     one, other = flatten(first), flatten(second)
     both = {
-        path: (one.get(path, 'not there'), other.get(path, 'not there'))
+        path: (one.get(path, 'not set'), other.get(path, 'not set'))
         for path in sorted(one.keys() | other.keys())
     }
     return {path: values for path, values in both.items() if values[0] != values[1]}

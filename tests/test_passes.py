@@ -239,7 +239,9 @@ def read_and_die(number):
 
 
 def test_a_worker_that_is_lost():
-    with pytest.raises(UserError, match='^v4: .* lost here .*; if the memory was .* goes on$') as e:
+    with pytest.raises(
+        UserError, match='^v4: .* ended here .*; if the memory was .* to continue$'
+    ) as e:
         run_pass(range(20), read_and_die, name=name, num_workers=2, skip_bad=True)
     assert '\n' not in str(e.value)
 
@@ -296,6 +298,6 @@ def test_report(tmp_path):
     assert path.read_text() == 'a b.mp4\tis empty\nc.mp4\tcut short\n'
     report_faults(path, {}, 3)
     assert not path.exists()
-    with pytest.raises(UserError, match='bad_videos.txt: none of the videos can be read; see the'):
+    with pytest.raises(UserError, match='bad_videos.txt: none of the videos can be read; this'):
         report_faults(path, {'a': 'is empty'}, 1)
     assert path.read_text() == 'a\tis empty\n'

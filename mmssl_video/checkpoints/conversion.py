@@ -77,7 +77,7 @@ def detect_format(state: dict[str, Tensor]) -> str:
     if layout := detect_vit(state):
         return layout
     raise UserError(
-        'no ResNet of torchvision, MoCo v2, VCLR or SlowFast and no VideoMAE is in it (looked for '
+        'has neither a ResNet of torchvision, MoCo v2, VCLR or SlowFast nor a VideoMAE (looked for '
         'names such as conv1.weight and s1.pathway0_stem.conv.weight, found '
         f'{", ".join(list(state)[:3])}, …)'
     )
@@ -285,6 +285,6 @@ def _report(
         elif keys:
             more = ', …' if len(keys) > 5 else ''
             raise UserError(
-                f'{len(keys)} keys {what} {kind}: {", ".join(keys[:5])}{more}; take the whole file '
-                f'of the network, or `allow_{kind}=True` to convert the rest'
+                f'{len(keys)} keys {what} {kind}: {", ".join(keys[:5])}{more}; use the complete '
+                f'checkpoint of the network, or `allow_{kind}=True` to convert the rest'
             )

@@ -53,7 +53,7 @@ def select_backbone(checkpoint: dict, branch: str = 'online') -> dict[str, Tenso
     Raises:
         UserError: If there is no such branch.
     """
-    remedy = 'take another branch, or a checkpoint of tools/train.py'
+    remedy = 'use another branch, or a checkpoint of tools/train.py'
     return _select(tensors_of(checkpoint), BRANCHES[branch], remedy)
 
 
@@ -108,8 +108,8 @@ def fit_tensors(
     ]
     if problems:
         raise UserError(
-            f'{path}: its {prefix[:-1]} does not fit the {type(module).__name__} of the config, '
-            f'of the tensors are {"; ".join(problems)}{fields}: {remedy}'
+            f'{path}: its {prefix[:-1]} does not fit the {type(module).__name__} of the config; '
+            f'tensors: {"; ".join(problems)}{fields}; {remedy}'
         )
     return fitted
 

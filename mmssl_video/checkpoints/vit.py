@@ -188,7 +188,7 @@ def explain_vit(given: dict[str, Tensor], backbone: VisionTransformer) -> str:
     positions = given.get('pos_embed')
     if not fields and positions is not None and positions.shape != wanted['pos_embed'].shape:
         fields.append(
-            f'learned positions are of {positions.shape[1]} tokens, the '
+            f'the learned positions are for {positions.shape[1]} tokens, but the '
             f"config's clips have {wanted['pos_embed'].shape[1]}; set model.backbone.num_frames "
             'and img_size to those of the file'
         )

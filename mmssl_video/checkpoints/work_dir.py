@@ -54,7 +54,7 @@ def find_checkpoint(work_dir: str | Path) -> Path | None:
     named = Path(pointer.read_text().strip()).name if pointer.is_file() else ''
     found.sort(key=lambda path: path.name != named)  # stable: the others keep their order
     if named and (not found or found[0].name != named):
-        print_log(f'{pointer} names {named}, which is not there', 'current', logging.WARNING)
+        print_log(f'{pointer} names {named}, which does not exist', 'current', logging.WARNING)
     problems = []
     for path in found:
         try:
@@ -65,12 +65,12 @@ def find_checkpoint(work_dir: str | Path) -> Path | None:
             missing = {'meta', 'state_dict', 'optimizer', 'message_hub'} - content.keys()
             if not missing:
                 return path
-            problem = f'{path}: has no {", ".join(sorted(missing))}, so no run can go on from it'
+            problem = f'{path}: has no {", ".join(sorted(missing))}, so no run can resume from it'
         problems.append(problem)
-        print_log(f'passed over: {problem}', 'current', logging.WARNING)
+        print_log(f'skipped: {problem}', 'current', logging.WARNING)
     if problems:
         raise UserError(
-            f'{work_dir}: none of its {len(problems)} checkpoints can be gone on from; the newest: '
-            f'{problems[0]}; move them away to start anew, or name one with `resume=PATH`'
+            f'{work_dir}: no run can resume from any of its {len(problems)} checkpoints; the '
+            f'newest: {problems[0]}; move them away to start again, or name one with `resume=PATH`'
         )
     return None

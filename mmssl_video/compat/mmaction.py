@@ -109,7 +109,7 @@ def score_all_proposals():
             num_videos, num_predicted = len(data_batch['data_samples']), len(predictions)
             if num_predicted != num_videos:
                 raise UserError(
-                    f'{num_predicted} of the {num_videos} videos of a batch are predicted; set '
+                    f'only {num_predicted} of {num_videos} videos of a batch get proposals; set '
                     'val_dataloader.batch_size=1 and test_dataloader.batch_size=1'
                 )
             # New dicts, since other metrics hold the same predictions.

@@ -80,7 +80,7 @@ def _unlistable(name: str) -> str | None:
     try:
         name.encode()
     except UnicodeEncodeError:
-        return 'its name is not UTF-8, as lists are; rename it'
+        return 'its name is not UTF-8, so no list can hold it; rename it'
     return None
 
 
@@ -208,7 +208,7 @@ def summarize(records: list[dict]) -> list[str]:
         alike = [r for r in good if (r['codec'], r['storage']) == (codec, storage)]
         side = median(min(record['width'], record['height']) for record in alike)
         keys = median(record['key_distance'] for record in alike)
-        every = f'a key frame every {keys:.0f} frames' if storage == 'inter' else 'key frames alone'
+        every = f'a key frame every {keys:.0f} frames' if storage == 'inter' else 'only key frames'
         lines.append(f'  {count:,} {codec}, {every}, short side {side:.0f}')
     if bad := [record for record in records if 'reason' in record]:
         lines.append(f'bad: {len(bad):,}')
@@ -228,5 +228,7 @@ def summarize(records: list[dict]) -> list[str]:
     }
     told = [f'{len(those):,} {what}' for what, those in slow.items() if those]
     if told:
-        lines.append(f'slow to read: {", ".join(told)}; store them anew by tools/prepare_videos.py')
+        lines.append(
+            f'slow to read: {", ".join(told)}; re-encode them with tools/prepare_videos.py'
+        )
     return lines

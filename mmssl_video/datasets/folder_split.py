@@ -86,7 +86,7 @@ def split_folder(root: Path, seed: int = 0) -> FolderSplit:
     else:
         split = _split_by_classes(root, entries, seed)
     if there:
-        split.notes.insert(0, f'{there[0].name} is not used: it needs the other list beside it.')
+        split.notes.insert(0, f'{there[0].name} is not used, because the other list is missing.')
     return split
 
 
@@ -104,12 +104,12 @@ def _split_by_lists(root: Path, train_list: Path, test_list: Path, seed: int) ->
         )
     _require_videos(train_list, train)
     notes = [
-        f'Split by the lists of the folder: {len(train):,} videos of train.txt to pretrain on and '
-        f'to search in, {len(query):,} of test.txt to search with.'
+        f'Split by the lists of the folder: {len(train):,} videos of train.txt for pretraining '
+        f'and as the gallery, {len(query):,} of test.txt as queries.'
     ]
     names: dict[int, str] = {}
     if any(label < 0 for _, label in (*train, *query)):
-        notes.append('Not every line has a number for a label, so the sub-folders are the classes.')
+        notes.append('Not every line has a number as label, so the sub-folders are the classes.')
         names = dict(enumerate(sorted({_folder(name) for name, _ in (*train, *query)})))
         labels = {name: label for label, name in names.items()}
         train, query = ([(name, labels[_folder(name)]) for name, _ in x] for x in (train, query))
@@ -120,13 +120,14 @@ def _split_by_lists(root: Path, train_list: Path, test_list: Path, seed: int) ->
             names = dict(pairs)
     known = {label for _, label in train}
     if '' in names.values() or len(known) < 2 or len(train) < MIN_GALLERY:
-        notes[1:] = ['The lists tell no two classes apart: no labels are used.']
+        notes[1:] = ['The lists do not give two classes or more: no labels are used.']
         return _without_labels([name for name, _ in train], seed, notes)
     for name, label in query:
         if label not in known:
             raise UserError(
-                f'{test_list}, line {query_lines[name]}: no video of {train_list.name} that is '
-                f'there has its class, {names.get(label, label)}; add one, or remove the line'
+                f'{test_list}, line {query_lines[name]}: no readable video of '
+                f'{train_list.name} has its class, {names.get(label, label)}; add one, or remove '
+                'the line'
             )
     names = {label: names.get(label, f'class {label}') for label in known}
     return _split_as_given(train, query, names, seed, notes)
@@ -169,19 +170,19 @@ def _split_by_parts(
     unused = [f'{num_unused:,} videos outside of these two are not used.'] if num_unused else []
     if '' in known | asked or len(known) < 2 or len(train) < MIN_GALLERY:
         note = (
-            f'Of the folders {parts[0]} and {parts[1]} only the first is used: they have no '
-            'sub-folders that tell two classes apart, so no labels are used.'
+            f'Of the folders {parts[0]} and {parts[1]}, only the first is used: their videos '
+            'are not in two or more class sub-folders, so no labels are used.'
         )
         return _without_labels(train, seed, [note, *unused])
     if asked - known:
         raise UserError(
-            f'{root / parts[1] / min(asked - known)}: {root / parts[0]} has no video of this class '
-            'that is there; add one, or remove the folder'
+            f'{root / parts[1] / min(asked - known)}: {root / parts[0]} has no readable video of '
+            'this class; add one, or remove the folder'
         )
     note = (
         f'Split by the folders {parts[0]} and {parts[1]}, whose sub-folders are the classes: '
-        f'{len(train):,} videos of {parts[0]} to pretrain on and to search in, {len(query):,} of '
-        f'{parts[1]} to search with.'
+        f'{len(train):,} videos of {parts[0]} for pretraining and as the gallery, '
+        f'{len(query):,} of {parts[1]} as queries.'
     )
     names = dict(enumerate(sorted(known)))
     labels = {name: label for label, name in names.items()}
@@ -207,16 +208,16 @@ def _split_by_classes(root: Path, entries: list[dict], seed: int) -> FolderSplit
     labels = np.array([numbers[_folder(name)] for name in kept])
     sources, unknown = _separate(guess_sources(kept), labels, kept)
     notes = [
-        'Without a train.txt and a test.txt in the folder, a third of each class is held out to '
-        'search with, clips of one source, as far as names tell it, on one side.'
+        'The folder has no train.txt and test.txt, so a third of each class is held out as '
+        'queries. Clips of one source stay on one side, if their names show the source.'
     ]
     if unknown:
         listed = ', '.join(class_names[label] for label in unknown[:5])
         listed += ', …' if len(unknown) > 5 else ''
         where = 'any class' if len(unknown) == len(numbers) else f'the classes {listed}'
         notes.append(
-            f'Names do not tell the source in {where}: clips of one source may be on both sides, '
-            'and R@1 may be high for that reason.'
+            f'Names do not show the source in {where}: clips of one source may be on both sides, '
+            'which can raise R@1.'
         )
     rows = _draw(kept, labels, MAX_TRAIN * 3 // 2, seed)
     held_out = hold_out([sources[row] for row in rows], labels[rows], seed)
@@ -356,8 +357,8 @@ def _limit(
         parts.append([kept[row] for row in _draw([name for name, _ in kept], labels, most, seed)])
     num_taken = sum(map(len, parts))
     if num_taken < num_videos:
-        some = f' of {len(names)} of {num_classes} classes' if len(names) < num_classes else ''
-        notes.append(_told(num_taken, num_videos, f'{some}, of each class equally many'))
+        some = f', from {len(names)} of {num_classes} classes' if len(names) < num_classes else ''
+        notes.append(_told(num_taken, num_videos, f'{some}, balanced by class'))
     return FolderSplit(*parts, list(names.values()), notes)
 
 

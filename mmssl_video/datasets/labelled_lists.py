@@ -89,18 +89,18 @@ def _read(dataset: VideoDataset | RawframeDataset) -> list[dict]:
             f'{path}: cannot be read as a list ({error.strerror or error}); set dataset.ann_file'
         ) from error
     except UnicodeDecodeError as error:
-        raise UserError(f'{path}: is not UTF-8, as which MMAction2 reads it; convert it') from error
+        raise UserError(f'{path}: is not UTF-8, which MMAction2 expects; convert it') from error
     except (ValueError, IndexError, AssertionError) as error:
         number, line = _first_unreadable(dataset)
         raise UserError(
-            f'{path}, line {number}: {line!r} does not read {FORMS[type(dataset)]!r}, with a path '
-            'without spaces and a number of the class; correct the line'
+            f'{path}, line {number}: {line!r} is not of the form {FORMS[type(dataset)]!r}, with '
+            'a path without spaces and the number of a class; correct the line'
         ) from error
     if not entries:
         raise UserError(f'{path}: the list is empty; set dataset.ann_file')
     if '\ufeff' in path_of(entries[0]):
         raise UserError(
-            f'{path}: begins with a byte order mark, which MMAction2 takes for a part of the first '
+            f'{path}: begins with a byte order mark, which MMAction2 takes for part of the first '
             'path; write the list in UTF-8 without it'
         )
     return [{**entry, 'line': number} for number, entry in enumerate(entries, 1)]
@@ -148,7 +148,7 @@ def _check_labels(entries: list[dict], source: str, num_classes: int) -> None:
     else:
         fault, remedy = f'label {label}', f'set model.cls_head.num_classes={max(labels) + 1}'
         if min(labels) == 1 and max(labels) == num_classes:
-            remedy = f'the list counts from 1: take 1 from each label, or {remedy}'
+            remedy = f'the labels start at 1: subtract 1 from each, or {remedy}'
     raise UserError(
         f'{source}, line {entry["line"]}: {path_of(entry)} has {fault}{others}, but '
         f'model.cls_head.num_classes is {num_classes}, for labels 0 to {num_classes - 1}; {remedy}'

@@ -89,7 +89,7 @@ class Place:
                     return folder / name
         raise UserError(
             f'none of {", ".join(names)} is in {", ".join(map(str, folders))}; download the '
-            "data set's annotation (docs/data.md says where), or name its folder by "
+            "data set's annotation (docs/data.md says where), or set its folder with "
             '`annotations=FOLDER`'
         )
 
@@ -104,7 +104,7 @@ class Place:
             if folder.is_dir():
                 return folder
         raise UserError(
-            f'no folder of videos at {", ".join(map(str, folders))}; name it by `videos=FOLDER`'
+            f'no folder of videos at {", ".join(map(str, folders))}; set it with `videos=FOLDER`'
         )
 
 
@@ -284,7 +284,7 @@ def make_kinetics(place: Place, version: int) -> tuple[list[Split], list[str]]:
             rows = list(csv.DictReader(file))
         if rows and not {'label', 'youtube_id', 'time_start', 'time_end'} <= rows[0].keys():
             raise UserError(
-                f'{table}: its columns are {", ".join(rows[0])}; needed are label, youtube_id, '
+                f'{table}: its columns are {", ".join(rows[0])}; it needs label, youtube_id, '
                 'time_start, time_end'
             )
         # MMAction2's order: sorted after replacing spaces with underscores, which sort differently.
@@ -296,7 +296,7 @@ def make_kinetics(place: Place, version: int) -> tuple[list[Split], list[str]]:
             if label not in labels:
                 raise UserError(
                     f'{table}: no video of the training CSV has the class {label}; '
-                    'take both files of one release'
+                    'use both files of one release'
                 )
             start, end = int(float(row['time_start'])), int(float(row['time_end']))
             annotated.append((f'{row["youtube_id"]}_{start:06d}_{end:06d}', labels[label]))
@@ -456,8 +456,8 @@ def check_found(splits: Sequence[Split]) -> None:
             others = find_videos(split.folder)
             there = f'{len(others):,} others, such as {others[0]}' if others else 'no video at all'
             told += (
-                f'none of {split.annotated:,} videos is in {split.folder}, named like '
-                f'{split.missing[0]}.mp4 (or .mkv, .avi, …) at any depth, but {there}'
+                f'none of {split.annotated:,} videos, named like {split.missing[0]}.mp4 (or .mkv, '
+                f'.avi, …), is in {split.folder} at any depth; it has {there}'
             )
         elif split.bad_videos:
             video, reason = next(iter(split.bad_videos.items()))
@@ -467,8 +467,8 @@ def check_found(splits: Sequence[Split]) -> None:
         problems.append(told)
     if problems:
         raise UserError(
-            f'{"; ".join(problems)}; docs/data.md shows the layout; or name another folder '
-            'by `videos=FOLDER`'
+            f'{"; ".join(problems)}; docs/data.md shows the layout; or set another folder '
+            'with `videos=FOLDER`'
         )
 
 

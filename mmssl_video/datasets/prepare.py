@@ -56,7 +56,7 @@ class Preparation:
             self.quality = STORAGES[self.storage].quality
         if self.quality not in qualities:
             raise UserError(
-                f'quality is {self.quality}; {self.storage} knows {qualities[0]} (best) to '
+                f'quality is {self.quality}; {self.storage} takes {qualities[0]} (best) to '
                 f'{qualities[-1]}'
             )
         if self.short_side < 2 or self.short_side % 2:
@@ -170,7 +170,7 @@ def _claim(folder: Path, videos: Collection, preparation: Preparation) -> None:
     source, target = osp.realpath(videos.root), osp.realpath(folder)
     if '://' not in videos.root and osp.commonpath([source, target]) in (source, target):
         raise UserError(
-            f'{folder}: prepared videos would lie among the originals in {videos.root}; choose a '
+            f'{folder}: prepared videos would be among the originals in {videos.root}; choose a '
             'folder beside it'
         )
     if folder.is_dir() and not (folder / 'settings.json').exists() and any(folder.iterdir()):
@@ -233,8 +233,8 @@ def _completed(target: Path, folder: Path) -> Iterator[Path]:
         os.replace(partial, target)
     except OSError as error:
         raise UserError(
-            f'{target}: cannot be written ({error.strerror or error}); see that the disk has '
-            'space and the folder may be written to, then the same command goes on'
+            f'{target}: cannot be written ({error.strerror or error}); check disk space and '
+            'permissions, then run the same command to continue'
         ) from error
     finally:
         partial.unlink(missing_ok=True)

@@ -84,12 +84,12 @@ def _no_text(path: str, content: bytes) -> str:
                 f'{path}: looks like UTF-16 without a byte order mark; write the list in UTF-8: '
                 f'{_iconv(path, f"UTF-16{order}")}'
             )
-    return f'{path}: holds zero bytes, so it is no list; set train_dataloader.dataset.ann_file'
+    return f'{path}: holds null bytes, so it is not a list; set train_dataloader.dataset.ann_file'
 
 
 def _wrong_encoding(path: str, content: bytes, error: UnicodeDecodeError) -> str:
     if error.encoding != 'utf-8':
-        return f'{path}: is cut short or no {error.encoding.upper()}; write the list in UTF-8'
+        return f'{path}: is cut short or not {error.encoding.upper()}; write the list in UTF-8'
     line = content.count(b'\n', 0, error.start) + 1
     # In Latin-1, these bytes are control characters; in Windows' code page, letters and quotes.
     windows = re.search(rb'[\x80-\x9f]', content)
@@ -143,8 +143,8 @@ def read_list(
         parts = split(line, exists)
         if parts is None:
             raise UserError(
-                f"{path}, line {number}: {line!r} does not read 'folder num_frames [label]'; "
-                'correct the line'
+                f"{path}, line {number}: {line!r} is not of the form 'folder num_frames "
+                "[label]'; correct the line"
             )
         name, labels = parts
         num_frames = labels.pop(0) if raw_frames else None
@@ -168,7 +168,7 @@ def read_list(
         told = [f'{number:,} with {kind} ({examples[kind]})' for kind, number in counts.items()]
         print_log(
             f'{path}: of {len(entries):,} lines, {" and ".join(told)}; monitors and evaluation '
-            'need one integer, so these have no label (-1), and pretraining goes on without',
+            'need one integer, so these have no label (-1); pretraining needs none',
             logger='current',
             level=logging.WARNING,
         )
@@ -249,8 +249,8 @@ def find_sources(
     pattern = _frame_pattern(frame_template)
     if pattern is None:
         raise UserError(
-            f'dataset.filename_tmpl is {frame_template!r}; to search a folder it needs one place '
-            "for the number of the frame, as 'img_{:05}.jpg' has"
+            f'dataset.filename_tmpl is {frame_template!r}; to search a folder it needs one '
+            "placeholder for the frame number, such as 'img_{:05}.jpg'"
         )
     counts = (
         (folder, sum(pattern.fullmatch(name) is not None for name in names))
@@ -350,7 +350,7 @@ class FileCheck:
         if not skip or len(faults) == len(entries):
             others = f' ({len(faults) - 1:,} more cannot be read)' if len(faults) > 1 else ''
             if len(faults) == len(entries):
-                others += ', so none is left'
+                others += ', so no video is left'
                 remedy = 'check dataset.data_prefix and ann_file'
             raise UserError(f'{messages[0]}{others}; {remedies[0] or remedy}')
         messages = ['; '.join(filter(None, pair)) for pair in zip(messages, remedies, strict=True)]
@@ -396,7 +396,7 @@ class FileCheck:
                 'set dataset.filename_tmpl to their names'
             )
         low, high, last = numbers[0], numbers[-1], first + total - 1
-        reason = f'has frames {low} to {high}, expected are {first} to {last}'
+        reason = f'has frames {low} to {high}, expected {first} to {last}'
         shifted = low < first or (low > first and len(numbers) >= total)
         if shifted and high - low + 1 == len(numbers):
             return reason, f'set dataset.start_index={low}, or number the frames from {first}'

@@ -24,12 +24,12 @@ def _split_columns(lines: Sequence[str]) -> list[tuple[str, list[str]]]:
         # For raw frames, the number of frames is before the label; for files, all are labels.
         if len(columns) > (1 if is_video(path) else 2):
             raise UserError(
-                f'line {number}: {line!r} has several labels, and then no class has a share; draw '
-                'from a list with one label a video'
+                f'line {number}: {line!r} has several labels, so classes cannot be balanced; use '
+                'a list with one label per video'
             )
         if rows and len(columns) != len(rows[0][1]):
             raise UserError(
-                f'line {number}: {line!r} ends in {len(columns)} numbers, the lines before in '
+                f'line {number}: {line!r} ends in {len(columns)} numbers, the lines before it in '
                 f'{len(rows[0][1])}; correct the line'
             )
         rows.append((path, columns))
@@ -125,7 +125,7 @@ def draw_subset(
     if fraction is not None and not 0 < fraction <= 1:
         raise UserError(f'fraction is {fraction}; it must be above 0 and at most 1')
     if per_class is not None and per_class < 1:
-        raise UserError(f'{per_class} videos per class are none; give 1 or more')
+        raise UserError(f'the number per class is {per_class}; give 1 or more')
     if seed < 0:
         raise UserError(f'seed is {seed}; it must not be negative')
     labels = read_labels(lines)

@@ -111,7 +111,7 @@ class UnlabeledVideoDataset(BaseActionDataset):
         if bad_videos not in ('raise', 'skip'):
             raise UserError(f"dataset.bad_videos is {bad_videos!r}; use 'raise' or 'skip'")
         if not 0 <= max_bad_share <= 1:
-            raise UserError(f'dataset.max_bad_share is {max_bad_share}; give a part from 0 to 1')
+            raise UserError(f'dataset.max_bad_share is {max_bad_share}; give a share from 0 to 1')
         data_prefix = data_prefix or {'video': ''}
         if len(data_prefix) != 1 or not {'video', 'img'} & set(data_prefix):
             raise UserError(
@@ -292,11 +292,11 @@ class UnlabeledVideoDataset(BaseActionDataset):
             return sample
         if self.report is not None:
             add_to_report(self.report, self._found)
-        others = f'nor can the {len(bad) - 1} that' if bad[1:] else 'no other video'
+        tried = f' (tried {len(bad) - 1}, all unreadable)' if bad[1:] else ''
         raise BadVideoError(
             *bad[0],
-            f'{others} could take its place without being in its batch: remove such files, or '
-            'lower train_dataloader.batch_size',
+            f'no video outside its batch can replace it{tried}: remove such files, or lower '
+            'train_dataloader.batch_size',
         )
 
     def _note(self, path: str, reason: str) -> None:

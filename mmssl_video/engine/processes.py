@@ -74,10 +74,10 @@ def _reason(store: distributed.Store, error: Exception) -> str | None:
     iteration = MessageHub.get_current_instance().get_info('iter', 0) + 1
     if 'timed out' in str(error).lower() or 'timeout' in str(error).lower():
         return (
-            f'{who} has not answered in iteration {iteration}: stopped, or busy for longer than '
-            'env_cfg.dist_cfg.timeout seconds; see its machine, then go on with --resume'
+            f'{who} did not answer in iteration {iteration}: stopped, or busy for longer than '
+            'env_cfg.dist_cfg.timeout seconds; check its machine, then continue with --resume'
         )
     return (
-        f'{who} ended without a word in iteration {iteration}: killed, perhaps for its memory; see '
-        'the log of its machine, then go on with --resume'
+        f'{who} ended without an error message in iteration {iteration}: killed, perhaps for lack '
+        'of memory; see the log of its machine, then continue with --resume'
     )

@@ -109,7 +109,7 @@ def sliding_pipeline(
         clip_len = sampler.get('clip_len')
     if clip_len is None or frame_interval is None:
         raise UserError(
-            f'the feature pipeline of {cfg.filename} does not tell the clips; give '
+            f'the feature pipeline of {cfg.filename} does not define clips; give '
             '`clip_len=T` and `frame_interval=N`'
         )
     sliding = SampleSlidingClips(clip_len, frame_interval, interval)  # checks the numbers
@@ -315,14 +315,14 @@ def extract_bmn_features(
     mixed = getattr(model.backbone, 'num_segments', 1)  # frames that TSM shifts into each other
     if clip_len % mixed:
         raise UserError(
-            f'the backbone of {cfg.filename} reads {mixed} frames together, a clip has {clip_len}; '
-            f'set `clip_len={mixed}`'
+            f'the backbone of {cfg.filename} reads {mixed} frames together, but a clip has '
+            f'{clip_len}; set `clip_len={mixed}`'
         )
     out = Path(out_dir)
     annotations = {Path(path): _read_annotations(path) for path in ann_files}
     targets = {path: out / path.name for path in annotations}
     if len(set(targets.values())) < len(targets):
-        raise UserError(f'{", ".join(ann_files)}: two files of one name; rename one of them')
+        raise UserError(f'{", ".join(ann_files)}: two files with the same name; rename one of them')
     for path, target in targets.items():
         if path.resolve() == target.resolve():
             raise UserError(f'{out_dir}: {path} would be overwritten; choose another output folder')
@@ -433,7 +433,8 @@ def duration_fault(annotated: Iterable[float], seconds: float) -> str | None:
     for duration in annotated:
         if abs(duration - seconds) > _slack(seconds):
             return (
-                f'duration_second of its annotation is {duration:g}, the file has {seconds:.1f} s'
+                f'duration_second of its annotation is {duration:g}, but the file has '
+                f'{seconds:.1f} s'
             )
     return None
 
@@ -481,8 +482,8 @@ def _read_annotations(path: str) -> dict[str, dict]:
         isinstance(video, dict) and wanted <= video.keys() for video in videos.values()
     ):
         raise UserError(
-            f'{path}: not every video has duration_second and annotations; make the format of '
-            "MMAction2's ActivityNetDataset of it"
+            f'{path}: not every video has duration_second and annotations; convert it to the '
+            "format of MMAction2's ActivityNetDataset"
         )
     if not videos:
         raise UserError(f'{path}: names no video; check the file')

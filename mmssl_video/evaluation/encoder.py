@@ -86,7 +86,7 @@ def build_encoder(
         logger.setLevel(level)
     else:
         other = (
-            'take `branch=online`'
+            'use `branch=online`'
             if branch == 'target'
             else 'convert it with tools/convert_weights.py'
         )
@@ -105,7 +105,7 @@ def build_encoder(
                 model.feature_head,
                 f'heads.{name}.',
                 checkpoint,
-                "use the config it was trained with, or take the backbone's features: "
+                "use the config it was trained with, or the backbone's features: "
                 '`cfg.feature_head=None`',
             )
             model.feature_head.load_state_dict(fitted)
@@ -121,7 +121,7 @@ def _context_head(model: nn.Module, name: str, branch: str) -> nn.Module:
     """Get the head that ``feature_head`` names."""
     heads = dict(getattr(model, 'heads', {}))
     able = [key for key, head in heads.items() if hasattr(head, 'context')]
-    remedy = 'take the features of the backbone: `cfg.feature_head=None`'
+    remedy = 'use the features of the backbone: `cfg.feature_head=None`'
     if name not in able:
         raise UserError(
             f'feature_head is {name!r}, but the heads of this config that gather a context are '
@@ -157,7 +157,7 @@ class LayerOutput(nn.Module):
         if layer not in names:
             near = get_close_matches(layer, names, n=5, cutoff=0) or ['none']
             raise UserError(
-                f'`layer={layer}`: {type(backbone).__name__} has no such layer; near are '
+                f'`layer={layer}`: {type(backbone).__name__} has no such layer; similar names are '
                 f'{", ".join(near)}'
             )
         self.backbone = backbone
@@ -187,8 +187,9 @@ class LayerOutput(nn.Module):
         if self._output is None or len(self._output) != len(inputs):
             raise UserError(
                 f'`layer={self.layer}` gives neither vectors [M, D] nor maps [M, D, (T,) H, W] '
-                f'of M={len(inputs)} frames or clips in the forward pass (tokens, or channels at '
-                "the end, cannot be taken); choose another layer, or the backbone's output"
+                f'of M={len(inputs)} frames or clips in the forward pass (tokens and maps with the '
+                'channels at the end are not supported); choose another layer, or the output of '
+                'the backbone'
             )
         return self._output
 
@@ -206,9 +207,9 @@ def check_amp(model: nn.Module, amp: str | None) -> None:
     if amp not in (None, *AMP_DTYPES):
         raise UserError(f'amp is {amp!r}; use {" or ".join(AMP_DTYPES)}, or None for float32')
     if amp == 'float16' and get_device() == 'cpu':
-        raise UserError('amp is float16, in which a CPU does not compute; use bfloat16')
+        raise UserError('amp is float16, which a CPU does not support; use bfloat16')
     if amp == 'bfloat16' and get_device() == 'cuda' and not torch.cuda.is_bf16_supported():
-        raise UserError('amp is bfloat16, in which this GPU does not compute; use float16')
+        raise UserError('amp is bfloat16, which this GPU does not support; use float16')
     if amp is not None:
         avoid_amx(model.parameters())
 

@@ -261,8 +261,8 @@ def load_pair(
     unknown = [found.source for found in sets if 'checkpoint' not in (found.settings or {})]
     if unknown:
         print(
-            f'warning: {" and ".join(unknown)}: which encoder the features are of is not in there, '
-            'so it cannot be compared',
+            f'warning: {" and ".join(unknown)}: the file does not say which encoder made the '
+            'features, so it cannot be compared',
             file=sys.stderr,
         )
     else:
@@ -273,7 +273,7 @@ def load_pair(
         }
         if differ.keys() - NAMES:
             raise UserError(
-                f'{sets[0].source} and {sets[1].source} are features of other settings '
+                f'{sets[0].source} and {sets[1].source} have features of different settings '
                 f'({tell(differ)}); extract both in the same way, or give `allow_different=True`'
             )
     return sets
@@ -282,5 +282,6 @@ def load_pair(
 def shared_note(num_shared: int) -> str:
     """Note for the user if two sets that are evaluated together share videos."""
     return (
-        f'{num_shared} videos are in both sets, by name; a result on those says nothing of new ones'
+        f'{num_shared} videos are in both sets, by name; a result on those says nothing about new '
+        'ones'
     )

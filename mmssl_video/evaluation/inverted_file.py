@@ -200,9 +200,9 @@ class InvertedFile:
                     candidates = candidates[gallery_ids[candidates] != query_ids[row]]
                 if len(candidates) < k:
                     raise UserError(
-                        f'{query.names[row]}: the {num_probes} lists looked into have'
-                        f' {len(candidates)} videos for {k} neighbours; look into more of the'
-                        f' {self.plan.num_lists}, or make fewer lists'
+                        f'{query.names[row]}: the {num_probes} lists searched have'
+                        f' {len(candidates)} videos for {k} neighbours; search more of the'
+                        f' {self.plan.num_lists} lists, or make fewer lists'
                     )
                 similarities = unit_rows(self.gallery.features[candidates]) @ feature
                 keys[row] = -np.sort(-sort_keys(similarities, candidates))[:k]
@@ -222,12 +222,12 @@ class InvertedFile:
             num_candidates = max(200, 4 * k)
         if not 1 <= num_probes <= self.plan.num_lists:
             raise UserError(
-                f'cannot look into {num_probes} of {self.plan.num_lists} lists; use a number in'
-                ' between'
+                f'cannot search {num_probes} of {self.plan.num_lists} lists; use 1 to'
+                f' {self.plan.num_lists}'
             )
         if num_candidates < k:
             raise UserError(
-                f'{num_candidates} candidates cannot be {k} neighbours; use at least {k}'
+                f'{num_candidates} candidates are too few for {k} neighbours; use at least {k}'
             )
         return num_probes, num_candidates
 

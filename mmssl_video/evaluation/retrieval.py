@@ -105,7 +105,7 @@ def retrieval(
         topks = [k for k in TOPKS if k <= max(1, num_candidates.min())]
     topks = sorted(set(topks))
     if not topks or topks[0] < 1:
-        raise UserError(f'R@K is asked for K = {topks}; name one K or more, each at least 1')
+        raise UserError(f'R@K was requested for K = {topks}; give one K or more, each at least 1')
     k = max(topks[-1], min(num_neighbours, num_candidates.min()))
     if search is None:
         indices, similarities, following = search_exactly(

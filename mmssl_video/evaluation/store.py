@@ -172,8 +172,8 @@ class PartialFeatures:
 
     def _cannot_write(self, path: Path, error: OSError) -> UserError:
         return UserError(
-            f'{path}: cannot be written ({error.strerror or error}); mend that, and the same '
-            'command goes on'
+            f'{path}: cannot be written ({error.strerror or error}); fix that, then run '
+            'the same command to continue'
         )
 
 

@@ -47,7 +47,7 @@ class Mask(metaclass=ABCMeta):
         num_masked = int(self.ratio * num_places)
         if not num_masked:
             raise UserError(
-                f'{type(self).__name__}.ratio is {self.ratio}, which masks none of {num_places} '
+                f'{type(self).__name__}.ratio is {self.ratio}, which masks 0 of {num_places} '
                 'places; raise it, or make the patches smaller'
             )
         num_samples, num_clips = shape

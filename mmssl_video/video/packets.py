@@ -271,7 +271,7 @@ class PacketSource:
         for position in positions:
             packet = next(packets, None)
             if packet is None or position not in (packet.pos, -1):
-                raise SeekError if jumped else BadVideoError('', 'it has changed while it was read')
+                raise SeekError if jumped else BadVideoError('', 'it changed while being read')
             yield packet
 
     def stop_seeking(self) -> None:

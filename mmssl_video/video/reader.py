@@ -409,8 +409,8 @@ class VideoReader:
                     fed.append(min(self._position or length, length) - 1)
                     self._counted += 1
         except DeadlineError as error:
-            once = 'tools/check_videos.py --index numbers its frames once for all'
-            raise DeadlineError(f'{error}, for all of it is decoded to open it: {once}') from None
+            once = 'tools/check_videos.py --index writes an index that avoids this'
+            raise DeadlineError(f'{error}, because opening it decodes all of it: {once}') from None
         counting |= len(set(frames)) < len(frames)
         packets = np.array(fed if counting else frames, dtype=np.int64)
         if not len(packets):
@@ -437,7 +437,9 @@ class VideoReader:
             raise BadVideoError(self.name, self._deadline.message) from None
         if isinstance(error, av.error.InvalidDataError):
             known = self._index is not None
-            reason = 'its frames are damaged' if known else 'FFmpeg does not know it as a video'
+            reason = (
+                'its frames are damaged' if known else 'FFmpeg does not recognise it as a video'
+            )
             raise BadVideoError(self.name, reason) from error
         if not isinstance(error, (OSError, av.FFmpegError)) or error.errno in MACHINE_FAULTS:
             raise error

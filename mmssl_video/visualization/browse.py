@@ -122,7 +122,7 @@ def build_dataset(cfg: Config, split: str = 'train') -> BaseDataset:
     except FileNotFoundError as error:
         raise UserError(
             f'{error.filename or error}: no such file; set {split}_dataloader.dataset.ann_file and '
-            'data_prefix by --cfg-options'
+            'data_prefix with --cfg-options'
         ) from error
     for transform in built.pipeline.transforms:
         if isinstance(transform, SharedAugment):

@@ -76,7 +76,7 @@ def feature_map(
     if max_videos < 3 or len(features) < 3 or features.dim < 2:
         raise UserError(
             f'{features.source}: {min(len(features), max_videos)} videos of {features.dim} features'
-            ' make no map; give 3 videos or more, of 2 features or more'
+            ' are too few for a map; give 3 videos or more, of 2 features or more'
         )
     rows = _draw_rows(features.labels, max_videos, seed)
     drawn = FeatureSet(

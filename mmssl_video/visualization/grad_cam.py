@@ -169,8 +169,8 @@ def find_layer(backbone: nn.Module, inputs: Tensor, name: str | None = None) -> 
     if name is not None or not maps:
         layer = 'no layer' if name is None else f'`layer={name}`: this layer'
         raise UserError(
-            f'{layer} of {type(backbone).__name__} puts out a map of several places; choose one '
-            f'by `layer={list(maps)[-1] if maps else "NAME"}`'
+            f'{layer} of {type(backbone).__name__} outputs a map of several places; choose one '
+            f'with `layer={list(maps)[-1] if maps else "NAME"}`'
         )
     if num_channels not in maps.values():
         num_channels = max(maps.values())
@@ -275,7 +275,9 @@ def look_at_video(
             if label is None:
                 label = int(probabilities.argmax())
             elif not 0 <= label < len(probabilities):
-                raise UserError(f'{label} is no class: they are 0 … {len(probabilities) - 1}')
+                raise UserError(
+                    f'there is no class {label}; classes are 0 … {len(probabilities) - 1}'
+                )
             name = class_name(label, class_names)
             title += f' · {name}, {100 * probabilities[label]:.0f} %'
             score = class_score(model, label)
@@ -293,8 +295,8 @@ def look_at_video(
                     reference = features.roll(-half, dims=0)
                 else:
                     raise UserError(
-                        f'{video}: the pipeline gives a single view, which has none to be similar '
-                        'to; set `num_frames=2` or more, or `other=VIDEO`'
+                        f'{video}: the pipeline gives a single view, but similarity needs two; '
+                        'set `num_frames=2` or more, or `other=VIDEO`'
                     )
             score = feature_score(model, reference)
         maps, scores = grad_cam(score, inputs, model.backbone.get_submodule(layer))
@@ -349,8 +351,8 @@ def _read_video(
     num_segments = getattr(model.backbone, 'num_segments', None)
     if num_segments and len(inputs) % num_segments:
         raise UserError(
-            f'{video}: {len(inputs)} frames are no multiple of the {num_segments} segments of the '
-            f'backbone; set `num_frames={num_segments}`'
+            f'{video}: {len(inputs)} frames are not a multiple of the {num_segments} segments of '
+            f'the backbone; set `num_frames={num_segments}`'
         )
     clip_len = images.shape[2] if images.ndim == 5 else 1
     # Each crop repeats the frames of all clips.

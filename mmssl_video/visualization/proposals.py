@@ -87,7 +87,7 @@ def read_proposals(
     found = _read_json(results, 'results file').get('results')
     if not isinstance(found, dict) or not all(isinstance(rows, list) for rows in found.values()):
         raise UserError(
-            f'{results}: holds no proposals by video; give the file that ANetMetric writes, '
+            f'{results}: does not hold proposals by video; give the file that ANetMetric writes, '
             'results.json in the work directory'
         )
     truth = _read_json(annotations, 'annotation file')
@@ -121,7 +121,7 @@ def _read_json(path: str | os.PathLike, kind: str) -> dict:
     except (OSError, ValueError) as error:
         raise UserError(f'{path}: cannot be read as JSON ({error}); check the file') from error
     if not isinstance(content, dict):
-        raise UserError(f'{path}: holds no videos by name; give the {kind}')
+        raise UserError(f'{path}: does not hold videos by name; give the {kind}')
     return content
 
 

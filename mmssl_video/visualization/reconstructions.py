@@ -39,11 +39,11 @@ def build_model(cfg: Config, checkpoint: str) -> nn.Module:
     name = masked_head(model)
     if name is None:
         raise UserError(
-            f'{cfg.filename}: no head of this config is a VideoMAEHead, which predicts pixels; '
+            f'{cfg.filename}: this config has no VideoMAEHead, which predicts pixels; '
             'give a config of masked prediction, such as those of configs/videomae'
         )
     state = load_checkpoint_file(checkpoint)
-    remedy = 'give the config and a checkpoint of one pretraining'
+    remedy = 'give the config and a checkpoint of the same pretraining'
     for prefix, module in (('backbone.', model.backbone), (f'heads.{name}.', model.heads[name])):
         module.load_state_dict(fit_tensors(state, module, prefix, checkpoint, remedy))
     return model.to(get_device()).eval()

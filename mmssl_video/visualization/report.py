@@ -29,9 +29,12 @@ from .sheets import Sheet, Tile
 
 METRICS = {
     'R@1': ('Retrieval R@1', 'the nearest video has the same class'),
-    'R@5': ('Retrieval R@5', 'one of the five nearest has'),
-    'svm_top1': ('Linear SVM top-1', 'a linear classifier names the class'),
-    'probe_top1': ('Linear probe top-1', 'as does logistic regression on normalised features'),
+    'R@5': ('Retrieval R@5', 'one of the five nearest videos has the same class'),
+    'svm_top1': ('Linear SVM top-1', 'a linear classifier predicts the class'),
+    'probe_top1': (
+        'Linear probe top-1',
+        'logistic regression on normalised features predicts the class',
+    ),
     'finetune_top1': ('Fine-tuned top-1', 'the whole network, trained with a few labels'),
     'proposal_auc': ('Proposals, AUC', 'intervals that hold an action are found in long videos'),
 }

@@ -78,7 +78,9 @@ def test_fault_of_the_machine(number):
     with pytest.raises(UserError) as error:
         bad_video(OSError(number, 'words', 'a.mp4'), 'a.mp4')
     assert type(error.value) is UserError
-    assert str(error.value).startswith('a.mp4: ') and 'this machine is at fault' in str(error.value)
+    assert str(error.value).startswith('a.mp4: ') and 'the cause is this machine' in str(
+        error.value
+    )
 
 
 # -- Replacements ----------------------------------------------------------------------------
@@ -284,15 +286,15 @@ def test_no_video_is_left_for_a_place(build):
     with pytest.raises(BadVideoError) as error:
         dataset[1]
     assert str(error.value) == (
-        '1.mp4 cannot be read (RuntimeError: broken 1); nor can the 1 that could take its '
-        'place without being in its batch: remove such files, or lower train_dataloader.batch_size'
+        '1.mp4 cannot be read (RuntimeError: broken 1); no video outside its batch can replace it '
+        '(tried 1, all unreadable): remove such files, or lower train_dataloader.batch_size'
     )
     dataset.set_order(range(6), 6)
     with pytest.raises(BadVideoError) as error:
         dataset[1]
     assert str(error.value) == (
-        '1.mp4 cannot be read (RuntimeError: broken 1); no other video could take its place '
-        'without being in its batch: remove such files, or lower train_dataloader.batch_size'
+        '1.mp4 cannot be read (RuntimeError: broken 1); no video outside its batch can replace '
+        'it: remove such files, or lower train_dataloader.batch_size'
     )
 
 
@@ -393,7 +395,7 @@ def test_report_is_added_to(tmp_path):
 
 
 def test_share_outside_the_range(build):
-    with pytest.raises(UserError, match='dataset.max_bad_share is 2; give a part from 0 to 1'):
+    with pytest.raises(UserError, match='dataset.max_bad_share is 2; give a share from 0 to 1'):
         build(4, (), max_bad_share=2)
 
 

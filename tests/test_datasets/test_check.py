@@ -148,7 +148,7 @@ def test_names_that_no_list_can_hold(tmp_path, write_numbered_video):
     assert reasons == {
         'ü.mp4': None,
         'two\nlines.mp4': 'its name has a line break, which no list can hold; rename it',
-        os.fsdecode(b'caf\xe9.mp4'): 'its name is not UTF-8, as lists are; rename it',
+        os.fsdecode(b'caf\xe9.mp4'): 'its name is not UTF-8, so no list can hold it; rename it',
     }
     assert (tmp_path / 'check' / 'good.txt').read_text(encoding='utf-8') == 'ü.mp4\n'
     listed = (tmp_path / 'check' / 'bad.txt').read_bytes()
@@ -246,18 +246,18 @@ def test_summary(source):
     assert lines[2] == '  1 mpeg4, a key frame every 6 frames, short side 48'
     assert lines[3] == 'bad: 3'
     assert '  1 is empty (0 bytes), e.g. c-empty.mp4' in lines
-    expected = 'slow to read: 1 decoded each time they are opened; store them anew by '
+    expected = 'slow to read: 1 decoded each time they are opened; re-encode them with '
     assert lines[-1] == expected + 'tools/prepare_videos.py'
     fast = dict(codec='mjpeg', storage='mjpeg', key_distance=1.0, numbering='time stamps')
     fast |= dict(path='a', frames=90000, seconds=5400.0, width=340, height=256)
     assert summarize([fast]) == [
         'good: 1 of 1 videos, 1.50 hours, 90,000 frames',
-        '  1 mjpeg, key frames alone, short side 256',
+        '  1 mjpeg, only key frames, short side 256',
     ]
     slow = fast | dict(codec='h264', storage='inter', key_distance=250.0, height=720, width=1280)
     assert summarize([fast, slow, slow])[-1] == (
         'slow to read: 2 with key frames more than 16 frames apart, 2 with a short side above 360; '
-        'store them anew by tools/prepare_videos.py'
+        're-encode them with tools/prepare_videos.py'
     )
 
 

@@ -240,7 +240,7 @@ def test_folders_train_and_test_are_the_split(parted):
     assert split.class_names == ['run', 'sit']
     assert split.notes == [
         'Split by the folders Train and TEST, whose sub-folders are the classes: 6 videos of Train '
-        'to pretrain on and to search in, 5 of TEST to search with.',
+        'for pretraining and as the gallery, 5 of TEST as queries.',
         '2 videos outside of these two are not used.',
     ]
     assert split_folder(parted, seed=1) == split  # nothing is drawn
@@ -316,8 +316,8 @@ def test_classes_of_a_sample(tmp_path):
     assert sizes == dict.fromkeys(range(100), 6) and len(split.class_names) == 100
     assert Counter(label for _, label in split.query) == dict.fromkeys(range(100), 2)
     assert split.notes[1] == (
-        'A quick look: a sample of 600 of 720 videos is taken of 100 of 120 classes, of each '
-        'class equally many.'
+        'A quick look: a sample of 600 of 720 videos is taken, from 100 of 120 classes, '
+        'balanced by class.'
     )
 
 
@@ -371,8 +371,8 @@ def test_lists_say_what_is_for_what(listed):
     ]
     assert split.class_names == ['sit', 'run']
     assert split.notes == [
-        'Split by the lists of the folder: 6 videos of train.txt to pretrain on and to search in, '
-        '4 of test.txt to search with.'
+        'Split by the lists of the folder: 6 videos of train.txt for pretraining and as the '
+        'gallery, 4 of test.txt as queries.'
     ]
     assert split_folder(listed, seed=1) == split  # nothing is drawn
 
@@ -405,7 +405,7 @@ def test_one_list_alone_is_not_used(listed, name):
     split = split_folder(listed)
     assert len(split.train + split.query) == 11
     other = {'train.txt': 'test.txt', 'test.txt': 'train.txt'}[name]
-    assert split.notes[0] == f'{other} is not used: it needs the other list beside it.'
+    assert split.notes[0] == f'{other} is not used, because the other list is missing.'
 
 
 def test_videos_of_lists_that_are_not_there(listed, left_out):
@@ -430,11 +430,15 @@ def test_videos_of_lists_that_are_not_there(listed, left_out):
             'run/0 x.mp4 7',
             r'test.txt, line 5: run/0 x.mp4 is in train.txt, line 1, too',
         ),
-        ('test.txt', 'sit/more.mp4 9', r'test.txt, line 5: no video of train.txt .* class, 9; add'),
+        (
+            'test.txt',
+            'sit/more.mp4 9',
+            r'test.txt, line 5: no readable video of train.txt .* 9; add',
+        ),
         ('test.txt', None, r"test.txt: has no line 'path label'"),
         ('train.txt', None, r"train.txt: has no line 'path label'"),
         ('test.txt', b'sit/\xff.mp4 3', r'test.txt, line 5: is not UTF-8'),
-        ('train.txt', b'\0\0', r'train.txt: (holds zero bytes|looks like UTF-16)'),
+        ('train.txt', b'\0\0', r'train.txt: (holds null bytes|looks like UTF-16)'),
     ],
 )
 def test_broken_lists(listed, name, line, words):
@@ -467,6 +471,6 @@ def test_sample_of_long_lists(tmp_path):
         assert Counter(label for _, label in part) == dict.fromkeys(range(100), count)
         assert all(split.class_names[label] == name.split('/')[0] for name, label in part)
     assert split.notes[1] == (
-        'A quick look: a sample of 1,400 of 4,800 videos is taken of 100 of 120 classes, of each '
-        'class equally many.'
+        'A quick look: a sample of 1,400 of 4,800 videos is taken, from 100 of 120 classes, '
+        'balanced by class.'
     )

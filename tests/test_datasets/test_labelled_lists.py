@@ -64,7 +64,7 @@ def complaint(cfg, folder, part='train'):
             {},
             'a.mp4 1\nb.mp4 3\nc.mp4 2\nd.mp4 3\n',
             f'list.txt, line 2: videos/b.mp4 has label 3 (1 more lines are wrong), {CLASSES}; the '
-            'list counts from 1: take 1 from each label, or set model.cls_head.num_classes=4',
+            'labels start at 1: subtract 1 from each, or set model.cls_head.num_classes=4',
         ),
         (
             {},
@@ -81,12 +81,12 @@ def complaint(cfg, folder, part='train'):
         (
             {},
             'a.mp4 0\nb.mp4 1\nmy video.mp4 2\nc.mp4 x\n',
-            "list.txt, line 3: 'my video.mp4 2' does not read 'path label', with a path without "
-            'spaces and a number of the class; correct the line',
+            "list.txt, line 3: 'my video.mp4 2' is not of the form 'path label', with a path "
+            'without spaces and the number of a class; correct the line',
         ),
-        ({}, 'a.mp4 0\nb.mp4 Archery\n', "list.txt, line 2: 'b.mp4 Archery' does not read"),
+        ({}, 'a.mp4 0\nb.mp4 Archery\n', "list.txt, line 2: 'b.mp4 Archery' is not of the form"),
         ({}, '', 'list.txt: the list is empty; set dataset.ann_file'),
-        ({}, 'a.mp4 0\n'.encode('utf-16'), 'list.txt: is not UTF-8, as which MMAction2 reads it'),
+        ({}, 'a.mp4 0\n'.encode('utf-16'), 'list.txt: is not UTF-8, which MMAction2 expects'),
         ({}, 'a.mp4 0\n'.encode('utf-8-sig'), 'list.txt: begins with a byte order mark'),
         (
             {},
@@ -101,7 +101,7 @@ def complaint(cfg, folder, part='train'):
         (
             FRAMES,
             'e 8 0\ne 1\n\n',
-            "list.txt, line 3: '' does not read 'folder num_frames label'",
+            "list.txt, line 3: '' is not of the form 'folder num_frames label'",
         ),
         (OURS, 'a.mp4 0\nmy video.mp4 3\n', 'list.txt, line 2: videos/my video.mp4 has label 3, '),
         (OURS, 'a.mp4 0\nb.mp4 Archery\n', 'list.txt, line 2: videos/b.mp4 has no label, but'),

@@ -449,10 +449,10 @@ def test_an_empty_list_is_no_success(tmp_path, monkeypatch, capsys):
     assert stop.value.code == 2
     said = capsys.readouterr()
     assert said.err.splitlines()[-1] == (
-        f'error: kinetics400_val_list_videos.txt would be empty: none of 2 videos is in {tmp_path}'
-        '/val, named like ddddddddddd_000000_000010.mp4 (or .mkv, .avi, …) at any depth, but '
-        '2 others, such as ddddddddddd.mp4; docs/data.md shows the layout; or name another '
-        'folder by --videos FOLDER'
+        f'error: kinetics400_val_list_videos.txt would be empty: none of 2 videos, named '
+        f'like ddddddddddd_000000_000010.mp4 (or .mkv, .avi, …), is in {tmp_path}/val at any '
+        'depth; it has 2 others, such as ddddddddddd.mp4; docs/data.md shows the layout; or set '
+        'another folder with --videos FOLDER'
     )
     assert lines(tmp_path / 'kinetics400_train_list_videos.txt') == [
         'aaaaaaaaaaa_000003_000013.mp4 2'
@@ -466,9 +466,9 @@ def test_an_empty_list_is_no_success(tmp_path, monkeypatch, capsys):
         check_found([*splits, Split('d', tmp_path, (1,), [('x.mp4', 1)])])
     assert str(error.value) == (
         'a.txt would be empty: the annotation has no labelled video for it; b.txt would be empty: '
-        f'none of 1 videos is in {tmp_path}/none, named like v.mp4 (or .mkv, .avi, …) at any depth,'
-        ' but no video at all; c.txt would be empty: none of 1 videos can be read, such as w '
-        '(empty); docs/data.md shows the layout; or name another folder by `videos=FOLDER`'
+        f'none of 1 videos, named like v.mp4 (or .mkv, .avi, …), is in {tmp_path}/none at any '
+        'depth; it has no video at all; c.txt would be empty: none of 1 videos can be read, such '
+        'as w (empty); docs/data.md shows the layout; or set another folder with `videos=FOLDER`'
     )
 
 
@@ -482,14 +482,14 @@ def test_index_takes_videos_alone_and_the_first_of_a_name(tmp_path):
 
 def test_what_cannot_be_made_is_told_and_nothing_is_written(tmp_path):
     with pytest.raises(
-        UserError, match='^no folder of videos at .*UCF-101; name it by `videos=FOLDER`'
+        UserError, match='^no folder of videos at .*UCF-101; set it with `videos=FOLDER`'
     ):
         write_lists('ucf101', Place(tmp_path), tmp_path)
     (tmp_path / 'videos').mkdir()
     with pytest.raises(UserError, match='^none of classInd.txt is in .*`annotations=FOLDER`'):
         write_lists('ucf101', Place(tmp_path), tmp_path)
     write_tree(tmp_path, {name: text for name, text in UCF101.items() if name.endswith('txt')})
-    words = r'train_split_1_videos.txt would .*: none of 2 videos is in \S*, named like v_Archery'
+    words = r'train_split_1_videos.txt would .*: none of 2 videos, named like v_Archery\S* .* is in'
     with pytest.raises(UserError, match=words):
         write_lists('ucf101', Place(tmp_path), tmp_path / 'out')
     write_tree(tmp_path, {'ucfTrainTestlist/trainlist01.txt': 'Tennis/v_Tennis_g01_c01.avi 3\n'})

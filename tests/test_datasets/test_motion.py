@@ -255,8 +255,7 @@ def test_other_settings_in_one_folder_are_refused(video_folder, tmp_path, change
     ((key, value),) = changes.items()
     there = dict(measure='difference', size=64, grid=8)[key]
     assert message.startswith(
-        f'{tmp_path}/list.motion holds motion of other settings than are asked for '
-        f'({key}: {there} and {value}); '
+        f'{tmp_path}/list.motion holds motion of other settings ({key}: {there} and {value}); '
     )
     assert message.endswith('move or delete this folder') and '\n' not in message
 

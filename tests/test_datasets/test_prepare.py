@@ -234,10 +234,10 @@ def test_half_written_files_of_others(source, tmp_path):
 def test_folders_that_are_refused(source, tmp_path):
     before = snapshot(tmp_path)
     for out in (source, source / 'b' / 'new', tmp_path):
-        with pytest.raises(UserError, match='would lie among the originals in .*; choose a folder'):
+        with pytest.raises(UserError, match='would be among the originals in .*; choose a folder'):
             prepare(source, out)
     (tmp_path / 'link').symlink_to(source)
-    with pytest.raises(UserError, match='would lie among the originals'):
+    with pytest.raises(UserError, match='would be among the originals'):
         prepare(source, tmp_path / 'link' / 'new')
     (tmp_path / 'link').unlink()
     assert snapshot(tmp_path) == before
@@ -258,8 +258,8 @@ def test_folders_that_are_refused(source, tmp_path):
     [
         (dict(short_side=255), 'short side is 255; give an even number of pixels'),
         (dict(short_side=0), 'short side is 0'),
-        (dict(quality=1), r'quality is 1; mjpeg knows 2 \(best\) to 31'),
-        (dict(storage='h264', quality=52), r'quality is 52; h264 knows 1 \(best\) to 51'),
+        (dict(quality=1), r'quality is 1; mjpeg takes 2 \(best\) to 31'),
+        (dict(storage='h264', quality=52), r'quality is 52; h264 takes 1 \(best\) to 51'),
         (dict(timeout=0), 'time-out is 0'),
         (dict(jobs=0), 'jobs is 0'),
     ],

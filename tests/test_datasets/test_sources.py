@@ -78,7 +78,7 @@ def test_lists_that_are_none(tmp_path):
     (tmp_path / 'video.txt').write_bytes(b'\0\0\0\x20ftypisom')
     (tmp_path / 'cut.txt').write_bytes('ab'.encode('utf-16')[:-1])
     message = error_of(read_lines, str(tmp_path / 'video.txt'))
-    assert message.startswith(f'{tmp_path}/video.txt: holds zero bytes, so it is no list')
+    assert message.startswith(f'{tmp_path}/video.txt: holds null bytes, so it is not a list')
     assert 'cut short' in error_of(read_lines, str(tmp_path / 'cut.txt'))
     message = error_of(read_lines, str(tmp_path))
     assert message.startswith(f'{tmp_path}: cannot be read as a list (Is a directory);')
@@ -158,7 +158,7 @@ def test_one_line_tells_of_labels_that_are_none(tmp_path, warnings):
     assert warnings == [
         f"{tmp_path}/list.txt: of 1,004 lines, 2 with several labels (line 2: '3 5') and 1,000 "
         "with a word for a label (line 4: 'black cat'); monitors and evaluation need one integer, "
-        'so these have no label (-1), and pretraining goes on without'
+        'so these have no label (-1); pretraining needs none'
     ]
 
 
@@ -202,32 +202,32 @@ NUMBERS = {  # numbers of the files, total of the list: what is wrong
     'from 0': (
         range(6),
         6,
-        ('has frames 0 to 5, expected are 1 to 6', 'set dataset.start_index=0'),
+        ('has frames 0 to 5, expected 1 to 6', 'set dataset.start_index=0'),
     ),
     'from 51': (
         range(51, 57),
         6,
-        ('has frames 51 to 56, expected are 1 to 6', 'set dataset.start_index=51'),
+        ('has frames 51 to 56, expected 1 to 6', 'set dataset.start_index=51'),
     ),
     'a gap': (
         [1, 2, 4, 5, 6],
         6,
-        ('has frames 1 to 6, expected are 1 to 6, of which img_00003.jpg is missing', 'number'),
+        ('has frames 1 to 6, expected 1 to 6, of which img_00003.jpg is missing', 'number'),
     ),
     'gaps': (
         [1, 4, 10**12],
         6,
-        ('expected are 1 to 6, of which img_00002.jpg and 3 more is missing', 'number the'),
+        ('expected 1 to 6, of which img_00002.jpg and 3 more is missing', 'number the'),
     ),
     'the first': (
         range(2, 7),
         6,
-        ('has frames 2 to 6, expected are 1 to 6, of which img_00001.jpg is missing', 'number'),
+        ('has frames 2 to 6, expected 1 to 6, of which img_00001.jpg is missing', 'number'),
     ),
     'a wrong total': (
         range(1, 7),
         10**12,
-        ('has frames 1 to 6, expected are 1 to 1000000000000', 'correct the number of frames'),
+        ('has frames 1 to 6, expected 1 to 1000000000000', 'correct the number of frames'),
     ),
     'none': ([], 6, ('holds no frames named like img_00001.jpg', 'set dataset.filename_tmpl')),
     'no total': (range(1, 7), 0, ('has no frames', '')),
@@ -271,7 +271,7 @@ def test_template_with_two_numbers_is_taken_as_it_is(tmp_path):
     check = FileCheck(frame_template='flow_{}_{:05}.jpg')
     assert check.find_faults([dict(frame_dir=str(folder), total_frames=3)]) == {}
     message = error_of(find_sources, str(tmp_path), 'flow_{}_{:05}.jpg')
-    assert "it needs one place for the number of the frame, as 'img_{:05}.jpg' has" in message
+    assert "it needs one placeholder for the frame number, such as 'img_{:05}.jpg'" in message
 
 
 def build_frames(root, **kwargs):
@@ -289,8 +289,8 @@ def test_the_data_set_names_start_index(tmp_path, left_out):
     ):
         message = error_of(build_frames, tmp_path / 'frames', **source)
         assert message == (
-            f'{where}: {tmp_path}/frames/a has frames 0 to 3, expected are 1 to 4 (2 more cannot '
-            'be read), so none is left; set dataset.start_index=0, or number the frames from 1'
+            f'{where}: {tmp_path}/frames/a has frames 0 to 3, expected 1 to 4 (2 more cannot '
+            'be read), so no video is left; set dataset.start_index=0, or number the frames from 1'
         )
         assert len(build_frames(tmp_path / 'frames', start_index=0, **source)) == 3
     shutil.rmtree(tmp_path / 'frames' / 'b')
@@ -347,7 +347,7 @@ def test_none_is_left(listed):
         )
         assert message == (
             f'{listed}/list.txt, line 1: {listed}/no/good.mp4 does not exist (3 more cannot be '
-            'read), so none is left; check dataset.data_prefix and ann_file'
+            'read), so no video is left; check dataset.data_prefix and ann_file'
         )
 
 

@@ -155,7 +155,7 @@ def test_labels_are_the_last_column(line, label):
         (['7'], 'does not end in a label'),
         (['a.mp4 1', 'b.mp4 1 2'], 'line 2: .* has several labels'),
         (['folder 120 1 2'], 'line 1: .* has several labels'),
-        (['one 120 1', 'two 1'], 'line 2: .* ends in 1 numbers, the lines before in 2'),
+        (['one 120 1', 'two 1'], 'line 2: .* ends in 1 numbers, the lines before it in 2'),
     ],
 )
 def test_lines_that_cannot_be_read(lines, words):
@@ -172,7 +172,7 @@ def test_lines_that_cannot_be_read(lines, words):
         (dict(fraction=0), 'fraction is 0;'),
         (dict(fraction=10), 'fraction is 10; it must be above 0 and at most 1'),
         (dict(fraction=float('nan')), 'fraction is nan'),
-        (dict(per_class=0), '0 videos per class are none'),
+        (dict(per_class=0), 'the number per class is 0;'),
         (dict(per_class=3), 'class 1 has 2 videos, fewer than 3'),
         (dict(per_class=1, seed=-1), 'seed is -1'),
     ],

@@ -382,8 +382,8 @@ def test_all_files_bad(tmp_path):
         (tmp_path / name).write_bytes(b'')
     message = one_line_error(data_prefix=dict(video=str(tmp_path)), bad_videos='skip')
     assert message == (
-        f'{tmp_path}: {tmp_path}/a.mp4 is empty (0 bytes) (1 more cannot be read), so none is '
-        'left; check dataset.data_prefix and ann_file'
+        f'{tmp_path}: {tmp_path}/a.mp4 is empty (0 bytes) (1 more cannot be read), so no '
+        'video is left; check dataset.data_prefix and ann_file'
     )
 
 
@@ -402,7 +402,7 @@ def test_raw_frame_line_that_does_not_parse(frame_folders, tmp_path, line):
     ann_file = tmp_path / 'list.txt'
     ann_file.write_text(f'x/first 6 0\n{line}\n')
     message = one_line_error(ann_file=str(ann_file), data_prefix=dict(img=str(frame_folders)))
-    assert message.startswith(f'{ann_file}, line 2: {line!r} does not read')
+    assert message.startswith(f'{ann_file}, line 2: {line!r} is not of the form')
     assert "'folder num_frames [label]'" in message
 
 

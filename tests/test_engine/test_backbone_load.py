@@ -265,7 +265,7 @@ def test_a_wrong_network_is_an_error_in_one_line(videos, tmp_path):
             f'{path}: its backbone does not fit the ResNet3dSlowOnly of the config'
         )
         assert message.endswith(
-            'take the config for the network that was pretrained, or convert the file with '
+            'use the config of the network that was pretrained, or convert the file with '
             'tools/convert_weights.py'
         )
         assert '\n' not in message and len(message) < 600
@@ -292,7 +292,7 @@ def test_one_tensor_that_does_not_fit_is_named(change, problem, videos, tmp_path
     state = pretrained('tiny')
     change(state)
     path = write(tmp_path / 'changed.pth', state)
-    with pytest.raises(UserError, match=f'of the tensors are {problem}: take'):
+    with pytest.raises(UserError, match=f'of the config; tensors: {problem}; use'):
         loaded('tiny', videos, tmp_path / 'work', path)
 
 
@@ -300,7 +300,7 @@ def test_one_tensor_that_does_not_fit_is_named(change, problem, videos, tmp_path
 def test_a_file_without_a_backbone(prefix, videos, tmp_path):
     path = write(tmp_path / 'other.pth', pretrained('tiny', prefix))
     found = prefix.split('.')[0] or 'layers'
-    match = rf'has no backbone.… \(found {found}\); take the config .*convert_weights.py$'
+    match = rf'has no backbone.… \(found {found}\); use the config .*convert_weights.py$'
     with pytest.raises(UserError, match=match):
         loaded('tiny', videos, tmp_path / 'work', path)
 
@@ -331,7 +331,7 @@ def test_the_classifier_is_taken_if_asked_for(videos, tmp_path):
     assert not torch.equal(runner.model.cls_head.fc_cls.weight, state['cls_head.fc_cls.weight'])
     assert not messages.about('cls_head')
     wider = dict(custom_hooks=hooks, model=recognizer('tiny', num_classes=5))
-    with pytest.raises(UserError, match=r'its cls_head does not fit .* take load_head out'):
+    with pytest.raises(UserError, match=r'its cls_head does not fit .* remove load_head from'):
         loaded('tiny', videos, tmp_path / 'c', path, **wider)
 
 

@@ -82,12 +82,12 @@ def assert_last_checkpoint(folder, name):
 @pytest.mark.parametrize(
     ('heads', 'value', 'words'),
     [
-        (['intra'], math.nan, 'objective intra broke (loss_intra is nan);'),
-        (['order'], math.inf, 'objective order broke (loss_order is inf);'),
+        (['intra'], math.nan, 'a loss is not finite (loss_intra is nan);'),
+        (['order'], math.inf, 'a loss is not finite (loss_order is inf);'),
         (
             ['video', 'order'],
             -math.inf,
-            'objective video, order broke (loss_video is -inf, loss_order is -inf);',
+            'a loss is not finite (loss_video is -inf, loss_order is -inf);',
         ),
     ],
 )
@@ -117,7 +117,7 @@ def test_nothing_is_written_or_removed_when_a_checkpoint_is_due(
     """CheckpointHook removes the older file before it writes the next."""
     breaks = BreakWeight(iteration, key) if key else BreakLoss(iteration, ['video'])
     message = stopped(build(videos, tmp_path, breaks, max_keep_ckpts=1, **checkpoint))
-    what = f'{key} of the model is no longer finite' if key else 'objective video broke'
+    what = f'{key} of the model is no longer finite' if key else 'a loss is not finite'
     assert message.startswith(f'iteration {iteration}: {what}')
     assert f'the last checkpoint is {tmp_path}/{expected}' in message
     assert_last_checkpoint(tmp_path, expected)
@@ -162,10 +162,10 @@ def after_iteration(tmp_path, **scalars):
 
 def test_losses_are_not_fetched_from_the_gpu_again(tmp_path):
     after_iteration(tmp_path, loss=1.5, loss_video=1.5, video_acc=math.nan)
-    with pytest.raises(UserError, match=r'objective video broke \(loss_video is nan\)'):
+    with pytest.raises(UserError, match=r'a loss is not finite \(loss_video is nan\)'):
         after_iteration(tmp_path, loss=math.nan, loss_video=math.nan, video_acc=0.0)
 
 
 def test_a_sum_of_finite_losses_can_overflow(tmp_path):
-    with pytest.raises(UserError, match=r'objective loss broke \(loss is inf\)'):
+    with pytest.raises(UserError, match=r'a loss is not finite \(loss is inf\)'):
         after_iteration(tmp_path, loss=math.inf, loss_video=3e38, loss_order=3e38)

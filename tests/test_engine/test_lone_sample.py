@@ -50,11 +50,11 @@ def train(cfg):
     [
         (
             dict(batch_size=4),
-            '5 videos of a process, 4 a batch, leave a last one of 1, and '
-            'model.heads.video.projector.layers.1 normalises over one value of each; set '
+            '5 videos per process leave a last batch of 1, not 4, but '
+            'model.heads.video.projector.layers.1 cannot normalise a single value; set '
             'train_dataloader.drop_last=True',
         ),
-        (dict(batch_size=1), 'train_dataloader.batch_size is 1, and model.heads.video.'),
+        (dict(batch_size=1), 'train_dataloader.batch_size is 1, but model.heads.video.'),
     ],
 )
 def test_a_lone_sample_is_refused_before_the_first_step(videos, tmp_path, loader, words):

@@ -41,7 +41,7 @@ def test_momentum_schedule_ends_at_one_by_default():
 def test_momentum_schedule_without_a_target_network():
     runner = stub_runner()
     runner.model.momentum_copies = []
-    with pytest.raises(UserError, match='no head reads target_views, .*; take the hook out'):
+    with pytest.raises(UserError, match='no head reads target_views, .*; remove the hook'):
         MomentumScheduleHook().before_train(runner)
 
 

@@ -143,7 +143,7 @@ def test_lists_that_share_videos_and_features_that_tie_are_warned_of(videos):
     shared, _, tied = runner.logger.lines
     assert shared.startswith('OnlineKNNHook: 4 videos are in both sets, by name;')
     assert tied.startswith(
-        'online kNN, epoch 3: of 100.0 % of the videos neighbours or classes tie'
+        'online kNN, epoch 3: for 100.0 % of the videos, neighbours or classes tie'
     )
 
 

@@ -65,19 +65,19 @@ def test_differences_are_listed(videos, checkpoint, tmp_path):
     assert resume(cfg, checkpoint) == [
         f'{checkpoint} was written with other settings:\n'
         '  model.momentum: 0.9 -> 0.8\n'
-        '  train_dataloader.dataset.bad_videos: not there -> skip'
+        '  train_dataloader.dataset.bad_videos: not set -> skip'
     ]
 
 
 REFUSED = {
-    'optim_wrapper.optimizer.lr=0.1': 'lr: 0.05 -> 0.1; a resumed run has the optimizer of its',
-    'train_cfg.max_epochs=5': 'max_epochs: 2 -> 5; its learning rate has been scheduled for 2',
+    'optim_wrapper.optimizer.lr=0.1': 'lr: 0.05 -> 0.1; a resumed run uses the optimizer of its',
+    'train_cfg.max_epochs=5': 'max_epochs: 2 -> 5; its learning rate was scheduled for 2',
     'train_dataloader.batch_size=3': (
         r'an epoch had 2 iterations \(1 processes with batches of 4\) and now has 3 \(1 with 3\)'
     ),
-    'train_dataloader.dataset.ann_file=other.txt': 'ann_file: not there -> .*other.txt; it has',
-    'model.heads.order=None': r'another model .*: 0 tensors are missing, \d+ unknown, 0 of another',
-    'model.backbone.norm=True': r'another model .*: \d+ tensors are missing, \d+ unknown',
+    'train_dataloader.dataset.ann_file=other.txt': 'ann_file: not set -> .*other.txt; it was',
+    'model.heads.order=None': r'fit the model .*: 0 tensors are missing, \d+ unknown, 0 of another',
+    'model.backbone.norm=True': r'fit the model .*: \d+ tensors are missing, \d+ unknown',
 }
 
 

@@ -173,7 +173,7 @@ def test_a_batch_sampler_of_another_kind(videos, tmp_path):
     assert [len(batch) for batch in rest.videos] == [4] * 6
     assert runner.iter == 5 + 6
     logs = [path.read_text() for path in sorted(tmp_path.glob('*/*.log'))]
-    told = 'epoch 2 starts again, for a Groups cannot leave out the 2 batches that are done'
+    told = 'epoch 2 starts again, because a Groups cannot skip the 2 batches that are done'
     assert told in ''.join(logs)
 
 
@@ -267,7 +267,7 @@ def test_one_that_is_cut_short_is_passed_over(folder, monkeypatch):
     log = []
     monkeypatch.setattr(checkpoints, 'print_log', lambda message, *_: log.append(message))
     assert find_checkpoint(folder) == folder / 'epoch_2.pth'
-    assert len(log) == 1 and log[0].startswith(f'passed over: {newest}: cannot be read')
+    assert len(log) == 1 and log[0].startswith(f'skipped: {newest}: cannot be read')
 
 
 def test_weights_alone_are_passed_over(folder):
@@ -280,7 +280,7 @@ def test_weights_alone_are_passed_over(folder):
 def test_nothing_is_started_over_checkpoints_that_cannot_be_read(folder):
     for path in folder.glob('*.pth'):
         path.write_bytes(b'')
-    with pytest.raises(UserError, match=r'none of its 3 checkpoints .*epoch_3.pth: cannot be read'):
+    with pytest.raises(UserError, match=r'any of its 3 checkpoints; .*epoch_3.pth: cannot be read'):
         find_checkpoint(folder)
 
 

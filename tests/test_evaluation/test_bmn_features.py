@@ -542,7 +542,7 @@ def test_annotations_are_never_overwritten(folder, tmp_path):
     with pytest.raises(UserError, match='train.json would be overwritten; choose another'):
         extract(folder, folder)
     (tmp_path / 'train.json').write_bytes((folder / 'train.json').read_bytes())
-    with pytest.raises(UserError, match='two files of one name'):
+    with pytest.raises(UserError, match='two files with the same name'):
         extract(folder, tmp_path / 'out', anns=('train.json', tmp_path / 'train.json'))
 
 
@@ -573,7 +573,7 @@ def test_pipeline():
     del cfg.feature_pipeline[1]['frame_interval']
     assert sliding_pipeline(cfg)[0]['frame_interval'] == 1  # MMAction2's default
     cfg.feature_pipeline[1] = dict(type='UniformSample', clip_len=8)
-    with pytest.raises(UserError, match='does not tell the clips; give `clip_len=T` and'):
+    with pytest.raises(UserError, match='does not define clips; give `clip_len=T` and'):
         sliding_pipeline(cfg)
     assert sliding_pipeline(cfg, frame_interval=2)[0] == sampler | dict(frame_interval=2)
     del cfg.feature_pipeline[2]
@@ -608,6 +608,8 @@ def test_a_backbone_that_reads_frames_together(folder, tmp_path):
     model = build_encoder(cfg, None)
     model.backbone.num_segments = 8
     arguments = [str(folder / 'train.json')], str(folder / 'videos'), str(tmp_path)
-    with pytest.raises(UserError, match='reads 8 frames together, a clip has 1; set `clip_len='):
+    with pytest.raises(
+        UserError, match='reads 8 frames together, but a clip has 1; set `clip_len='
+    ):
         extract_bmn_features(cfg, model, *arguments)
     assert not list(tmp_path.iterdir())

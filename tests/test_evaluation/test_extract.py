@@ -138,7 +138,7 @@ def test_the_online_backbone_and_its_momentum_copy(cfg, tmp_path):
     model = build_encoder(cfg, str(tmp_path / 'c.pth'), branch='target')
     assert all((parameter == 7).all() for parameter in model.backbone.parameters())
     torch.save(build_tiny(5).backbone.state_dict(prefix='backbone.'), tmp_path / 'c.pth')
-    match = r'has no target_backbone.module.… \(found backbone\); .* take `branch=online`$'
+    match = r'has no target_backbone.module.… \(found backbone\); .* use `branch=online`$'
     with pytest.raises(UserError, match=match):
         build_encoder(cfg, str(tmp_path / 'c.pth'), branch='target')
 
@@ -231,7 +231,7 @@ def test_a_layer_of_a_tsm_is_of_the_frames_that_it_mixes():
 
 def test_layers_that_give_no_features():
     backbone = MODELS.build(dict(type='ResNet', depth=18))
-    near = r'`: ResNet has no such layer; near are layer4\.\d\.conv\d, (\S+, ){3}\S+$'
+    near = r'`: ResNet has no such layer; similar names are layer4\.\d\.conv\d, (\S+, ){3}\S+$'
     with pytest.raises(UserError, match=near):
         LayerOutput(backbone, 'layer4.1.conv3')
 
@@ -273,7 +273,7 @@ def test_shapes_of_layers():
             LayerOutput(Shaped(*shape), 'layer')(inputs)
     for part in (nn.LayerNorm(7), nn.Linear(5, 7)):
         LayerOutput(Shaped(2, 7, 4, 4, part=part), 'layer')(inputs)
-        with pytest.raises(UserError, match='channels at the end, cannot be taken'):
+        with pytest.raises(UserError, match='channels at the end are not supported'):
             LayerOutput(Shaped(2, 4, 4, 7, part=part), 'layer')(inputs)
 
 
@@ -462,7 +462,7 @@ def test_mixed_precision_changes_the_last_bits_alone(cfg, videos):
 
 
 def test_precisions_that_are_refused(cfg, videos, monkeypatch):
-    for amp, words in (('float16', 'a CPU does not compute; use bfloat16'), ('fp8', 'or float16,')):
+    for amp, words in (('float16', 'a CPU does not support; use bfloat16'), ('fp8', 'or float16,')):
         with pytest.raises(UserError, match=words):
             encode_all(cfg, videos, amp=amp)
 
@@ -868,7 +868,7 @@ def test_a_file_system_that_refuses(cfg, videos, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(np.lib.format, 'open_memmap', refuse)
-        with pytest.raises(UserError, match=r'cannot be written \(No space left .* goes on$'):
+        with pytest.raises(UserError, match=r'cannot be written \(No space left .* to continue$'):
             write(cfg, videos, tmp_path / 'x.npz')
     with monkeypatch.context() as patch:
         patch.setattr('pathlib.Path.rename', refuse)
@@ -943,7 +943,7 @@ def test_folders_of_frames_with_other_numbers(cfg, tmp_path, numbered_frames):
     source = dict(ann_file=tmp_path / 'list.txt', skip_bad=True)
     _, (shape, bad_videos) = write(cfg, tmp_path, tmp_path / 'x.npz', **source)
     assert shape[0] == 1 and list(bad_videos) == ['b']
-    assert bad_videos['b'].startswith('has frames 0 to 11, expected are 1 to 12')
+    assert bad_videos['b'].startswith('has frames 0 to 11, expected 1 to 12')
 
 
 def test_none_can_be_read(cfg, spoilt, tmp_path):

@@ -236,16 +236,16 @@ def pair(folder, first, second):
             'weights: a1b2c3 and f6',
         ),
         (dict(layer='layer3'), 'layer: None and layer3'),
-        (dict(branch='target'), 'branch: not there and target'),
+        (dict(branch='target'), 'branch: not set and target'),
         (
             dict(pipeline=[{'type': 'VideoInit'}, {'type': 'SampleFrames', 'num_clips': 10}]),
             'pipeline.1.num_clips: 30 and 10',
         ),
         (
             dict(backbone={f'b{n}': n for n in range(9)}, l2=True),
-            'l2: not there and True; backbone.b0: not there and 0; backbone.b1: not there and 1; '
-            'backbone.b2: not there and 2; backbone.b3: not there and 3; '
-            'backbone.b4: not there and 4; and 4 more',
+            'l2: not set and True; backbone.b0: not set and 0; backbone.b1: not set and 1; '
+            'backbone.b2: not set and 2; backbone.b3: not set and 3; '
+            'backbone.b4: not set and 4; and 4 more',
         ),
     ],
 )
@@ -254,8 +254,8 @@ def test_features_of_other_settings_are_not_put_together(tmp_path, changes, word
     with pytest.raises(UserError) as error:
         load_pair(*paths)
     assert str(error.value) == (
-        f'{paths[0]} and {paths[1]} are features of other settings ({words}); extract both in the '
-        'same way, or give `allow_different=True`'
+        f'{paths[0]} and {paths[1]} have features of different settings ({words}); extract both in '
+        'the same way, or give `allow_different=True`'
     )
     assert [found.source for found in load_pair(*paths, True)] == list(map(str, paths))
 
@@ -272,8 +272,8 @@ def test_sets_that_do_not_say_what_they_are_of(tmp_path, capsys, settings):
     paths = pair(tmp_path, SETTINGS, settings)
     assert [len(found) for found in load_pair(*paths)] == [3, 3]
     assert capsys.readouterr().err == (
-        f'warning: {paths[1]}: which encoder the features are of is not in there, so it cannot be '
-        'compared\n'
+        f'warning: {paths[1]}: the file does not say which encoder made the features, so it '
+        'cannot be compared\n'
     )
 
 

@@ -198,10 +198,10 @@ def test_bad_input(monkeypatch):
             InvertedFile(gallery, *arguments)
     index = InvertedFile(gallery, 100)
     for options, message in (
-        (dict(num_probes=101), 'cannot look into 101 of 100 lists'),
-        (dict(num_probes=0), 'cannot look into 0'),
-        (dict(num_candidates=49), '49 candidates cannot be 50 neighbours'),
-        (dict(num_probes=1), r'b0: the 1 lists looked into have \d+ videos for 50 neighbours'),
+        (dict(num_probes=101), 'cannot search 101 of 100 lists'),
+        (dict(num_probes=0), 'cannot search 0 of'),
+        (dict(num_candidates=49), '49 candidates are too few for 50 neighbours'),
+        (dict(num_probes=1), r'b0: the 1 lists searched have \d+ videos for 50 neighbours'),
     ):
         with pytest.raises(UserError, match=message):
             index.nearest_neighbours(query, 50, **options)

@@ -78,5 +78,5 @@ def test_ctrl_c(tmp_path, write_numbered_video, forks):
     found = results.read_text().splitlines()
     assert 2 <= len(found) < 300 and all(json.loads(line)['frames'] == 90 for line in found)
     again = forks.run(*command)
-    assert f'{len(found)} of 300 are there already' in again.stdout + again.stderr
+    assert f'{len(found)} of 300 are already done' in again.stdout + again.stderr
     assert again.stdout.splitlines()[-3].startswith('good: 300 of 300 videos')

@@ -59,7 +59,7 @@ def test_a_set_searched_in_itself(folder, forks):
     # Each corner has two videos.
     assert 'note: 100.00 % of the queries find videos that tie; R@K is the mean' in done.stdout
     assert 'note: 12 videos are in both sets, by name; ' in done.stdout
-    assert 'says nothing of new ones; see --leave-one-out\n' in done.stdout
+    assert 'says nothing about new ones; see --leave-one-out\n' in done.stdout
     result = json.loads((folder / 'r.json').read_text())
     assert (result['num_shared'], result['tied'], result['R@2']) == (12, 100.0, 100.0)
     arguments = ('train.npz', 'train.npz', '--leave-one-out', '--out', 'r.json')

@@ -120,11 +120,13 @@ def test_what_features_are_of_is_compared(folder, tmp_path, extract, monkeypatch
         'target.npz': r'\(branch: online and target; weights: \w{12} and \w{12}\)',
         'clips.npz': rf'\(pipeline.1.num_clips: {num_clips} and 3\)',
         'layer.npz': r'\(layer: None and layers.3\)',
-        'amp.npz': r'\(amp: not there and bfloat16\)',
+        'amp.npz': r'\(amp: not set and bfloat16\)',
     }.items():
         status, error = classify(name)
         assert status == 2 and error.count('\n') == 1
-        assert re.search(rf'train.npz and {tmp_path}/{name} are features of other .*{words}', error)
+        assert re.search(
+            rf'train.npz and {tmp_path}/{name} have features of different .*{words}', error
+        )
         assert classify(name, '--allow-different') == (0, '')
 
 
@@ -171,7 +173,7 @@ def test_bad_videos_are_listed(tmp_path, extract, real_data):
         (
             'x.npz',
             ('--layer', 'layers.9'),
-            '--layer layers.9: TinyBackbone has no such layer; near are layers.3, ',
+            '--layer layers.9: TinyBackbone has no such layer; similar names are layers.3, ',
         ),
         (
             'x.npz',

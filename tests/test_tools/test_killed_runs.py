@@ -117,9 +117,9 @@ def test_killed_ten_times_at_random(world, forks, videos, tmp_path):
         (
             'SIGKILL',
             [2, -9],
-            'error: process 1 ended without a word in iteration 3: killed',
+            'error: process 1 ended without an error message in iteration 3: killed',
         ),
-        ('SIGSTOP', [2, -9], 'error: process 1 has not answered in iteration 3: stopped, or busy'),
+        ('SIGSTOP', [2, -9], 'error: process 1 did not answer in iteration 3: stopped, or busy'),
     ],
 )
 def test_what_befalls_one_process_is_one_line_in_the_other(

@@ -54,14 +54,15 @@ def test_errors_are_one_line(tmp_path, write_numbered_video, monkeypatch, capsys
     (tmp_path / 'gone.txt').write_text('gone.mp4\n')
     for arguments, message in (
         ([tmp_path / 'no', tmp_path / 'out'], f'{tmp_path}/no: no such folder; '),
-        ([source, source], f'{source}: prepared videos would lie among the originals'),
-        ([source, source / 'a.mp4' / 'out'], f'{source}/a.mp4/out: prepared videos would lie'),
+        ([source, source], f'{source}: prepared videos would be among the originals'),
+        ([source, source / 'a.mp4' / 'out'], f'{source}/a.mp4/out: prepared videos would be'),
         ([source, tmp_path / 'gone.txt'], f'{tmp_path}/gone.txt/settings.json: cannot be written'),
         ([source, tmp_path / 'out', '--short-side', 7], 'the short side is 7; give an even number'),
         ([source, tmp_path / 'out', '--jobs', 0], 'jobs is 0; '),
         (
             [source, tmp_path / 'out', '--ann-file', tmp_path / 'gone.txt'],
-            f'{tmp_path}/out/gone.bad_videos.txt: none of the videos can be read; see there why',
+            f'{tmp_path}/out/gone.bad_videos.txt: none of the videos can be read; this file has '
+            'the reasons',
         ),
     ):
         with pytest.raises(SystemExit) as error:

@@ -59,7 +59,7 @@ def test_a_split_is_neither_resumed_nor_tested_as_another(tmp_path, run):
     status, error = run(2, 'test', first)
     assert status == 2
     assert (
-        f'error: {first}: has been trained on train_split_1.txt, and the train_dataloader of the '
+        f'error: {first}: was trained on train_split_1.txt, but the train_dataloader of the '
         'config names train_split_2.txt' in error
     )
     said = [f'train_dataloader.dataset.ann_file={tmp_path}/train_split_1.txt']
@@ -68,4 +68,4 @@ def test_a_split_is_neither_resumed_nor_tested_as_another(tmp_path, run):
     assert run(2, 'train', '--resume')[0] == 0  # from the start, in a folder of its own
     assert (tmp_path / 'work_dirs/tsn_split2/epoch_1.pth').is_file()
     status, error = run(2, 'train', '--resume', first, '--work-dir', 'other')
-    assert status == 2 and 'train_split_1.txt -> train_split_2.txt; it has been trained on' in error
+    assert status == 2 and 'train_split_1.txt -> train_split_2.txt; it was trained on' in error

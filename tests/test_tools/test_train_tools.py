@@ -404,7 +404,7 @@ def test_errors_of_convert_weights(tmp_path, monkeypatch, capsys):
         ('missing.pth', 'missing.pth: no such checkpoint file'),
         (
             'unknown.pth',
-            'unknown.pth: no ResNet of torchvision, MoCo v2, VCLR or SlowFast and no',
+            'unknown.pth: has neither a ResNet of torchvision, MoCo v2, VCLR or',
         ),
         ('object.pth', 'which could run code on loading'),
     ):

@@ -97,7 +97,9 @@ def test_fewer_videos_than_the_perplexity(count):
 def test_too_little_for_a_map():
     for features in (clusters(1, 2), clusters(3, 1, dim=1)):
         features.source = 'x.npz'
-        with pytest.raises(UserError, match=r'x.npz: \d videos of \d+ features make no map'):
+        with pytest.raises(
+            UserError, match=r'x.npz: \d videos of \d+ features are too few for a map'
+        ):
             feature_map(features)
     with pytest.raises(UserError, match='x.npz: 2 videos of 64'):
         features = clusters()
@@ -208,7 +210,7 @@ def test_tool_says_in_one_line_what_is_wrong(run_tool, tmp_path):
         (('x.npz', '--titles', 'a', 'b'), '--titles: 2 titles for 1 sets'),
         (('x.npz', '--class-names', 'absent.txt'), 'absent.txt: cannot be read'),
         (('x.npz', '--class-names', 'four.txt'), 'four.txt: 4 names, but there is a label 4'),
-        (('x.npz', '--max-videos', '2'), 'make no map'),
+        (('x.npz', '--max-videos', '2'), 'are too few for a map'),
         (('absent.npz', '--out', 'x.xyz'), 'x.xyz: pictures end in .png'),
     ):
         code, output = run_tool('--out', 'm.png', *arguments)

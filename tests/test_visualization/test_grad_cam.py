@@ -204,9 +204,9 @@ def test_layer_is_the_last_stage_or_the_last_map():
     assert find_layer(vectors, inputs_of(2)) == '0'
     with pytest.raises(UserError, match='`layer=layer9`: ResNet3dSlowOnly has no such layer; it'):
         find_layer(slowonly, clips, 'layer9')
-    with pytest.raises(UserError, match='`layer=3`: this layer of Sequential puts out'):
+    with pytest.raises(UserError, match='`layer=3`: this layer of Sequential outputs'):
         find_layer(vectors, inputs_of(2), '3')
-    with pytest.raises(UserError, match='no layer of Sequential puts out a map'):
+    with pytest.raises(UserError, match='no layer of Sequential outputs a map'):
         find_layer(nn.Sequential(nn.Flatten()), inputs_of(2))
 
 
@@ -320,7 +320,7 @@ def test_class_is_the_predicted_one_or_the_given_one(video):
     given = look_at_video(model, pipeline_of(), video, 'class', label=(label + 1) % CLASSES)
     assert given.title.startswith(f'v.mp4 · class {(label + 1) % CLASSES}, ')
     assert np.abs(given.maps - row.maps).max() > 0.1
-    with pytest.raises(UserError, match='5 is no class: they are 0 … 4'):
+    with pytest.raises(UserError, match='there is no class 5; classes are 0 … 4'):
         look_at_video(model, pipeline_of(), video, 'class', label=5)
 
 
@@ -358,7 +358,7 @@ def test_unreadable_videos_and_unfit_numbers_are_named(video, tmp_path):
     with pytest.raises(UserError, match='text.mp4 cannot be read'):
         look_at_video(tiny_of(2), pipeline_of(), tmp_path / 'text.mp4')
     tsm = build_recognizer(backbone=TSM, head='TSMHead', channels=512, num_segments=4)
-    with pytest.raises(UserError, match='6 frames are no multiple of the 4 segments'):
+    with pytest.raises(UserError, match='6 frames are not a multiple of the 4 segments'):
         look_at_video(tsm, pipeline_of(num_clips=6), video, 'class')
 
 

@@ -84,7 +84,7 @@ def test_what_is_wrong_is_named(files, tmp_path):
         read_proposals(tmp_path / 'none.json', annotations)
     with pytest.raises(UserError, match='none.json: no such annotation file'):
         read_proposals(results, tmp_path / 'none.json')
-    with pytest.raises(UserError, match='ann.json: holds no proposals by video; give'):
+    with pytest.raises(UserError, match='ann.json: does not hold proposals by video; give'):
         read_proposals(annotations, annotations)
     with pytest.raises(UserError, match='results.json: not every video has duration_second'):
         read_proposals(results, results)
@@ -93,7 +93,7 @@ def test_what_is_wrong_is_named(files, tmp_path):
     with pytest.raises(UserError, match='none of its 4 videos is among the 1 of .*other.json'):
         read_proposals(results, other)
     other.write_text('[]')
-    with pytest.raises(UserError, match='other.json: holds no videos by name'):
+    with pytest.raises(UserError, match='other.json: does not hold videos by name'):
         read_proposals(results, other)
     other.write_text('{')
     with pytest.raises(UserError, match='other.json: cannot be read as JSON'):

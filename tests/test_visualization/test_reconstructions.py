@@ -178,8 +178,8 @@ def test_tool_says_in_one_line_what_is_wrong(run, run_tool, tmp_path):
         (('absent.py', 'x.pth', '--out', 'x'), 'absent.py: no such config file'),
         ((folder / 'c.py', 'absent.pth', '--out', 'x'), 'absent.pth: no such checkpoint'),
         ((*given, 'x', '--num', 0), '--num is 0'),
-        (('vclr.py', folder / 'x.pth', '--out', 'x'), 'no head of this config is a VideoMAEHead'),
-        ((folder / 'c.py', 'other.pth', '--out', 'x'), 'a checkpoint of one pretraining'),
+        (('vclr.py', folder / 'x.pth', '--out', 'x'), 'this config has no VideoMAEHead'),
+        ((folder / 'c.py', 'other.pth', '--out', 'x'), 'a checkpoint of the same pretraining'),
     ):
         code, output = run_tool(*arguments)
         assert code == 2 and message in output.err and output.err.count('\n') == 1

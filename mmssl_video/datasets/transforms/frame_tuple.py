@@ -32,14 +32,14 @@ class LoadMotion(BaseTransform):
         except FileNotFoundError:
             raise UserError(
                 f'{path}: no such file; measure the motion first: python tools/motion_index.py '
-                'VIDEO_DIR, with --ann-file LIST if the dataset has one and --raw-frames if it is '
-                'of frames'
+                'VIDEO_DIR, with --ann-file LIST if the dataset has one and --raw-frames for raw '
+                'frames'
             ) from None
         except EOFError:
             raise ValueError('its motion could not be measured') from None
         if len(motion) != results['total_frames'] - 1:
             raise UserError(
-                f'{path} is of {len(motion) + 1} frames, but the video has '
+                f'{path} covers {len(motion) + 1} frames, but the video has '
                 f'{results["total_frames"]}; delete it and run tools/motion_index.py again'
             )
         results['motion'] = motion.astype(np.float32)

@@ -15,10 +15,10 @@ from .unwrap import unwrapped_model
 
 REMEDIES = {
     'backbone': (
-        'take the config for the network that was pretrained, or convert the file with '
+        'use the config of the network that was pretrained, or convert the file with '
         'tools/convert_weights.py'
     ),
-    'cls_head': "take load_head out of the config's BackboneLoadHook to start a new one",
+    'cls_head': "remove load_head from the config's BackboneLoadHook to start a new one",
 }
 
 
@@ -106,6 +106,6 @@ class BackboneLoadHook(Hook):
             names = tensors_of(load_checkpoint_file(path))
             if any(name.startswith('backbone.') for name in names):
                 raise UserError(
-                    f'{path}: its tensors are named backbone.…, where the pretrained or init_cfg '
-                    f'of model.backbone does not look; use load_from={path}'
+                    f'{path}: its tensors are named backbone.…, which pretrained and init_cfg '
+                    f'of model.backbone do not read; use load_from={path}'
                 )

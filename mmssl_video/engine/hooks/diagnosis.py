@@ -33,16 +33,16 @@ TRY = (
 TRY_VIEWS = (
     'What usually helps, tried one at a time: a third or three times the learning rate '
     '(optim_wrapper.optimizer.lr), more epochs, a larger frame_interval, so that the views show '
-    'what is asked.'
+    'what the task asks for.'
 )
 TRY_MASKED = (
-    'What usually helps, tried one at a time: more epochs, for masked prediction may stay at '
+    'What usually helps, tried one at a time: more epochs, because masked prediction may stay at '
     'chance for long; fewer masked tokens (mask.ratio of the head); a third or three times the '
     'learning rate (optim_wrapper.optimizer.lr); a longer warm-up if the gradient norm is large.'
 )
 UNSEEN = (
-    'The others learn, so these videos may not show what is asked: scenes that look the same '
-    'played backwards, for one, have no order.'
+    'The other objectives learn, so these videos may not show what this task asks for: scenes that '
+    'look the same played backwards, for example, have no order.'
 )
 STUCK = 'the loss has not come down from chance, so nothing is {learned}'
 # By kind of sign: the text when it appears, and when it disappears.

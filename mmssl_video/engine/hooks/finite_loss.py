@@ -42,9 +42,8 @@ class FiniteLossHook(Hook):
         if broken:
             if len(broken) > 1:
                 del broken['loss']  # the sum of the others
-            names = ', '.join(key.removeprefix('loss_') for key in broken)
             values = ', '.join(f'{key} is {value}' for key, value in broken.items())
-            _stop(runner, f'objective {names} broke ({values})')
+            _stop(runner, f'a loss is not finite ({values})')
 
         # CheckpointHook removes an older file before it writes, so `before_save_checkpoint` alone
         # would be too late.

@@ -43,6 +43,6 @@ class HeadEpochHook(Hook):
             if not isinstance(runner.train_loop, EpochBasedTrainLoop):
                 raise UserError(
                     f'train_cfg: the epochs of model.heads.{name} need an EpochBasedTrainLoop, not '
-                    f'{type(runner.train_loop).__name__}; in it every iteration is of epoch 0'
+                    f'{type(runner.train_loop).__name__}, which stays in epoch 0'
                 )
             head.set_epoch(runner.epoch)

@@ -11,8 +11,7 @@ from mmssl_video.models.memory import EmbeddingQueue
 from .unwrap import unwrapped_model
 
 REMEDY = (
-    'take the config of the network that the file is of, or convert it with '
-    'tools/convert_weights.py'
+    'use the config of the network in the file, or convert the file with tools/convert_weights.py'
 )
 
 
@@ -65,7 +64,8 @@ class InitialWeightsHook(Hook):
                 kept |= {key: given[key] for key in wanted}
         checkpoint['state_dict'] = kept
         runner.logger.info(
-            f'from {runner._load_from}: {", ".join(taken)}; anew: {", ".join(anew) or "nothing"}'
+            f'loaded from {runner._load_from}: {", ".join(taken)}; newly initialised: '
+            f'{", ".join(anew) or "nothing"}'
             + ('; queues start empty' if queue_prefixes(model) else '')
         )
 

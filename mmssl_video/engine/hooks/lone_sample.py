@@ -39,7 +39,7 @@ class LoneSampleHook(Hook):
             fault = 'train_dataloader.batch_size is 1'
             remedy = 'train_dataloader.batch_size=2 or more'
         elif num_videos % batch_size == 1 and not loader.drop_last:
-            fault = f'{num_videos} videos of a process, {batch_size} a batch, leave a last one of 1'
+            fault = f'{num_videos} videos per process leave a last batch of 1, not {batch_size}'
             remedy = 'train_dataloader.drop_last=True'
         else:
             return
@@ -48,7 +48,7 @@ class LoneSampleHook(Hook):
             num_values = inputs[0].numel() // inputs[0].shape[1]  # per channel
             if layer.training and num_values <= batch_size:
                 raise UserError(
-                    f'{fault}, and model.{name} normalises over one value of each; set {remedy}'
+                    f'{fault}, but model.{name} cannot normalise a single value; set {remedy}'
                 )
 
         for name, layer in unwrapped_model(runner).named_modules():

@@ -53,7 +53,7 @@ class MomentumScheduleHook(Hook):
         if not model.momentum_copies:
             raise UserError(
                 'custom_hooks has a MomentumScheduleHook, but no head reads target_views, so '
-                'there is no momentum; take the hook out'
+                'there is no momentum; remove the hook'
             )
         self.start = model.momentum
 

@@ -175,8 +175,9 @@ class OnlineKNNHook(Hook):
             )
             if found['tied']:
                 runner.logger.warning(
-                    f'online kNN, epoch {epoch}: of {found["tied"]:.1f} % of the videos neighbours '
-                    'or classes tie, and the order of the list decides; many features are equal'
+                    f'online kNN, epoch {epoch}: for {found["tied"]:.1f} % of the videos, '
+                    'neighbours or classes tie and the order of the list decides; many features '
+                    'are equal'
                 )
             runner.visualizer.add_scalars(
                 {f'knn/{key}': found[key] for key in ('top1', 'top5') if key in found},

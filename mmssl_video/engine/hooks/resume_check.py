@@ -79,21 +79,21 @@ class ResumeCheckHook(Hook):
         for key, text in changed.items():
             if key.startswith(('optim_wrapper.optimizer.', 'optim_wrapper.paramwise_cfg.')):
                 raise UserError(
-                    f'{path}: {text}; a resumed run has the optimizer of its checkpoint: leave the '
-                    f'change out, or {fresh}'
+                    f'{path}: {text}; a resumed run uses the optimizer of its checkpoint: undo the '
+                    f'change, or {fresh}'
                 )
             if key.endswith('ann_file'):
                 names = [Path(str(of.get(key))).name for of in (then, now)]
                 if names[0] != names[1]:
                     raise UserError(
-                        f'{path}: {text}; it has been trained on another list: use that one, '
+                        f'{path}: {text}; it was trained on another list: use that list, '
                         'another --work-dir without --resume, or ' + fresh
                     )
         epochs = 'train_cfg.max_epochs'
         if epochs in changed and int(now.get(epochs, 0)) > int(then.get(epochs, 0)):
             raise UserError(
-                f'{path}: {changed[epochs]}; its learning rate has been scheduled for '
-                f'{then[epochs]} epochs and stays at its end: {fresh}'
+                f'{path}: {changed[epochs]}; its learning rate was scheduled for '
+                f'{then[epochs]} epochs and would stay at its final value: {fresh}'
             )
         length = len(runner.train_dataloader)
         if isinstance(runner.train_loop, EpochBasedTrainLoop):
@@ -102,8 +102,8 @@ class ResumeCheckHook(Hook):
                 raise UserError(
                     f'{path}: an epoch had {meta["iterations_per_epoch"]} iterations '
                     f'({meta["world_size"]} processes with batches of {then.get(loader)}) and now '
-                    f'has {length} ({get_world_size()} with {now.get(loader)}), by which its '
-                    'schedules count; use the same videos and keep processes x '
+                    f'has {length} ({get_world_size()} with {now.get(loader)}), but its schedules '
+                    'count iterations; use the same videos and keep processes x '
                     f'train_dataloader.batch_size as it was, or {fresh}'
                 )
         if meta['world_size'] != get_world_size():
@@ -132,10 +132,10 @@ def check_lists(now: dict[str, str], then: dict[str, str], path: str) -> None:
     )
     if listed and listed != trained_on:
         raise UserError(
-            f'{path}: has been trained on {", ".join(trained_on) or "no list"}, and the '
-            f'train_dataloader of the config names {", ".join(listed)}, so that it may have seen '
-            'the videos of the test; test by the config, and with the SPLIT, that it was trained '
-            'with, or name its list by --cfg-options train_dataloader.dataset.ann_file=LIST'
+            f'{path}: was trained on {", ".join(trained_on) or "no list"}, but the '
+            f'train_dataloader of the config names {", ".join(listed)}, so it may have seen the '
+            'test videos; test with the config and the SPLIT that it was trained with, or name its '
+            'list with --cfg-options train_dataloader.dataset.ann_file=LIST'
         )
 
 
@@ -153,9 +153,9 @@ def check_weights(model: Any, given: dict, path: str) -> None:
         missing = sum(key not in given for key in differ)
         unknown = sum(key not in wanted for key in differ)
         raise UserError(
-            f"{path}: is of another model than the config's: {missing} tensors are missing, "
+            f'{path}: does not fit the model of the config: {missing} tensors are missing, '
             f'{unknown} unknown, {len(differ) - missing - unknown} of another shape '
             f'({", ".join(differ[:3])}{", …" if len(differ) > 3 else ""}); resume with the config '
-            'that is beside it, or choose another --work-dir; a backbone alone is taken with '
+            'beside it, or choose another --work-dir; to use only its backbone, set '
             f'load_from={path}'
         )

@@ -86,14 +86,14 @@ class SafeCheckpointHook(CheckpointHook):
             if type(batches) is BatchSampler:
                 batches.sampler = _Rest(batches.sampler, self._batch * batches.batch_size)
                 runner.logger.info(
-                    f'going on with batch {self._batch + 1} of {len(runner.train_dataloader)} of '
+                    f'continuing with batch {self._batch + 1} of {len(runner.train_dataloader)} of '
                     f'epoch {runner.epoch + 1}'
                 )
             else:  # its batches cannot be skipped
                 self._epoch_start = runner.iter
                 runner.logger.warning(
-                    f'epoch {runner.epoch + 1} starts again, for a {type(batches).__name__} cannot '
-                    f'leave out the {self._batch} batches that are done'
+                    f'epoch {runner.epoch + 1} starts again, because a {type(batches).__name__} '
+                    f'cannot skip the {self._batch} batches that are done'
                 )
         self._batch = 0
 

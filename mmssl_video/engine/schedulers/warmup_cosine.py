@@ -72,7 +72,7 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
             )
         if not 0 <= warmup <= end - begin:
             raise UserError(
-                f'WarmupCosineLR: warmup={warmup} must lie between 0 and the length of the '
+                f'WarmupCosineLR: warmup={warmup} must be between 0 and the length of the '
                 f'schedule, end - begin = {end - begin} {"epochs" if by_epoch else "iterations"}'
             )
         self.warmup = warmup

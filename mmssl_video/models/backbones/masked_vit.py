@@ -96,7 +96,7 @@ class MaskedVisionTransformer(VisionTransformer):
         if num_frames != self.num_frames:
             raise UserError(
                 f'model.backbone.num_frames is {self.num_frames}, but the clips have {num_frames} '
-                'frames; set it, or clip_len of the sampler, to the other'
+                'frames; make it equal to clip_len of the sampler'
             )
         if any(side % self.patch_size for side in sides):
             raise UserError(

@@ -46,8 +46,8 @@ class IntraFrameHead(SSLHead):
     ) -> None:
         if num_segments < 2:
             raise UserError(
-                f'IntraFrameHead.num_segments is {num_segments}; a frame needs another one of its '
-                'video to be told from, so 2 or more'
+                f'IntraFrameHead.num_segments is {num_segments}; set it to 2 or more, as a frame '
+                'is compared with others of its video'
             )
         super().__init__(projector, (query_view,), (key_view,), loss_weight)
         self.temperature = temperature

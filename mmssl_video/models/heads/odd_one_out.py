@@ -63,8 +63,8 @@ class OddOneOutHead(SSLHead):
     ) -> None:
         if num_segments < 2:
             raise UserError(
-                f'OddOneOutHead.num_segments is {num_segments}; set it to 2 or more, one clip is '
-                'no odd one'
+                f'OddOneOutHead.num_segments is {num_segments}; set it to 2 or more, as a '
+                'single clip cannot be the odd one'
             )
         if orders_per_sample < 1:
             raise UserError(

@@ -131,4 +131,4 @@ class ShuffleLearnHead(SSLHead):
 
     def describe(self) -> str:
         """The objective in a few words."""
-        return f'2-way verification of order, {self.negative_share:.0%} of tuples out of it'
+        return f'2-way verification of order, {self.negative_share:.0%} of tuples out of order'

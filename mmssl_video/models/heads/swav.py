@@ -98,7 +98,7 @@ class SwAVHead(SSLHead):
         """
         if self.epoch is None:
             raise UserError(
-                'SwAVHead has freeze_epochs or a queue but is not told the epoch; add '
+                'SwAVHead has freeze_epochs or a queue, but does not know the epoch; add '
                 "dict(type='HeadEpochHook') to custom_hooks"
             )
         if not self.frozen_parameters:

@@ -330,7 +330,7 @@ def _read_fields(
             if wrong:  # on a GPU, the loss would kill the process
                 raise UserError(
                     f'model.heads.{name}: a {field} is {min(wrong)}, but {type(head).__name__} '
-                    f'tells {num_classes} of them apart, from 0 on; set num_classes (or '
+                    f'expects 0 to {num_classes - 1}; set num_classes (or '
                     'num_segments) of the head to the number of different labels'
                 )
         if collected.is_cpu and device.type == 'cuda':
@@ -365,13 +365,13 @@ def _build_head(name: str, cfg: dict) -> SSLHead:
     for key in ('temperature', 'epsilon'):
         if not getattr(head, key, 1) > 0:
             raise UserError(
-                f'model.heads.{name}.{key} is {getattr(head, key)}; set it above 0, similarities '
-                'are divided by it'
+                f'model.heads.{name}.{key} is {getattr(head, key)}; set it above 0, because '
+                'similarities are divided by it'
             )
     if not head.loss_weight >= 0:
         raise UserError(
-            f'model.heads.{name}.loss_weight is {head.loss_weight}; set it to 0 or more; below, '
-            'the head teaches the opposite'
+            f'model.heads.{name}.loss_weight is {head.loss_weight}; set it to 0 or more; a '
+            'negative weight teaches the opposite'
         )
     if min(views) < 0:
         raise UserError(f'model.heads.{name} reads view {min(views)}; views are counted from 0')

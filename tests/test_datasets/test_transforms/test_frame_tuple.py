@@ -349,7 +349,7 @@ def test_no_motion_measured(tmp_path):
 @pytest.mark.parametrize('total_frames', [3, 5])
 def test_motion_of_another_video(tmp_path, total_frames):
     np.save(tmp_path / 'a.npy', np.zeros((3, 2, 2), np.float16))
-    with pytest.raises(UserError, match=f'is of 4 frames, but the video has {total_frames}; del'):
+    with pytest.raises(UserError, match=f'covers 4 frames, but the video has {total_frames}; del'):
         load(tmp_path / 'a.npy', total_frames)
 
 
