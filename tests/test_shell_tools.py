@@ -224,7 +224,7 @@ def test_setup_follows_the_folder(checkout, setup_env, tmp_path):
 def test_setup_goes_on_after_an_interruption(checkout, setup_env):
     done = setup_env(PIP_STATUS=1)
     assert done.returncode == 2 and done.stdout == ''
-    assert 'the same command goes on' in done.stderr
+    assert 'run the same command to continue' in done.stderr
     assert setup_env().steps == ['pip']
     # A change whose installation fails is not taken for done either.
     (checkout / 'setup.py').write_text('# other bounds')

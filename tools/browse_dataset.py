@@ -1,12 +1,12 @@
-r"""Show what a config feeds to the network: every view, segment and frame, below its source frame.
+r"""Show what a config feeds to the network: every view, segment and frame, with its source frame.
 
     python tools/browse_dataset.py configs/vclr/vclr_r18_demo.py --out browse \
         --cfg-options train_dataloader.dataset.data_prefix.video=VIDEO_DIR
 
-This writes one picture per video to the folder `browse`. Each view has a row, with the decoded
-frames above the output of the pipeline. `--out FILE.png` puts all videos into one picture.
-`--format video` plays the clips of 3D configs at the same time. Configs of MMAction2's recognizers
-work too.
+It writes a picture for each video to the folder `browse`. A picture has a row for each view, with
+the decoded frames above the output of the pipeline. With `--out FILE.png` all videos are in one
+picture. `--format video` plays all clips of a 3D config at the same time. Configs of MMAction2's
+recognizers work too.
 """
 
 import argparse
@@ -35,22 +35,22 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--format',
         choices=('image', 'video'),
-        help='image: all frames of the clips; video: all clips play at once; default what '
-        'the suffix of --out says, else image',
+        help='image: all frames of the clips; video: all clips play at the same time; the default '
+        'follows the suffix of --out, or is image',
     )
     parser.add_argument(
         '--stages',
         nargs='+',
         choices=('original', 'transformed'),
         default=('original', 'transformed'),
-        help='the decoded frames, what comes out of the pipeline, or both (default)',
+        help='the decoded frames, the output of the pipeline, or both (default)',
     )
     parser.add_argument(
         '--fps', type=float, default=5, help='frames a second of videos (default 5)'
     )
     parser.add_argument('--seed', type=int, default=0, help='seed of the draws (default 0)')
     parser.add_argument('--epoch', type=int, default=0, help='epoch of the draws (default 0)')
-    parser.add_argument('--class-names', metavar='FILE', help='name of each class, one a line')
+    parser.add_argument('--class-names', metavar='FILE', help='names of the classes, one per line')
     return parser.parse_args()
 
 

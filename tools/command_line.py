@@ -78,8 +78,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(
             '--trust',
             action='store_true',
-            help='load a checkpoint that holds more than tensors; it can then run any code it '
-            'likes',
+            help='load a checkpoint that holds more than tensors; it can then run any code',
         )
 
     def add_jobs(self, description: str = 'processes') -> None:
@@ -98,7 +97,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(
             '--allow-different',
             action='store_true',
-            help='take features of different checkpoints or settings too',
+            help='also accept features of different checkpoints or settings',
         )
 
     def add_conversion(self) -> None:
@@ -106,12 +105,12 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(
             '--allow-missing',
             action='store_true',
-            help='convert what is there of an incomplete file',
+            help='convert a file in which keys are missing',
         )
         self.add_argument(
             '--allow-unknown',
             action='store_true',
-            help='leave out, and list, keys that are unknown',
+            help='leave out unknown keys, and list them',
         )
         self.add_trust()
 

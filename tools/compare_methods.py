@@ -1,23 +1,22 @@
-"""Train the small recipes, each in the budget of its table, and write docs/results.md.
+"""Train the small recipes, with the same budget in each table, and write docs/results.md.
 
     python tools/compare_methods.py
-    python tools/compare_methods.py --videos DIR    # also one recipe for each idea on your videos
+    python tools/compare_methods.py --videos DIR    # also one recipe per idea on your videos
 
-For each seed (of videos, weights and draws), a method is pretrained without labels. The frozen
-backbone is then evaluated on held-out videos by retrieval and a linear SVM, and compared with
+For each seed (of videos, weights and draws), a method is pretrained without labels. Then the
+frozen backbone is evaluated on held-out videos by retrieval and by a linear SVM, and compared with
 random weights, the mean frame and the frame difference.
 
-With --videos, the first tables are of real videos: folders with a train.txt and a test.txt,
-MMAction2 lists with lines `path label`. On these, the recommended recipe is fine-tuned too.
+With --videos, the first tables are of real videos: folders with a train.txt and a test.txt, which
+are MMAction2 lists with lines `path label`. There, the recipes of the guide are fine-tuned too.
 
-The contrastive methods use the demo's textured scenes. The ablations of CVRL's augmentation and of
-VCLR's losses use scenes with colours, light and camera fixed in a video, and the folders. The order
-and predictive methods use moving objects. They are evaluated on the motions of these and on the
-textures of the scenes, and on their own task with held-out videos.
+The contrastive family uses the demo's textured scenes. The ablations of CVRL's augmentation and of
+VCLR's losses use scenes whose nuisances are fixed in a video. The order family and the predictive
+methods use moving objects. They are evaluated on the motions of these and on the textures of the
+scenes, and on their own task on held-out videos.
 
-All rows together take some hours on two cores; --only chooses rows. Ctrl-C stops it, and the same
-command continues: a run with an unchanged config is not repeated. Unfinished tables are written
-too.
+A full run takes some hours on two cores; --only chooses rows. Ctrl-C stops it, and the same command
+continues: a run whose config has not changed is not repeated. Incomplete tables are written too.
 """
 
 import argparse
@@ -38,9 +37,9 @@ def parse_args() -> argparse.Namespace:
         '--only',
         nargs='+',
         metavar='TEXT',
-        help='run the rows whose title or config has one of these texts in it',
+        help='run only rows whose title or config contains one of these texts',
     )
-    parser.add_jobs('runs at a time, which share the cores')
+    parser.add_jobs('number of runs at a time, which share the cores')
     parser.add_argument(
         '--videos',
         nargs='+',
@@ -50,8 +49,8 @@ def parse_args() -> argparse.Namespace:
         'the folder); each becomes a table',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision in bfloat16')
-    parser.add_argument('--out', default='work_dirs/compare', help='folder of videos and runs')
-    parser.add_argument('--table', default='docs/results.md', help='file of the tables')
+    parser.add_argument('--out', default='work_dirs/compare', help='folder for videos and runs')
+    parser.add_argument('--table', default='docs/results.md', help='file for the tables')
     parser.add_argument('--one', nargs=2, metavar=('SLUG', 'SEED'), help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.out, args.table = (ROOT / path for path in (args.out, args.table))
@@ -83,7 +82,7 @@ def main(args: argparse.Namespace) -> None:
         if not args.only or any(text in f'{setting.title} {slug}' for text in args.only)
     ]
     if not settings:
-        raise UserError(f'--only {" ".join(args.only)}: no row has this in its title or config')
+        raise UserError(f'--only {" ".join(args.only)}: no title or config of a row contains this')
     generate_videos(settings, args.seeds, args.out)
     failed = run_all(args, settings, partial(write_tables, args))
     write_tables(args)

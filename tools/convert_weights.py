@@ -9,18 +9,18 @@ checkpoints (.pyth, including the models of the rho family) a ResNet3dSlowOnly o
 SlowFast's .pkl files are in Caffe2's format and cannot be read. MoCo v2's MLP initialises the
 projector of every head; the heads of a VCLR checkpoint go to the heads of the same objective.
 
-SlowFast's networks expect frames with mean 0.45 * 255 and standard deviation 0.225 * 255; our
-configs have ImageNet's. Every command that uses the converted weights needs
+SlowFast's networks expect frames of mean 0.45 * 255 and standard deviation 0.225 * 255; our configs
+have ImageNet's. Commands that use the converted weights need
 
     --cfg-options model.data_preprocessor.mean="[114.75,114.75,114.75]" \
         model.data_preprocessor.std="[57.375,57.375,57.375]"
 
 VideoMAE's vision transformers are read in the layout of the released files and in Hugging Face's
 (`pytorch_model.bin`, or `model.safetensors` after `pip install safetensors`), pretrained or
-fine-tuned. A classifier becomes the classifier of MMAction2's recognizer; a decoder is left out.
+fine-tuned. A classifier becomes that of MMAction2's recognizer; a decoder is left out.
 
-Unknown keys, and keys that are missing from the detected network, are errors. export_backbone.py
-converts in the other direction.
+Unknown and missing keys are errors. For the opposite direction, from our names to those of other
+projects, see export_backbone.py.
 """
 
 import argparse
@@ -75,7 +75,9 @@ def main(args: argparse.Namespace) -> None:
     )
     print(f'{args.out}: {len(tensors)} tensors for the backbone and {heads or "no head"}')
     if detect_format(tensors_of(checkpoint)) == 'slowfast':
-        print(f"note: SlowFast's mean and std are not our configs'; use it with {SLOWFAST_PIXELS}")
+        print(
+            f"note: SlowFast's mean and std differ from our configs'; use it with {SLOWFAST_PIXELS}"
+        )
 
 
 if __name__ == '__main__':

@@ -5,7 +5,7 @@
 # SEED=1 bash tools/demo.sh     other videos, splits and weights
 # bash tools/demo.sh --help     what it does, and its options
 #
-# Ctrl-C stops it; the same command goes on from there.
+# Ctrl-C stops it; the same command continues.
 set -euo pipefail
 
 started=$(date +%s)

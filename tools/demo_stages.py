@@ -175,7 +175,7 @@ def choose_run(split: FolderSplit, video_dir: Path, out: Path, seed: int, cfg: C
     if earlier and work_dir not in earlier:
         tell(
             f'Videos of {video_dir} have been added, removed or renamed, or its lists or the '
-            f'recipe changed, since the run in {shown(earlier[-1])}: this one starts anew.'
+            f'recipe changed, since the run in {shown(earlier[-1])}: a new run starts.'
         )
     return work_dir
 
@@ -252,7 +252,7 @@ def train(cfg: Config, name: str, work_dir: Path, seed: int, what: str) -> None:
         try:
             status = subprocess.run(command, stdout=log, cwd=ROOT).returncode
         except KeyboardInterrupt:
-            console.print('Interrupted: the same command goes on from the last checkpoint.')
+            console.print('Interrupted: the same command continues from the last checkpoint.')
             raise
     if status:
         raise UserError(f'training ended with status {status}; see {shown(log_file)}')
@@ -299,13 +299,13 @@ def compare(metrics: dict[str, dict[str, float]]) -> list[str]:
             if metrics[name][key] >= learned[key]
         ]
         if as_good:
-            sentences.append(f'{words} finds as much or more: {", ".join(as_good)}; see {GUIDE}.')
+            sentences.append(f'{words} does as well or better: {", ".join(as_good)}; see {GUIDE}.')
     found, chance = metrics['mean_frame']['R@1'], metrics['chance']['R@1']
     if found > chance + FAR_ABOVE:
         sentences.append(
             f'The mean frame alone has a retrieval R@1 of {found:.1f} (chance {chance:.1f}): '
-            'either grounds and colours tell the classes, or clips of one source are on both '
-            'sides, and R@1 says little of what was learned.'
+            'either backgrounds and colours reveal the classes, or clips of one source are on both '
+            'sides. R@1 then says little about what was learned.'
         )
     return sentences
 
@@ -422,7 +422,7 @@ def draw(
     if rows:
         path = work_dir / 'grad_cam.png'
         grad_cam_sheet(path, rows, 'Grad-CAM of the pretrained backbone')
-        text = 'Grad-CAM: the places that make a frame similar to the frame half the video away.'
+        text = 'Grad-CAM: the regions that make a frame similar to the frame half the video away.'
         pictures.append(Picture('What it looks at', text, path))
     if results:
         maps = {}
@@ -454,11 +454,11 @@ def draw_reconstructions(cfg: Config, checkpoint: Path, work_dir: Path, seed: in
     path = work_dir / 'reconstructions.png'
     save_picture(path, samples, ROWS)
     text = (
-        'What the network was given of a clip, what it predicts of the hidden tokens, and the '
-        'clip. The third row has the true mean and contrast of each token, which flatters: they '
-        'alone show a coarse picture.'
+        'The visible tokens of a clip, the prediction of the hidden tokens, and the clip. The '
+        'third row has the true mean and contrast of each token. It looks better than it is, '
+        'because these alone show a coarse picture.'
     )
-    return Picture('Hidden tokens, predicted', text, path)
+    return Picture('Predicted tokens', text, path)
 
 
 def loss_curves(work_dir: Path, heads: nn.ModuleDict, batch_size: int) -> dict[str, Curve]:
@@ -517,7 +517,7 @@ def next_commands(videos: Videos, checkpoint: Path, cfg: Config) -> list[tuple[s
     if any(head['type'] == 'VideoMAEHead' for head in cfg.model.heads.values()):
         commands.append(
             (
-                'See what it predicts of hidden tokens',
+                'See the predictions of hidden tokens',
                 f'python tools/reconstructions.py {config} {shown(checkpoint)} '
                 '--out reconstructions.png '
                 f'--cfg-options train_dataloader.dataset.data_prefix.video={root}',
@@ -525,13 +525,13 @@ def next_commands(videos: Videos, checkpoint: Path, cfg: Config) -> list[tuple[s
         )
     commands += [
         (
-            'See what the network looks at, and what it was fed',
+            'See what the network looks at, and its input',
             f'python tools/grad_cam.py {config} {shown(checkpoint)} VIDEO --out grad_cam.png\n'
             f'python tools/browse_dataset.py {config} --out views.png '
             f'--cfg-options train_dataloader.dataset.data_prefix.video={root}',
         ),
         (
-            'The backbone alone',
+            'Export only the backbone',
             f'python tools/export_backbone.py {shown(checkpoint)} backbone.pth',
         ),
     ]

@@ -1,32 +1,32 @@
-"""Write the bare backbone of a pretraining (or MMAction2) checkpoint to a separate file.
+"""Write only the backbone of a pretraining (or MMAction2) checkpoint to a file.
 
     python tools/export_backbone.py work_dirs/vclr/epoch_400.pth vclr_r50.pth
     python tools/export_backbone.py work_dirs/vclr/epoch_400.pth resnet50.pth --format torchvision
 
-A pretraining checkpoint also has heads, queues, a target network and the optimiser's state.
+A checkpoint of pretraining also holds heads, queues, a target network and the optimiser's state.
 --format chooses the names of the tensors:
 
-mmaction (default)        MMAction2's names after 'backbone.', for every backbone
-torchvision, mocov2       2D ResNets; torchvision's are conv1.weight, layer1.0.downsample.0.weight
+mmaction (default)        MMAction2's after 'backbone.', for every backbone
+torchvision, mocov2       2D ResNets; torchvision has conv1.weight, layer1.0.downsample.0.weight
 slowfast                  3D ResNets (ResNet3dSlowOnly, ResNet3dSlowFast)
 videomae, huggingface     vision transformers, which keep the classifier of a fine-tuned recognizer
 
-The tensors of a TSM get the names of a plain ResNet. extract_features.py and grad_cam.py take the
-format mmaction with any config of the network, also TSM. Training loads the file in these ways:
+The tensors of a TSM get the names of a plain ResNet. extract_features.py and grad_cam.py read the
+format mmaction with any config of the network, also TSM. Training can load the file in these ways:
 
 load_from=OUT                    mmaction, every backbone. For a TSM the config needs the
                                  BackboneLoadHook, which knows the names of the shift; all of
                                  configs/downstream have it.
-backbone.init_cfg=dict(          mmaction, a ResNet or others that MMEngine initialises. A ResNet3d,
-    type='Pretrained',           SlowOnly or C3D ignores init_cfg (the hook warns), and a TSM would
-    checkpoint=OUT,              not load its first convolutions: use load_from.
+backbone.init_cfg=dict(          mmaction, for a ResNet and others that MMEngine initialises. A
+    type='Pretrained',           ResNet3d, SlowOnly or C3D does not read init_cfg (the hook warns),
+    checkpoint=OUT,              and a TSM would miss its first convolutions: use load_from.
     prefix='backbone.')
 backbone.pretrained=OUT          torchvision: a ResNet or TSM loads it unchanged, a ResNet3d or
                                  SlowOnly inflates it. The format mmaction does not work here: a
-                                 ResNet raises KeyError; the others would stay random, which the
-                                 BackboneLoadHook reports as an error.
+                                 ResNet raises KeyError, and the others would stay random, which
+                                 the BackboneLoadHook reports as an error.
 
-convert_weights.py converts in the other direction, from other projects' weights to ours.
+For the opposite direction, from weights of other projects to ours, see convert_weights.py.
 """
 
 import argparse
@@ -45,13 +45,13 @@ def parse_args() -> argparse.Namespace:
         '--branch',
         choices=('online', 'target'),
         default='online',
-        help='the network that is trained (default), or its momentum copy',
+        help='the trained network (default), or its momentum copy',
     )
     parser.add_argument(
         '--format',
         choices=('mmaction', 'torchvision', 'mocov2', 'slowfast', 'videomae', 'huggingface'),
         default='mmaction',
-        help='whose names the tensors get (default mmaction)',
+        help='naming of the tensors (default mmaction)',
     )
     parser.add_conversion()
     return parser.parse_args()

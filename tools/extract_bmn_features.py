@@ -1,24 +1,24 @@
-r"""Write the features of untrimmed videos over time, and annotations to train BMN on them.
+r"""Extract features of untrimmed videos over time, and write the annotations to train BMN on them.
 
     python tools/extract_bmn_features.py configs/vclr/vclr_r50_8x64-3seg-400e_kinetics400-rgb.py \
         work_dirs/vclr/epoch_400.pth data/ActivityNet/vclr_r50 --data-root data/ActivityNet/videos \
         --ann-file data/ActivityNet/anet_anno_train.json data/ActivityNet/anet_anno_val.json
 
-The tool encodes a clip (a frame for a 2D backbone) from the middle of every INTERVAL frames, and
-rescales the features to BINS equal parts of the time they cover. It writes to OUT_DIR:
+It encodes a clip (for a 2D backbone, a frame) from the middle of every INTERVAL frames. Then it
+rescales the features to BINS equal parts of the time that they cover. It writes to OUT_DIR
 
     csv/VIDEO.csv        a header f0,f1,... and BINS rows; BMN's data_prefix.video is OUT_DIR/csv
-    anet_anno_train.json each annotation file, with the frame counts of the existing videos
+    anet_anno_train.json each annotation file, with the numbers of frames of the videos
     settings.json        the interval and the other settings
     bad_videos.txt       with --skip-bad: each video that is left out, a tab, and the reason
 
-BMN's feature_extraction_interval must be INTERVAL (16 in both by default), its temporal_dim BINS,
-and its feat_dim the features' length, which is printed at the end. CHECKPOINT `none` means random
-weights, as a baseline. Annotations are compared with the videos: a wrong duration, or a segment
-that is reversed or outside of the video, is an error.
+In BMN's config, feature_extraction_interval must be INTERVAL (the default of both is 16),
+temporal_dim must be BINS, and feat_dim the length of the features, which is printed at the end.
+CHECKPOINT `none` means random weights, the baseline. Annotations are compared with the videos: a
+wrong duration, or a segment that is reversed or outside of the video, is an error.
 
-Ctrl-C stops it, and the same command continues: it keeps videos that already have a CSV file. With
-several processes, each has a part of the videos:
+Ctrl-C stops it, and the same command continues: videos that have a CSV are kept. To use several
+processes, each with its share of the videos:
 
     python tools/launch.py --nproc_per_node 8 tools/extract_bmn_features.py ... --launcher pytorch
 """
@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_config('config of the backbone, of pretraining or fine-tuning')
     parser.add_checkpoint()
-    parser.add_argument('out_dir', help='folder to make, or to go on with')
+    parser.add_argument('out_dir', help='folder to write, or to continue')
     parser.add_argument(
         '--ann-file',
         nargs='+',
@@ -56,20 +56,20 @@ def parse_args() -> argparse.Namespace:
         'must be the same number',
     )
     parser.add_argument(
-        '--clip-len', type=int, help="frames of a clip; default the config's, 1 of most 2D ones"
+        '--clip-len', type=int, help="frames of a clip; default the config's, 1 for most 2D configs"
     )
     parser.add_argument(
         '--frame-interval',
         type=int,
-        help="frames from one frame of a clip to the next; default the config's",
+        help="distance between two frames of a clip; default the config's",
     )
     parser.add_argument(
-        '--bins', type=int, default=100, help="rows of a video, BMN's temporal_dim (default 100)"
+        '--bins', type=int, default=100, help="rows per video, BMN's temporal_dim (default 100)"
     )
     parser.add_argument(
         '--batch-size',
         type=int,
-        help='clips that are decoded and encoded at a time; default as many as have 64 frames',
+        help='number of clips at a time; the default has 64 frames in total',
     )
     parser.add_argument(
         '--workers', type=int, default=2, help='decoding processes, 0 for none (default 2)'
@@ -77,9 +77,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--skip-bad',
         action='store_true',
-        help='leave out videos that are missing, cannot be read, have a wrong annotation or give '
-        'features that are not finite, with a warning, also from the annotations, instead of '
-        'stopping',
+        help='instead of stopping, leave out videos that are missing, cannot be read, have a wrong '
+        'annotation or give features that are not finite, also in the annotations, with a warning',
     )
     parser.add_argument('--seed', type=int, default=0, help='seed of random weights (default 0)')
     parser.add_trust()

@@ -3,20 +3,20 @@ r"""Write one feature vector per video, for tools/linear_svm.py and tools/retrie
     python tools/extract_features.py configs/vclr/vclr_r18_demo.py \
         work_dirs/vclr_r18_demo/epoch_20.pth train.npz --ann-file train.txt --data-root VIDEO_DIR
 
-The features of a video are the mean over its frames or clips; papers usually evaluate a 3D backbone
-on 10 clips, evenly spaced over the video: --num-clips 10. With a `feature_head` in the config, or
-with --cfg-options feature_head=dpc for a recipe of DPC, they are the context that this head gathers
-from all clips, in order of time. CHECKPOINT `none` means random weights, as a baseline.
+The features of a video are the mean over its frames or clips. A 3D backbone is commonly evaluated
+with 10 clips, evenly spaced over the video: --num-clips 10. With a `feature_head` in the config, or
+--cfg-options feature_head=dpc for a recipe of DPC, they are the context that this head makes of all
+clips in order of time. CHECKPOINT `none` means random weights, the baseline.
 
-If OUT ends in .npz, it is one file. It has `features` float32 [N, D], `labels` int64 [N] (-1
-without a label in the list) and `names` [N]; with --per-clip also `clips` int64 [N]; and
-`settings` of checkpoint, weights and pipeline. The other tools refuse to compare features with
-different settings. Any other OUT is a folder with a .npy file for each of these, for collections
-that do not fit into memory: `features.npy` is memory-mapped when it is read.
+If OUT ends in .npz, it is one file. It holds `features` float32 [N, D], `labels` int64 [N] (-1 if
+the list has none) and `names` [N]; with --per-clip also `clips` int64 [N]; and the `settings` of
+checkpoint, weights and pipeline, so that other tools refuse to compare features of different
+settings. Any other OUT is a folder with a .npy file for each, for collections that do not fit into
+memory: `features.npy` is memory-mapped when it is read.
 
-Until the run ends, the features are in the folder OUT.partial. After Ctrl-C or a crash the same
-command continues, also with another number of processes. If the run stopped at a video that cannot
-be read, --skip-bad may be added. Several processes, one per GPU:
+Until the run is complete, the features are in the folder OUT.partial. After Ctrl-C or a crash, the
+same command continues, also with another number of processes, or with --skip-bad if the run stopped
+at a video that cannot be read. To use several processes, one per GPU:
 
     bash tools/dist_extract_features.sh CONFIG CHECKPOINT OUT GPUS --ann-file ...
 """
@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--ann-file',
         default='',
-        help='MMAction2 list (path label); without one, every video below --data-root',
+        help='MMAction2 list (path label); default every video below --data-root',
     )
     parser.add_argument('--data-root', default='', help='folder that the list is relative to')
     parser.add_argument(
@@ -45,24 +45,27 @@ def parse_args() -> argparse.Namespace:
         '--num-clips',
         type=int,
         metavar='N',
-        help="frames (2D) or clips (3D) per video, evenly spaced; default the config's, 30 in 2D "
-        'and 10 in 3D in most',
+        help="frames (2D) or clips (3D) per video, evenly spaced; default the config's, in most "
+        'configs 30 in 2D and 10 in 3D',
     )
     parser.add_argument(
-        '--per-clip', action='store_true', help='write a row for each frame or clip, not their mean'
+        '--per-clip',
+        action='store_true',
+        help='write a row for each frame or clip instead of their mean',
     )
     parser.add_argument(
         '--layer',
         metavar='NAME',
-        help='layer of the backbone whose output is taken, e.g. layer3 or layer4.1.conv2, averaged '
-        'over space and time; its maps need to have the channels in front, which those of a '
-        "transformer's layers, as of Video Swin, have not; default the backbone's output",
+        help='use the output of this layer of the backbone, e.g. layer3 or layer4.1.conv2, as mean '
+        'over space and time (default the output of the backbone). Its maps must have the channels '
+        'in front, unlike those of transformers such as Video Swin',
     )
     parser.add_argument(
         '--branch',
         choices=('online', 'target'),
         default='online',
-        help='backbone of a pretraining checkpoint: trained (default online) or its momentum copy',
+        help='backbone of a pretraining checkpoint: the trained one (online, default) or its '
+        'momentum copy (target)',
     )
     parser.add_argument(
         '--l2', action='store_true', help='divide each row, after averaging, by its L2 norm'
@@ -70,24 +73,24 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--amp',
         choices=('bfloat16', 'float16'),
-        help='mixed precision; features are written in float32, and are not compared with those of '
-        'another precision (default float32 throughout)',
+        help='mixed precision (default float32). Features are always written in float32, but those '
+        'of different precisions are not compared',
     )
     parser.add_argument('--batch-size', type=int, default=4, help='videos at a time (default 4)')
     parser.add_argument(
         '--workers',
         type=int,
         default=2,
-        help='decoding processes of each process, 0 for none (default 2)',
+        help='decoding workers per process, 0 for none (default 2)',
     )
     parser.add_argument(
         '--skip-bad',
         action='store_true',
-        help='leave out videos that cannot be read or give features that are not finite, and list '
-        'them, with the reason, in OUT.bad_videos.txt, instead of stopping at the first',
+        help='instead of stopping, leave out videos that cannot be read or give features that are '
+        'not finite, and list them with the reason in OUT.bad_videos.txt',
     )
     parser.add_argument(
-        '--overwrite', action='store_true', help='replace OUT if it is there, once all is done'
+        '--overwrite', action='store_true', help='replace an existing OUT, once the run is complete'
     )
     parser.add_trust()
     parser.add_argument('--seed', type=int, default=0, help='seed of random weights (default 0)')
@@ -114,7 +117,7 @@ def check_args(args: argparse.Namespace) -> None:
     remove_leftover(args.out)
     if not args.overwrite and osp.exists(args.out if is_file else f'{args.out}/features.npy'):
         raise UserError(
-            f'{args.out}: is there already; give --overwrite to replace it, or another name'
+            f'{args.out}: exists already; give --overwrite to replace it, or another name'
         )
 
 

@@ -1,11 +1,11 @@
-r"""Show extracted features as points in a plane, coloured by class.
+r"""Plot extracted features as points in a plane, coloured by class.
 
     python tools/feature_map.py pretrained/test.npz random/test.npz --out map.png \
         --titles pretrained 'random weights' --class-names classes.txt
 
-FEATURES are files or folders of tools/extract_features.py. Each has its own panel. The caption has
-the accuracy of a kNN classifier on the features, not on the picture: t-SNE shows neighbours, but
-neither distances nor sizes of groups.
+FEATURES are files or folders of tools/extract_features.py. Each gets a panel. Its caption has the
+accuracy of k-nearest-neighbour classification on the features, not on the picture: t-SNE shows
+neighbours, but neither distances nor sizes of groups.
 """
 
 import argparse
@@ -20,15 +20,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('features', nargs='+', metavar='FEATURES', help='.npz file or folder')
     parser.add_argument('--out', required=True, help='picture to write: .png, .pdf or .svg')
     parser.add_argument(
-        '--titles', nargs='+', help='a title for each panel; default the names of the files'
+        '--titles', nargs='+', help='a title for each panel (default the names of the files)'
     )
-    parser.add_argument('--class-names', metavar='FILE', help='name of each class, one a line')
+    parser.add_argument('--class-names', metavar='FILE', help='names of the classes, one per line')
     parser.add_argument(
         '--max-videos',
         type=int,
         default=2000,
         metavar='N',
-        help='of more, so many are drawn, evenly over the classes (default 2000)',
+        help='from more videos, draw this many, evenly over the classes (default 2000)',
     )
     parser.add_argument(
         '--method',
@@ -36,7 +36,9 @@ def parse_args() -> argparse.Namespace:
         default='tsne',
         help='t-SNE (default) or two PCA components',
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the draw and t-SNE (default 0)')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of the draw and of t-SNE (default 0)'
+    )
     return parser.parse_args()
 
 
@@ -51,8 +53,8 @@ def main(args: argparse.Namespace) -> None:
     titles = args.titles or _titles([Path(path) for path in args.features])
     if len(titles) != len(args.features):
         raise UserError(
-            f'--titles: {len(titles)} titles for {len(args.features)} sets of features; give as '
-            'many'
+            f'--titles: {len(titles)} titles for {len(args.features)} sets of features; give one '
+            'for each'
         )
     sets = [FeatureSet.load(path) for path in args.features]
     class_names = None

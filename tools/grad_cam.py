@@ -1,11 +1,11 @@
-r"""Show by Grad-CAM which parts of videos a pretrained feature, or a predicted class, comes from.
+r"""Show with Grad-CAM which parts of a video a pretrained feature or a predicted class depends on.
 
     python tools/grad_cam.py configs/vclr/vclr_r18_demo.py \
         work_dirs/vclr_r18_demo/epoch_20.pth VIDEO.mp4 --out cam.png
 
-Targets: `norm` of the feature and `similarity` with another view need no class, so they work with
-any pretraining checkpoint; `class` is the score of a fine-tuned recognizer. Each frame or clip is
-mapped separately, except the segments of a 2D recognizer, which share one class score.
+Targets: the `norm` of the feature and its `similarity` with another view need no class, so any
+pretraining checkpoint works; `class` is the score of a fine-tuned recognizer. Each frame or clip
+gets its own map, except for the segments of a 2D recognizer, which share one class score.
 """
 
 import argparse
@@ -30,25 +30,27 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out',
         required=True,
-        help='one picture for all videos (.png, .pdf, .svg), or a folder for a picture each',
+        help='one picture for all videos (.png, .pdf, .svg), or a folder for one picture per video',
     )
     parser.add_argument(
         '--target',
         choices=TITLES,
-        help='norm of the feature; its cosine similarity with that of the view half the video '
-        'away; score of a class. Default class where the config has a cls_head, else norm',
+        help='norm of the feature; its cosine similarity with the view half the video away; score '
+        'of a class. Default class if the config has a cls_head, else norm',
     )
     parser.add_argument(
-        '--other', metavar='VIDEO', help='for similarity: a video whose mean feature is compared'
+        '--other',
+        metavar='VIDEO',
+        help='for similarity: a video to compare with, by its mean feature',
     )
     parser.add_argument(
         '--class',
         dest='label',
         type=int,
         metavar='N',
-        help='for class: its number; default the predicted one',
+        help='for class: the number of the class (default the predicted one)',
     )
-    parser.add_argument('--class-names', metavar='FILE', help='name of each class, one a line')
+    parser.add_argument('--class-names', metavar='FILE', help='names of the classes, one per line')
     parser.add_argument(
         '--layer',
         help='layer of the backbone; default layer4 (conv5), or the last one that gives a map',
@@ -56,8 +58,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--num-frames',
         type=int,
-        help='frames (2D) or clips (3D) per video, evenly spaced; default 8 of features, the '
-        "config's own for a class",
+        help='frames (2D) or clips (3D) per video, evenly spaced (default 8 for features, the '
+        "config's number for a class)",
     )
     parser.add_argument('--seed', type=int, default=0, help='seed of random weights (default 0)')
     return parser.parse_args()
@@ -85,7 +87,7 @@ def main(args: argparse.Namespace) -> None:
         ('--class', args.label, 'class'),
     ):
         if value is not None and target != needed:
-            raise UserError(f'{option} is for --target {needed}, and the target is {target}')
+            raise UserError(f'{option} is for --target {needed}, but the target is {target}')
     num_frames = args.num_frames
     if target == 'class':
         # The pipeline of validation: one crop, and the number of segments of training.

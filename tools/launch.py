@@ -1,7 +1,7 @@
-"""Run torch.distributed.run (torchrun), and exit with the status of the first failed process.
+"""torch.distributed.run (torchrun) with the exit status of the process that failed first.
 
-torchrun itself prints a traceback of the launcher, which hides the line with the error. This tool
-takes the same arguments; dist.sh calls it. On SIGTERM, processes have a minute to save.
+The original prints a traceback of the launcher, which hides the line that says what is wrong. This
+takes the same arguments; dist.sh calls it. After SIGTERM, processes have a minute to save.
 """
 
 import logging

@@ -9,11 +9,11 @@ Train a multinomial logistic regression (L-BFGS) on the L2-normalised features o
 and measure its accuracy on another. It is the classifier of CVRL's linear evaluation without its
 augmentation; configs/downstream/linear/ has that protocol itself.
 
-TRAIN and TEST are features of tools/extract_features.py, both labelled. If they are of clips, each
-clip of TRAIN is learned from, and the probabilities of a video's clips in TEST are averaged.
+TRAIN and TEST are features of tools/extract_features.py, both labelled. With features of clips, the
+probe learns from each clip of TRAIN, and averages the probabilities of a video's clips in TEST.
 
-The best --cost depends on the number of features and is worth a search; with several, the one with
-the best accuracy in a 5-fold cross-validation of TRAIN is taken."""
+The best --cost depends on the number of features, so try several values: the tool then chooses the
+one with the best accuracy in a 5-fold cross-validation of TRAIN."""
 EXAMPLE = """\
 examples:
   python tools/linear_probe.py work_dirs/ucf101/train.npz work_dirs/ucf101/test.npz \\
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
         help='weight of the loss against the regulariser, one or several (default: 1)',
     )
     parser.add_argument(
-        '--raw', action='store_true', help='take the features as they are, without L2 norm'
+        '--raw', action='store_true', help='use the raw features, without L2 normalisation'
     )
     return parser.parse_args()
 

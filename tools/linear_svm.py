@@ -9,8 +9,8 @@ Train a linear SVM on the features of one set of videos and measure its accuracy
 linear evaluation of VCLR and SeCo (LIBLINEAR -s 2 -c 1: L2-regularised squared hinge loss, primal,
 one class against the rest, raw features, no bias term).
 
-TRAIN and TEST are features of tools/extract_features.py, both labelled. If they are of clips, each
-clip of TRAIN is learned from, and the decision values of a video's clips in TEST are averaged."""
+TRAIN and TEST are features of tools/extract_features.py, both labelled. With features of clips, the
+SVM learns from each clip of TRAIN, and averages the decision values of a video's clips in TEST."""
 EXAMPLE = """\
 example:
   python tools/linear_svm.py work_dirs/ucf101/train.npz work_dirs/ucf101/test.npz \\

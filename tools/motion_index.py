@@ -2,13 +2,12 @@
 
     python tools/motion_index.py VIDEO_DIR --ann-file train.txt
 
-Shuffle & Learn and OPN take their frames from parts of a video with motion. The tool measures the
-motion from each frame to the next, in the cells of a grid. It writes to a folder beside the list,
-train.motion for train.txt, or without a list beside the folder of videos, VIDEO_DIR.motion. This
-takes 2 * GRID^2 bytes per frame.
+Shuffle & Learn and OPN choose frames in which something moves. The motion from each frame to the
+next, in the cells of a grid, is written to a folder beside the list (train.motion for train.txt),
+or without a list beside the folder of videos (VIDEO_DIR.motion). It takes 2 * GRID^2 bytes a frame.
 
-Ctrl-C stops it, and the same command continues and keeps what is written. Videos that cannot be
-read are left out; bad_videos.txt in the folder lists them with the reason.
+Ctrl-C stops it, and the same command continues: existing motion is kept. Videos that cannot be read
+are left out and listed in bad_videos.txt in the folder, with the reason.
 """
 
 import argparse
@@ -21,7 +20,8 @@ from command_line import Parser, tool
 def parse_args() -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument(
-        'video_dir', help='folder of videos, searched recursively, or that the list is relative to'
+        'video_dir',
+        help='folder of videos, searched recursively, or the root of the paths in the list',
     )
     parser.add_argument('--ann-file', default='', help='MMAction2 list of the videos')
     parser.add_argument(
@@ -59,8 +59,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--local-root',
         default='data/remote',
-        help='folder of the motion of lists and folders in other stores, such as s3://, as in the '
-        'dataset of the config (default data/remote)',
+        help='folder for the motion of lists and folders on remote storage, such as s3://, as in '
+        'the dataset of the config (default data/remote)',
     )
     return parser.parse_args()
 

@@ -1,20 +1,20 @@
-r"""Show the visible tokens of masked prediction, and the predicted ones.
+r"""Show the results of masked prediction: the tokens that it was given, and those it predicts.
 
     python tools/reconstructions.py configs/videomae/videomae_vit-t_1x16-8x2x1-100e_folder-rgb.py \
         work_dirs/RUN/epoch_100.pth --out reconstructions \
         --cfg-options train_dataloader.dataset.data_prefix.video=VIDEO_DIR
 
-This writes one picture per video to the folder `reconstructions`, or one picture of all videos with
-`--out FILE.png`. Columns are the frames of a clip; rows are:
+It writes a picture per video to the folder `reconstructions`, or one for all with `--out FILE.png`.
+Columns are the frames of a clip; rows are:
 
-- masked input: what the encoder sees, with hidden tokens in grey;
+- masked input: what the encoder sees, with the hidden tokens in grey;
 - prediction: the hidden tokens as predicted. The target of a token has mean 0 and variance 1 in
-  each colour, so all hidden tokens get the mean colour and contrast of the visible ones;
-- prediction with the true mean and contrast of each token. This looks better than the prediction
-  is, because mean and contrast alone show a coarse picture;
+  each colour, so all get the mean colour and contrast of the visible ones;
+- prediction with the true mean and contrast of each token. This looks better than it is, because
+  these alone show a coarse picture;
 - original input.
 
-All rows show the visible tokens unchanged. The same seed gives the same clips and masks.
+Visible tokens are unchanged in all rows. The same seed gives the same clips and masks.
 """
 
 import argparse

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Search the gallery with every query video by cosine similarity. R@K is the percentage of queries
-with a video of their own class among the K nearest. Usual: the gallery is the training split, the
-queries are the test split.
+with a video of their own class among the K nearest. Usually, the gallery is the training split, and
+the queries are the test split.
 
-GALLERY and QUERY are features of tools/extract_features.py, both labelled. Without labels nothing
-is measured, but --visualize still shows the neighbours.
+GALLERY and QUERY are features of tools/extract_features.py, both labelled. Without labels there is
+no R@K, but --visualize still shows the neighbours.
 
 The search is exact, and needs little memory if GALLERY is a folder, which stays on disk. With very
 many queries in a gallery of a million, --index ivf is faster: it groups the gallery into lists and
@@ -39,8 +39,8 @@ examples:
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = Parser(DESCRIPTION, EXAMPLE)
-    parser.add_argument('gallery', metavar='GALLERY', help='features to search in')
-    parser.add_argument('query', metavar='QUERY', help='features to search with')
+    parser.add_argument('gallery', metavar='GALLERY', help='features of the gallery')
+    parser.add_argument('query', metavar='QUERY', help='features of the queries')
     parser.add_allow_different()
     parser.add_argument('--out', required=True, metavar='JSON', help='file for the result')
     parser.add_argument(
@@ -48,34 +48,38 @@ def parse_args() -> argparse.Namespace:
         type=int,
         nargs='+',
         metavar='K',
-        help='the K of R@K (default: 1 5 10 20 50, as far as the gallery has that many videos)',
+        help='the K of R@K (default: those of 1 5 10 20 50 that the gallery has videos for)',
     )
     parser.add_argument(
         '--leave-one-out',
         action='store_true',
-        help='do not return a video that has the name of the query: for a set searched in itself',
+        help='leave out videos with the name of the query: for a set that is searched in itself',
     )
     parser.add_argument(
-        '--per-class', action='store_true', help='print R@K of each class too; JSON has it always'
+        '--per-class',
+        action='store_true',
+        help='also print R@K of each class, which JSON always has',
     )
     parser.add_argument(
-        '--class-names', metavar='FILE', help='names of the classes, one a line, from label 0 on'
+        '--class-names',
+        metavar='FILE',
+        help='names of the classes, one per line, starting with label 0',
     )
 
     sheet = parser.add_argument_group('picture of queries and their neighbours')
     sheet.add_argument(
         '--visualize',
         metavar='PICTURE',
-        help='file to draw, .png, .pdf or .svg: right neighbours have a green frame, wrong ones a '
-        'red one',
+        help='file to draw, .png, .pdf or .svg: correct neighbours have a green frame, wrong ones '
+        'a red one',
     )
     sheet.add_argument(
         '--gallery-root',
         default='',
         metavar='DIR',
-        help="folder that the gallery's names are relative to: videos, or folders of raw frames",
+        help="folder that the gallery's names are relative to, of videos or folders of raw frames",
     )
-    sheet.add_argument('--query-root', default='', metavar='DIR', help='the same of the queries')
+    sheet.add_argument('--query-root', default='', metavar='DIR', help='the same for the queries')
     sheet.add_argument(
         '--num-sheets',
         type=int,
@@ -99,7 +103,9 @@ def parse_args() -> argparse.Namespace:
         help='compare with every video (exact, the default) or with some lists of them (ivf)',
     )
     index.add_argument(
-        '--nlist', type=int, help='lists (default the square root of the size of the gallery)'
+        '--nlist',
+        type=int,
+        help='number of lists (default the square root of the size of the gallery)',
     )
     index.add_argument(
         '--code-size',
@@ -109,20 +115,20 @@ def parse_args() -> argparse.Namespace:
         'number of features if that is less)',
     )
     index.add_argument(
-        '--nprobe', type=int, help='lists to look into (default a 16th of them, at least 8)'
+        '--nprobe', type=int, help='number of lists to search (default a 16th of them, at least 8)'
     )
     index.add_argument(
         '--candidates',
         type=int,
         metavar='N',
-        help='videos that are compared again by their features (default 4 K, at least 200)',
+        help='number of videos to compare again by their features (default 4 K, at least 200)',
     )
     index.add_argument(
         '--check',
         type=int,
         default=100,
         metavar='N',
-        help='queries that are searched exactly too, to tell how many of the true neighbours were '
+        help='number of queries to search exactly too, which gives the share of true neighbours '
         'found (default 100, 0 for none)',
     )
     args = parser.parse_args()
@@ -214,12 +220,12 @@ def main(args: argparse.Namespace) -> None:
         if result.tied:
             print(
                 f'note: {result.tied:.2f} % of the queries find videos that tie; R@K is the mean '
-                f'over their orders{", as far as they were found" if index else ""}'
+                f'over their orders{", of those that were found" if index else ""}'
             )
         if result.num_shared:
             print(f'note: {shared_note(result.num_shared)}; see --leave-one-out')
     else:
-        print('note: no R@K, for not every video has a label')
+        print('note: no R@K, because not every video has a label')
     print(f'written to {args.out}')
     if args.visualize:
         draw(args, gallery, query, indices, similarities, class_names)
@@ -227,7 +233,7 @@ def main(args: argparse.Namespace) -> None:
 
 def print_index(facts: dict) -> None:
     code = f'{facts["code_size"]} bytes for a video, {facts["index_bytes"] / 2**20:.0f} MiB in all'
-    print(f'  looked into {facts["num_probes"]} of {facts["num_lists"]} lists; {code}')
+    print(f'  searched {facts["num_probes"]} of {facts["num_lists"]} lists; {code}')
     found = facts.get('neighbours_found', {})
     if found:
         shares = ', '.join(f'{share:.1f} % of the first {k[1:]}' for k, share in found.items())
@@ -280,7 +286,7 @@ def draw(
             f'note: {len(empty)} of {len(tiles)} pictures are empty, {empty[0]} cannot be read; '
             'see --gallery-root and --query-root'
         )
-    print(f'{len(sheets)} queries are drawn in {args.visualize}')
+    print(f'{len(sheets)} queries drawn in {args.visualize}')
 
 
 if __name__ == '__main__':

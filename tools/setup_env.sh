@@ -88,7 +88,7 @@ quiet=--quiet
 [[ ! -t 2 ]] || quiet=--progress-bar=on # someone is watching
 install() {
     "$python" -m pip install "$quiet" --disable-pip-version-check -c tools/constraints.txt "$@" >&2 ||
-        fail 'the installation stopped; the same command goes on from there'
+        fail 'the installation stopped; run the same command to continue'
 }
 case $(uname -sm) in
     'Linux x86_64' | *NT*) ;;

@@ -1,4 +1,4 @@
-r"""Draw a part of an annotation list, balanced by class, for training with few labels.
+r"""Draw a part of an annotation list, balanced by class, to train with few labels.
 
     python tools/subset_annotations.py data/kinetics400/kinetics400_train_list_videos.txt \
         data/kinetics400/kinetics400_train_list_videos_1percent-seed0.txt --fraction 0.01
@@ -6,10 +6,10 @@ r"""Draw a part of an annotation list, balanced by class, for training with few 
 
 Each class gets its share of the fraction, rounded so that the total is right, and at least one
 video. With the same seed, the list of 1 % is part of the list of 10 %, and 5 videos per class are
-part of 10. Lines keep their text and order. A line is 'path label', or 'folder num_frames
-label' for raw frames; lists with several labels per video are refused.
+part of 10. Lines and their order are unchanged. A line is 'path label', or for raw frames 'folder
+num_frames label'; lists with several labels per video are refused.
 
-With --data-root, each drawn video is decoded. If one cannot be read, the next of its class
+With --data-root, each drawn video is decoded; if it cannot be read, the next video of its class
 replaces it.
 """
 
@@ -26,12 +26,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('out', help='list to write')
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument('--fraction', type=float, help='share of the videos, 0.01 for one percent')
-    size.add_argument('--per-class', type=int, metavar='N', help='number of videos of each class')
-    parser.add_argument('--seed', type=int, default=0, help='of the draw (default 0)')
+    size.add_argument('--per-class', type=int, metavar='N', help='number of videos per class')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the draw (default 0)')
     parser.add_argument(
         '--data-root',
         metavar='DIR',
-        help='folder that the paths are relative to; draw no video that cannot be read',
+        help='folder that the paths are relative to; with it, draw only videos that can be read',
     )
     return parser.parse_args()
 

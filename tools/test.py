@@ -1,9 +1,9 @@
-"""Test a recognizer or localizer with a config, with the flags of MMAction2's tools/test.py.
+"""Test a recognizer or localizer, with the options of MMAction2's tools/test.py.
 
     python tools/test.py CONFIG CHECKPOINT
 
-A checkpoint that was trained on another list than that of the config, for example of another SPLIT,
-is refused: its training may have included the test videos.
+A checkpoint that was trained on another list than the config's, for example with another SPLIT, is
+refused: it may have seen the test videos.
 
 A pretraining config has nothing to test. To evaluate its backbone, use tools/extract_features.py
 and then tools/linear_svm.py or tools/retrieval.py.
@@ -25,14 +25,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_config('config file', 'test_dataloader.batch_size=4')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument(
-        '--work-dir', help='folder of the metrics; default as that of tools/train.py'
+        '--work-dir', help='folder of the metrics; same default as in tools/train.py'
     )
     parser.add_argument('--dump', metavar='PKL', help='write the predictions to a pickle file')
     parser.add_argument('--show-dir', help='folder for pictures of the predictions')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
-    parser.add_argument('--interval', type=int, default=1, help='show every interval-th sample')
     parser.add_argument(
-        '--wait-time', type=float, default=2, help='seconds for which a window stays'
+        '--interval', type=int, default=1, help='show every n-th sample (default 1)'
+    )
+    parser.add_argument(
+        '--wait-time', type=float, default=2, help='seconds to show a window (default 2)'
     )
     parser.add_launcher()
     return parser.parse_args()

@@ -1,4 +1,4 @@
-r"""Pretrain (or train) with a config, with the flags of MMAction2's tools/train.py.
+r"""Pretrain (or train) the model of a config, with the options of MMAction2's tools/train.py.
 
     python tools/train.py configs/vclr/vclr_r18_demo.py \
         --cfg-options train_dataloader.dataset.data_prefix.video=VIDEO_DIR
@@ -23,8 +23,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_config('config file', 'model.heads.order=None train_dataloader.batch_size=16')
     parser.add_argument(
         '--work-dir',
-        help='folder of logs and checkpoints; default work_dirs/<config name>, with _split<SPLIT> '
-        'added where the config reads the environment variable SPLIT',
+        help='folder of logs and checkpoints; default work_dirs/<config name>, plus _split<SPLIT> '
+        'if the config reads the environment variable SPLIT',
     )
     parser.add_argument(
         '--resume',
@@ -32,22 +32,22 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         metavar='PATH',
         help='resume from a checkpoint; without PATH from the latest one in the work dir, or '
-        'from the start where there is none',
+        'start from the beginning if there is none',
     )
     parser.add_argument(
         '--amp', action='store_true', help='mixed precision in bfloat16, on a GPU or a CPU'
     )
-    parser.add_argument(
-        '--no-validate', action='store_true', help='leave out validation during training'
-    )
+    parser.add_argument('--no-validate', action='store_true', help='no validation during training')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help="scale the learning rate to the actual batch size by the config's base_batch_size",
+        help="scale the learning rate by the batch size relative to the config's base_batch_size",
     )
-    parser.add_argument('--seed', type=int, help='random seed; default a random one, in the log')
     parser.add_argument(
-        '--diff-rank-seed', action='store_true', help='give each process a seed of its own'
+        '--seed', type=int, help='random seed; default a random one, which is logged'
+    )
+    parser.add_argument(
+        '--diff-rank-seed', action='store_true', help='use a different seed in each process'
     )
     parser.add_argument(
         '--deterministic', action='store_true', help='make cuDNN choose deterministic kernels'

@@ -4,9 +4,9 @@ r"""Draw the proposals of a localizer: film strip, actions and proposals on one 
         data/ActivityNet/tsn-r50/anet_anno_val.json proposals.png \
         --data-root data/ActivityNet/videos
 
-RESULTS is the file that ANetMetric writes: results.json in the work directory of training or test
-with a config of configs/downstream/localization. OUT is one picture with all videos (.png, .pdf,
-.svg) or, without a suffix, a folder with a .png file for each video.
+RESULTS is what ANetMetric writes: results.json in the work directory of a training or test with a
+config of configs/downstream/localization. OUT is one picture of all videos (.png, .pdf, .svg) or,
+without a suffix, a folder with a .png for each video.
 """
 
 import argparse
@@ -21,9 +21,11 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument('results', metavar='RESULTS', help='results.json of ANetMetric')
     parser.add_argument('annotations', metavar='ANN', help='the ann_file of that test, .json')
-    parser.add_argument('out', metavar='OUT', help='picture to write, or folder for one a video')
     parser.add_argument(
-        '--data-root', help='folder of the videos, for the film strips; without it there are none'
+        'out', metavar='OUT', help='picture to write, or folder for one picture per video'
+    )
+    parser.add_argument(
+        '--data-root', help='folder of the videos; without it, there are no film strips'
     )
     parser.add_argument(
         '--videos', nargs='+', metavar='NAME', help='videos to draw, with or without v_'
@@ -32,13 +34,16 @@ def parse_args() -> argparse.Namespace:
         '--num-videos',
         type=int,
         default=4,
-        help='without --videos: how many, evenly spaced in the annotation (default 4)',
+        help='without --videos: number of videos, evenly spaced in the annotation (default 4)',
     )
     parser.add_argument(
-        '--top', type=int, default=5, help='proposals of a video, best score first (default 5)'
+        '--top', type=int, default=5, help='proposals per video, best score first (default 5)'
     )
     parser.add_argument(
-        '--min-score', type=float, default=0.0, help='leave out proposals below it (default 0)'
+        '--min-score',
+        type=float,
+        default=0.0,
+        help='leave out proposals below this score (default 0)',
     )
     return parser.parse_args()
 

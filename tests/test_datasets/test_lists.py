@@ -503,7 +503,7 @@ def test_tool_reports_what_is_missing(tmp_path, forks):
     out = forks.run('data/make_lists.py', 'ucf101', tmp_path).stdout.splitlines()
     assert out[0].split() == ['list', 'official', 'annotated', 'found', 'missing']
     assert out[3].split() == ['ucf101_val_split_1_videos', '3,783', '2', '1', '1']
-    assert out[4] == '  the annotation is not that of the official release, or was cut'
+    assert out[4] == '  the annotation is not the official release, or is incomplete'
     assert out[-1] == f'missing videos are named in {tmp_path}/*.missing.txt'
     failed = forks.run('data/make_lists.py', 'ucf101', tmp_path / 'no')
     assert failed.returncode == 2 and 'no such folder' in failed.stderr.splitlines()[-1]

@@ -26,7 +26,7 @@ def test_good_ones(tmp_path, write_numbered_video, monkeypatch, capsys):
     assert said == [
         'good: 1 of 1 videos, 0.00 hours, 25 frames',
         '  1 h264, a key frame every 8 frames, short side 48',
-        f'{tmp_path}/set.check/good.txt: list of the good ones, to be used as ann_file',
+        f'{tmp_path}/set.check/good.txt: list of the good videos, for use as ann_file',
     ]
     assert status == 0 and (tmp_path / 'set.check' / 'good.txt').read_text() == 'a.mp4\n'
 
@@ -37,7 +37,7 @@ def test_every_option(tmp_path, write_numbered_video, monkeypatch, capsys):
     options = ['--ann-file', tmp_path / 'train.txt', '--out', tmp_path / 'found', '--quick']
     options += ['--index', '--timeout', 5, '--jobs', 1]
     said, status = run(monkeypatch, capsys, tmp_path / 'set', *options)
-    assert status == 1 and said[-1] == f'{tmp_path}/found/bad.txt: list of the bad ones'
+    assert status == 1 and said[-1] == f'{tmp_path}/found/bad.txt: list of the bad videos'
     assert (tmp_path / 'found' / 'good.txt').read_text() == 'a.avi 3\n'
     bad = (tmp_path / 'found' / 'bad.txt').read_text()
     assert bad == f'{tmp_path}/set/gone.mp4\tdoes not exist\n'

@@ -69,7 +69,7 @@ def test_a_run_goes_on_unless_videos_lists_or_recipe_change(classes, tmp_path, c
     def run(seed=0, cfg=None):
         cfg = cfg or own_recipe()
         work_dir = demo.find_videos(classes, tmp_path / 'out', seed, cfg)[1]
-        return work_dir, 'starts anew' in capsys.readouterr().err
+        return work_dir, 'a new run starts' in capsys.readouterr().err
 
     first, anew = run()
     assert not anew
@@ -166,9 +166,9 @@ def test_what_does_no_worse_than_pretraining_is_told():
         'chance': {'R@1': 5.0, 'R@5': 20.0, 'svm_top1': 5.0, 'probe_top1': 5.0},
     }
     assert demo.compare(metrics) == [
-        'The same network with random weights finds as much or more: Retrieval R@1 30.0 '
+        'The same network with random weights does as well or better: Retrieval R@1 30.0 '
         '(pretrained 30.0); see docs/choosing.md.',
-        'The frame difference, with no learning, finds as much or more: Linear SVM top-1 41.0 '
+        'The frame difference, with no learning, does as well or better: Linear SVM top-1 41.0 '
         '(pretrained 40.0), Linear probe top-1 46.0 (pretrained 45.0); see docs/choosing.md.',
     ]
     better = {'R@1': 70.0, 'R@5': 95.0, 'svm_top1': 80.0, 'probe_top1': 80.0}

@@ -137,7 +137,7 @@ def test_what_is_finished_is_kept(tmp_path, extract, out):
     status, _, error = extract(out, '--seed', 1)
     assert (status, error) == (
         2,
-        f'error: {tmp_path / out}: is there already; give --overwrite to replace it, or another '
+        f'error: {tmp_path / out}: exists already; give --overwrite to replace it, or another '
         'name\n',
     )
     np.testing.assert_array_equal(FeatureSet.load(tmp_path / out).features, before)

@@ -76,7 +76,7 @@ def test_help(monkeypatch, capsys):
         run(monkeypatch, capsys, '--help')
     said = capsys.readouterr().out
     assert 'python tools/prepare_videos.py SRC DST --ann-file train.txt' in said
-    assert 'default 3 of mjpeg, 20 of h264' in ' '.join(said.split())
+    assert 'default 3 for mjpeg, 20 for h264' in ' '.join(said.split())
 
 
 @pytest.mark.parametrize('stop', ['ctrl-c', 'kill'])

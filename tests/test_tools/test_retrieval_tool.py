@@ -133,7 +133,7 @@ def test_inverted_file(folder, run):
         *('ivf', 2, 2, 2)
     ]
     assert (index['num_candidates'], index['neighbours_found']) == (4, {'@1': 100.0})
-    assert 'looked into 2 of 2 lists' in output.out
+    assert 'searched 2 of 2 lists' in output.out
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_page_says_all_and_needs_nothing_else(tmp_path):
         'What the features know',
         'How it learned',
         'Nearest neighbours',
-        'Go on from here',
+        'Next steps',
         'Settings',
     ]
     assert page.text['pre'] == ['bash tools/dist_train.sh config.py 8']

@@ -1,25 +1,25 @@
-"""Measure the augmentation: each operation and three recipes' chains, against other libraries.
+"""Measure the augmentation, each operation and three recipes' chains, against other libraries.
 
     python tools/benchmarks/augment.py --out augment.json
 
-The chains are those of VCLR (9 frames, one draw for each), CVRL (2 clips of 16) and rho-MoCo (4
-clips of 8), from frames of 340 x 256 pixels to 224 x 224; a single operation works on a clip of 16
-frames. This package's transforms are compared with
+The chains are those of VCLR (9 frames, a draw for each), CVRL (2 clips of 16) and rho-MoCo (4
+clips of 8), from frames of 340 x 256 pixels to 224 x 224. A single operation works on a clip of 16
+frames. This package's transforms are compared with:
 
-- stacked float32: the same draws and formulas as simple numpy code, on the whole clip at once
-  in float32, with cv2.GaussianBlur, and copies of frames that two views share;
+- stacked float32: the same draws and formulas in plain numpy, on the whole clip at once in float32,
+  with cv2.GaussianBlur, and with copies of frames that are in two views;
 - MMAction2: its own transforms, which have neither grey nor blur;
 - torchvision v2 on uint8 and kornia on float32, if they can be imported. They draw their own
   numbers; probabilities and ranges are the same.
 
-"device" is the part that remains in the worker with SharedAugment(photometric='device').
+"device" is the part that stays in the worker with SharedAugment(photometric='device').
 
-All run in one thread. A turn is some samples with fixed seeds, and all contenders take turns. The
-benchmark measures the processor time of this process. This excludes the time of other processes,
-but grows if they compete for cache and memory. Figures are medians of the turns, in milliseconds
-per frame and as multiples of the time of this package in the same turn, with the first and the
-third quartile in brackets. Everything is measured alone, and then with busy processes, which
-augment clips as the workers of a loader do.
+All run in one thread. A turn is some samples with fixed seeds, and the compared transforms take
+turns. The measured time is the processor time of this process. It does not include times in which
+other processes have the processor, but grows when they compete for cache and memory. Figures are
+medians of the turns, in milliseconds per frame and as multiples of the time of this package in the
+same turn, with the first and the third quartile in brackets. Everything is measured alone, and then
+beside busy processes, which augment clips of their own, as the workers of a loader do.
 """
 
 import argparse
@@ -73,9 +73,9 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--out', help='JSON file for all figures')
-    parser.add_argument('--turns', type=int, default=11, help='turns of each (default 11)')
-    parser.add_argument('--samples', type=int, default=6, help='samples in a turn (default 6)')
-    parser.add_argument('--busy', type=int, default=3, help='busy processes (default 3)')
+    parser.add_argument('--turns', type=int, default=11, help='number of turns (default 11)')
+    parser.add_argument('--samples', type=int, default=6, help='samples per turn (default 6)')
+    parser.add_argument('--busy', type=int, default=3, help='number of busy processes (default 3)')
     return parser.parse_args()
 
 

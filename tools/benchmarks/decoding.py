@@ -3,13 +3,13 @@ r"""Measure the time to read a video, against decord.
     python tools/benchmarks/decoding.py --out decoding.json
     python tools/benchmarks/decoding.py VIDEO --out decoding.json
 
-The benchmark reads the original video and three copies, in a folder that is deleted at the end:
-H.264 with key frames 12 and 250 frames apart, and with only key frames. It opens each and reads two
-patterns of frames: six random ones, and two clips of 16 frames, 2 apart.
+The video is read unchanged, and re-encoded in several ways in a folder that is deleted at the end:
+H.264 with key frames 12 and 250 frames apart, and with only key frames. From each, two patterns of
+frames are read, with opening included: six random frames, and two clips of 16 frames, 2 apart.
 
-It uses one thread. All contenders take turns, so that other load affects all of them. Figures
-are medians of the turns: milliseconds, and the time of this package's reader as a multiple of
-decord's in the same turn, with the first and the third quartile in brackets.
+Everything runs in one thread. The readers take turns, so that load from other processes affects all
+of them. Figures are medians of the turns: milliseconds, and the time of this package's reader as a
+multiple of decord's in the same turn, with the first and the third quartile in brackets.
 tools/benchmarks/loader.py measures the time of a whole sample.
 """
 
@@ -42,7 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'video', nargs='?', help='the video to read, of 64 frames or more (default a generated one)'
     )
-    parser.add_argument('--turns', type=int, default=40, help='turns of each (default 40)')
+    parser.add_argument('--turns', type=int, default=40, help='number of turns (default 40)')
     parser.add_argument('--out', help='JSON file for all figures')
     return parser.parse_args()
 

@@ -1,22 +1,22 @@
-r"""Measure the extraction of features with a config, against the bare forward pass.
+r"""Measure feature extraction with a config, against the bare forward on the same batches.
 
     python tools/benchmarks/features.py --out features.json
     python tools/benchmarks/features.py --config CONFIG --videos DIR --workers 8 --amp bfloat16
 
-The contenders use the same batches:
+It compares:
 
-- bare forward: the backbone and the mean over space and time, of normalised batches on the device;
-  nothing can be faster;
-- features: the steps of tools/extract_features.py with the given number of workers: read, decode,
+- bare forward: the backbone and the mean over space and time, on normalised batches that are on the
+  device already; nothing can be faster;
+- features: what tools/extract_features.py does, with the given number of workers: read, decode,
   resize, crop, copy to the device, normalise, encode, copy back;
 - kept clips: the same with clips that are in memory, as in the kNN probe of training;
-- no workers: features with all steps in one process, one after the other.
+- no workers: features with everything in one process, one step after the other.
 
-Weights are random, and the list of videos is repeated. A turn is some batches, and all contenders
-take turns. Figures are medians of the turns, with the first and the third quartile in brackets:
-videos per second, and the ratio to the bare forward in the same turn. If this is far below 1, there
-are too few workers for the device, or their storage is too slow; tools/benchmarks/loader.py
-measures the workers. On a CPU, workers and network share the cores.
+Weights are random, and the list of videos is repeated. A turn is some batches, and the compared
+ways take turns. Figures are medians of the turns, with the first and the third quartile in
+brackets: videos per second, and their share of the bare forward in the same turn. If this is far
+below 1, there are too few workers for the device, or their storage is too slow:
+tools/benchmarks/loader.py shows what they do. On a CPU, workers and network share the cores.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def parse_args() -> argparse.Namespace:
         help=f'config of the backbone and the feature_pipeline (default {CONFIG})',
     )
     parser.add_argument('--videos', metavar='DIR', help='folder of videos (default generated ones)')
-    parser.add_argument('--num-videos', type=int, default=8, help='videos to take (default 8)')
+    parser.add_argument('--num-videos', type=int, default=8, help='number of videos (default 8)')
     parser.add_argument(
         '--num-frames',
         '--num-clips',
@@ -72,14 +72,14 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help="frames (2D) or clips (3D) per video (default the config's)",
     )
-    parser.add_argument('--batch-size', type=int, default=4, help='videos a batch (default 4)')
-    parser.add_argument('--batches', type=int, default=8, help='batches in a turn (default 8)')
+    parser.add_argument('--batch-size', type=int, default=4, help='videos per batch (default 4)')
+    parser.add_argument('--batches', type=int, default=8, help='batches per turn (default 8)')
     cores = available_cores()
     parser.add_argument(
-        '--workers', type=int, default=cores, help=f'that decode (default {cores}, the cores)'
+        '--workers', type=int, default=cores, help=f'number of workers (default {cores}, the cores)'
     )
-    parser.add_argument('--amp', choices=AMP_DTYPES, help='mixed precision, of all (default none)')
-    parser.add_argument('--turns', type=int, default=5, help='turns of each (default 5)')
+    parser.add_argument('--amp', choices=AMP_DTYPES, help='mixed precision (default none)')
+    parser.add_argument('--turns', type=int, default=5, help='number of turns (default 5)')
     parser.add_argument('--out', help='JSON file for all figures')
     parser.add_argument(
         '--cfg-options',

@@ -1,30 +1,30 @@
-r"""Measure the training data pipeline of a config, for each storage and number of workers.
+r"""Measure the training data pipeline of a config, by storage and workers, and its parts.
 
     python tools/benchmarks/loader.py --out loader.json
     python tools/benchmarks/loader.py --config CONFIG --videos DIR --workers 0 4 8 --out loader.json
 
 Storages:
 
-- originals: the videos, unchanged;
+- originals: the unchanged videos;
 - mjpeg, h264: as tools/prepare_videos.py stores them, with a short side of 256 pixels;
 - frames: a folder of JPEG files (quality 95) for each video, of the same size.
 
-They are made in a temporary folder. The contenders are
+They are written to a temporary folder. From each, samples go through
 
 - this package: the config's train_pipeline;
-- decoding alone: this pipeline up to its decoder, with the same frames;
+- decoding alone: this pipeline up to its decoder, with the same frames and no other transform;
 - MMAction2, from the originals: its DecordInit and DecordDecode read the same frames, and its own
   transforms change them with one draw per sample. It has neither grey nor blur, so it does less.
 
-A DataLoader as in training provides the samples, with each number of worker processes; 0 means the
-main process. A turn is some samples, from each video in order, with the same draws for all; all
-contenders take turns. Figures are medians of the turns, with the first and the third quartile in
-brackets: samples per second (of one process; a GPU can train at this speed), the same as multiples
-of MMAction2's in the same turn, and the time of a sample as a multiple of that of decoding alone.
-The second table divides the time of a sample without workers, in milliseconds: open the video,
-which reads its packets; decode from the key frame before the wanted frame, and convert to RGB; crop
-and resize; jitter and grey; blur; pack and collate. All files are in the memory of the system; disk
-and network take additional time.
+A DataLoader as in training loads them, with the given numbers of worker processes; with 0, the
+process itself loads them. A turn is some samples, one from each video in turn, with the same draws
+for all; the compared ways take turns. Figures are medians of the turns, with the first and the
+third quartile in brackets: samples per second (of one process, so the most that a GPU can get),
+also as multiples of MMAction2 in the same turn, and the time of a sample as a multiple of decoding
+alone. The second table has the parts of the time of a sample without workers, in milliseconds: open
+the video, which reads its packets; decode, from the key frame before the wanted frame, and convert
+to RGB; crop and resize; jitter and grey; blur; pack and collate. All files are cached in the memory
+of the system; disk and network take additional time.
 """
 
 import argparse
@@ -96,7 +96,7 @@ def parse_args() -> argparse.Namespace:
         help=f'config with the train_pipeline (default {CONFIG})',
     )
     parser.add_argument('--videos', metavar='DIR', help='folder of videos (default generated ones)')
-    parser.add_argument('--num-videos', type=int, default=8, help='videos to take (default 8)')
+    parser.add_argument('--num-videos', type=int, default=8, help='number of videos (default 8)')
     parser.add_argument(
         '--storage',
         nargs='+',
@@ -112,11 +112,11 @@ def parse_args() -> argparse.Namespace:
         default=[0, cores],
         help=f'numbers of workers to measure (default 0 {cores}, the cores)',
     )
-    parser.add_argument('--batch-size', type=int, default=8, help='samples a batch (default 8)')
+    parser.add_argument('--batch-size', type=int, default=8, help='samples per batch (default 8)')
     parser.add_argument(
-        '--samples', type=int, default=24, help='samples in a turn, of each worker (default 24)'
+        '--samples', type=int, default=24, help='samples per turn, for each worker (default 24)'
     )
-    parser.add_argument('--turns', type=int, default=7, help='turns of each (default 7)')
+    parser.add_argument('--turns', type=int, default=7, help='number of turns (default 7)')
     parser.add_argument('--out', help='JSON file for all figures')
     parser.add_argument(
         '--cfg-options',
@@ -287,7 +287,7 @@ def make_sources(args: argparse.Namespace, folder: Path) -> Iterator[tuple[tuple
     apply_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     if 'train_dataloader' not in cfg:
-        raise UserError(f'{args.config}: has no train_dataloader; name a config of pretraining')
+        raise UserError(f'{args.config}: has no train_dataloader; give a config of pretraining')
     steps = [step.to_dict() for step in cfg.train_dataloader.dataset.pipeline]
     if not {'VideoInit', 'VideoDecode'} <= {step['type'] for step in steps}:
         raise UserError(f'{args.config}: its pipeline lacks VideoInit or VideoDecode; add them')

@@ -1,16 +1,16 @@
-"""Measure retrieval on generated galleries: time, memory and recall, against scikit-learn.
+"""Measure retrieval on generated galleries: time and memory against scikit-learn, and recall.
 
     OMP_NUM_THREADS=2 python tools/benchmarks/retrieval.py --sizes 50000x512 20000x2048
 
-Features are drawn around class centres with 100 videos each, with noise in directions that all
+Features are drawn around class centres of 100 videos each, with noise in directions that all
 classes share: the cosine of two videos of a class is about 0.75. They are in a folder that is
 deleted at the end, N * D * 4 bytes at a time. Every search runs in its own process, in turns with
-the others, so that other load affects all of them. Times, and ratios to scikit-learn in the same
-turn, are medians of the turns, with the first and the third quartile in brackets. Memory is the
-peak of a process above its start, without pages of the mapped gallery, which the system can free
-at any time. "found" is the share of the true neighbours that a search finds.
+the others, so that load from other processes affects all of them. Times, and ratios to scikit-learn
+in the same turn, are medians of the turns, with the first and the third quartile in brackets.
+Memory is what a process allocates after its start, without the pages of the mapped gallery, which
+the system frees when it needs them. "found" is the share of the true neighbours.
 
-The plan estimates a search of --plan without running it.
+The plan shows what a search of --plan needs, without running it.
 """
 
 import argparse
@@ -62,12 +62,14 @@ def parse_args() -> argparse.Namespace:
         type=read_size,
         default=[(50_000, 512), (20_000, 2048)],
         metavar='NxD',
-        help='galleries of N videos with D features (default 50000x512 20000x2048; none for the '
-        'plan alone)',
+        help='galleries of N videos with D features (default 50000x512 20000x2048; none for '
+        'only the plan)',
     )
-    parser.add_argument('--queries', type=int, default=1000, help='queries (default 1000)')
+    parser.add_argument(
+        '--queries', type=int, default=1000, help='number of queries (default 1000)'
+    )
     parser.add_argument('--neighbours', type=int, default=10, help='K (default 10)')
-    parser.add_argument('--turns', type=int, default=3, help='turns of each (default 3)')
+    parser.add_argument('--turns', type=int, default=3, help='number of turns (default 3)')
     parser.add_argument('--nlist', type=int, help='as in tools/retrieval.py')
     parser.add_argument('--nprobe', type=int, help='as in tools/retrieval.py')
     parser.add_argument('--candidates', type=int, help='as in tools/retrieval.py')
@@ -79,7 +81,9 @@ def parse_args() -> argparse.Namespace:
         metavar='NxD',
         help='gallery to plan for (default 1000000x2048)',
     )
-    parser.add_argument('--folder', help="for the galleries (default the system's temporary one)")
+    parser.add_argument(
+        '--folder', help="folder for the galleries (default the system's temporary one)"
+    )
     parser.add_argument('--out', help='JSON file for all figures')
     args = parser.parse_args()
     for option in ('queries', 'neighbours', 'turns'):

@@ -1,21 +1,21 @@
-"""Measure a whole training step against its floor, the passes of the bare networks.
+"""Measure a whole training step against its floor, the bare networks that every step must run.
 
     python tools/benchmarks/step.py configs/vclr/vclr_r50_8x64-3seg-400e_ucf101-rgb.py \
         --side 112 --out step.json
 
-The step is forward, backward, optimiser, momentum encoder and full queues, on normalised views of
-random pictures on the device. It is compared with
+The step is forward, backward, optimiser, momentum encoder and full queues, on views of random
+pictures that are on the device and normalised already. It is compared with:
 
-- floor: the backbone alone on the same views, forward and backward for those of the online network,
-  forward for those of the target network; for a recipe that masks tokens, the encoder on the
+- floor: only the backbone on the same views, forward and backward for those of the online network,
+  and forward for those of the target network; for a recipe that masks tokens, the encoder on the
   visible tokens and the decoder. Precision, memory format and compilation are the same;
 - short queues: the whole step with queues of a single batch, if there are queues.
 
-All take turns in one process. On a CPU, time is the processor time of one thread, which excludes
-other processes; on a GPU, it is the elapsed time. Figures are medians of the turns, per sample, and
-multiples of the floor of the same turn, with the first and the third quartile in brackets. Memory
-is the peak of torch's allocator during a step, above its value before: weights, optimiser and
-queues do not count.
+All take turns in one process. Time is processor time of one thread on a CPU, without times in which
+other processes have the processor, and wall time on a GPU. Figures are medians of the turns, per
+sample, and multiples of the floor of the same turn, with the first and the third quartile in
+brackets. Memory is the peak of torch's allocator during a step, minus what it held before: weights,
+optimiser and queues do not count.
 """
 
 import argparse
@@ -57,14 +57,14 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('configs', nargs='+', help='pretraining configs')
     parser.add_argument('--out', help='JSON file for all figures')
-    parser.add_argument('--batch', type=int, default=16, help='samples in a step (default 16)')
+    parser.add_argument('--batch', type=int, default=16, help='samples per step (default 16)')
     parser.add_argument('--side', type=int, help="side of the pictures (default the recipe's)")
     parser.add_argument('--amp', action='store_true', help='mixed precision in bfloat16')
     parser.add_argument('--compile', action='store_true', help='model.compile=True')
     parser.add_argument('--channels-last', action='store_true', help='model.channels_last=True')
     parser.add_argument('--device', default='cpu', help='cpu (default) or cuda')
-    parser.add_argument('--turns', type=int, default=5, help='turns of each (default 5)')
-    parser.add_argument('--steps', type=int, default=1, help='steps in a turn (default 1)')
+    parser.add_argument('--turns', type=int, default=5, help='number of turns (default 5)')
+    parser.add_argument('--steps', type=int, default=1, help='steps per turn (default 1)')
     parser.add_argument(
         '--cfg-options',
         nargs='+',

@@ -1,15 +1,18 @@
-"""Write the lists of a public data set, and report missing videos.
+"""Write the lists of a public data set, and report what is missing.
 
     python tools/data/make_lists.py ucf101 data/ucf101
 
-reads the annotation as distributed, and looks for every video that it names. It writes to ROOT the
-lists for the configs (`path label` per line, paths relative to the folder of the videos),
-`<list>.missing.txt` with the names of missing videos, the names of the classes in the order of
-their labels, and for ActivityNet and HACS the annotations for localization. These need the lengths
-of the videos, so the videos are opened; `<list>.bad_videos.txt` has those that cannot be read, with
-the reason. A list that would be empty is an error; the others are still written.
+It reads the annotation as distributed, looks for every video that it names, and writes beside it
 
-docs/data.md shows where each data set comes from and the layout of its folder.
+    <list>.txt              what the configs read: lines `path label`, relative to the video folder
+    <list>.missing.txt      names of the videos that were not found
+    <list>.bad_videos.txt   videos that cannot be read, and why
+    <dataset>_classes.txt   names of the classes, in the order of their labels
+
+and for ActivityNet and HACS the annotations for localization. These need the lengths of the videos,
+so the videos are opened. A list that would be empty is an error; the others are written.
+
+docs/data.md shows where each data set comes from and what its folder contains.
 """
 
 import argparse
@@ -48,7 +51,7 @@ def main(args: argparse.Namespace) -> None:
     from mmssl_video.errors import UserError
 
     if not args.root.is_dir():
-        raise UserError(f'{args.root}: no such folder; docs/data.md shows what belongs there')
+        raise UserError(f'{args.root}: no such folder; docs/data.md shows what it must contain')
     out = args.out or args.root
     splits = write_lists(args.dataset, Place(args.root, args.videos, args.annotations), out)
     width = max(len(split.name) for split in splits)
@@ -61,7 +64,7 @@ def main(args: argparse.Namespace) -> None:
             f'{len(split.entries):>8,} {len(split.missing):>8,}'
         )
         if split.annotated not in split.official:
-            print('  the annotation is not that of the official release, or was cut')
+            print('  the annotation is not the official release, or is incomplete')
         if split.unlabelled:
             print(f'  {len(split.unlabelled):,} are left out: the annotation has no action in them')
     written = [split for split in splits if split.entries]
@@ -71,7 +74,7 @@ def main(args: argparse.Namespace) -> None:
     if any(split.missing for split in splits):
         print(f'missing videos are named in {out}/*.missing.txt')
     if num_bad := sum(len(split.bad_videos) for split in splits):
-        print(f'{num_bad:,} videos cannot be read; {out}/*.bad_videos.txt says why')
+        print(f'{num_bad:,} videos cannot be read; {out}/*.bad_videos.txt has the reasons')
     check_found(splits)
 
 
