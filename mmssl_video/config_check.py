@@ -101,7 +101,7 @@ def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
             remedy = nearest(first, READ)
             if first in cfg and first.endswith('_pipeline'):
                 loader = f'{first.removesuffix("_pipeline")}_dataloader.dataset.pipeline'
-                remedy = f' once the file is read; use {".".join([loader, *rest])}'
+                remedy = f' after the config is loaded; use {".".join([loader, *rest])}'
             raise UserError(f'--cfg-options {path}: nothing reads {first!r}{remedy}')
         parent = cfg
         for key in (first, *rest)[:-1]:

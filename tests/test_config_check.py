@@ -68,7 +68,7 @@ def test_compile_of_mmengine_is_for_its_own_recognizers():
         (
             'train_pipeline.1.num_segments',
             2,
-            "nothing reads 'train_pipeline' once the file is read; use "
+            "nothing reads 'train_pipeline' after the config is loaded; use "
             'train_dataloader.dataset.pipeline.1.num_segments',
         ),
         ('heads.order', None, "nothing reads 'heads'"),

@@ -31,7 +31,7 @@ def test_objectives_are_reported_with_their_chance_levels():
         f'loss_inter at chance {math.log(65):.3f}',
         f'loss_intra at chance {math.log(3):.3f}',
         f'loss_video at chance {math.log(65):.3f}',
-        f'loss_order at chance {math.log(4) / 2:.3f}, times 0.5',
+        f'loss_order at chance {math.log(4) / 2:.3f}, with loss_weight 0.5',
     ]
     for line, end in zip(runner.logger, ends, strict=True):
         assert line.endswith(end)

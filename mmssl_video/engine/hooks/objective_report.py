@@ -39,7 +39,7 @@ class ObjectiveReportHook(Hook):
                     )
                 self.filling[name] = head
         for name, head in model.heads.items():
-            weight = '' if head.loss_weight == 1 else f', times {head.loss_weight}'
+            weight = '' if head.loss_weight == 1 else f', with loss_weight {head.loss_weight}'
             runner.logger.info(
                 f'objective {name}: {head.describe()}; loss_{name} at chance '
                 f'{head.chance_level(batch_size) * head.loss_weight:.3f}{weight}'
