@@ -85,7 +85,7 @@ def test_choices_are_those_of_the_package(tool, option, choices, monkeypatch):
 def test_numbers_in_the_help_are_those_of_the_package(monkeypatch, capsys):
     call_light('prepare_videos.py', '--help', monkeypatch=monkeypatch)
     text = ' '.join(capsys.readouterr().out.split())
-    defaults = ', '.join(f'{kind.quality} of {name}' for name, kind in STORAGES.items())
+    defaults = ', '.join(f'{kind.quality} for {name}' for name, kind in STORAGES.items())
     assert f'default {defaults}' in text and f'(default {TIMEOUT:g})' in text
     call_light('browse_dataset.py', '--help', monkeypatch=monkeypatch)
     text = capsys.readouterr().out
