@@ -72,8 +72,8 @@ def test_tables(tmp_path):
     assert '](../configs/cvrl/cvrl-ta_slowonly-r18_1x16-4x2x2-16e_generated-rgb.py)' in text
     assert '| 33.0 ± 4.2 (30.0, 36.0) | not run | not run | 1.5 | 40.4 |' in text
     scenes = text[: text.index(f'## {settings.OBJECTS}')]
-    rows = [row for rows in settings.tables().values() for row in rows if row.videos != 'objects']
-    cells = sum(len(page.metrics_of(row)) for row in rows)
+    tables = [rows for rows in settings.tables().values() if rows[0].videos != 'objects']
+    cells = sum(len(rows) * len(page.metrics_of(rows)) for rows in tables)
     assert scenes.count(' not run |') == cells - 4  # R@1 and SVM of two rows
     assert text.count(': not run.') == 3
     assert 'TA (24.8) < SA (40.4). Pairs of this order' in text
@@ -81,6 +81,13 @@ def test_tables(tmp_path):
     assert '- **not reproduced**: TA → SA -12.0 ± 2.0\n' in text
     for link in [part.split(')')[0] for part in text.split('](../')[1:]]:
         assert (runner.ROOT / link).is_file()
+
+
+def test_columns_of_fine_tuning_only_where_a_row_is_fine_tuned():
+    found = settings.tables(['some/mine'])
+    columns = {title: 'finetune_few' in page.metrics_of(rows) for title, rows in found.items()}
+    assert columns.pop('mine')
+    assert any('mine' in title for title in columns) and not any(columns.values())
 
 
 def test_table_of_moving_objects(tmp_path):

@@ -73,13 +73,13 @@ Results = dict[str, dict[int, dict]]
 """Existing results by slug and seed."""
 
 
-def metrics_of(row: Setting) -> dict[str, str]:
-    """Return the columns of the table of a row: keys of the results and their titles."""
-    if row.videos == 'objects':
+def metrics_of(rows: list[Setting]) -> dict[str, str]:
+    """Return the columns of a table: keys of the results and their titles."""
+    if rows[0].videos == 'objects':
         return OBJECT_METRICS
-    if row.videos == 'fixed':
+    if rows[0].videos == 'fixed':
         return FIXED_METRICS
-    return METRICS | TUNED_METRICS if row.real else METRICS
+    return METRICS | TUNED_METRICS if any(row.finetune for row in rows) else METRICS
 
 
 def write_tables(args: argparse.Namespace) -> None:
@@ -120,7 +120,7 @@ def write_tables(args: argparse.Namespace) -> None:
 def table(rows: list[Setting], results: Results) -> str:
     """Make a Markdown table."""
     with_paper = any(row.paper is not None for row in rows)
-    metrics = metrics_of(rows[0])
+    metrics = metrics_of(rows)
     header = ['', *metrics.values(), 'minutes', *(['K400 linear, paper'] if with_paper else [])]
     lines = [header, ['---'] * len(header)]
     for row in rows:
