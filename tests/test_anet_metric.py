@@ -170,7 +170,7 @@ def test_config_and_predictions_stay_as_they_are(tmp_path):
 def test_a_batch_predicted_in_part_is_an_error():
     (batch, predictions), (more, _) = as_batch(VIDEOS[0]), as_batch(VIDEOS[1])
     batch['data_samples'] += more['data_samples']
-    with pytest.raises(UserError, match='1 of the 2 videos .* set val_dataloader.batch_size=1'):
+    with pytest.raises(UserError, match='only 1 of 2 videos .* set val_dataloader.batch_size=1'):
         METRICS.build(CONFIG).process(batch, predictions)
 
 

@@ -263,7 +263,7 @@ def test_unknown_key_is_named(make, key):
         convert_weights(checkpoint)
     message = str(error.value)
     assert message.startswith('1 keys of this ')
-    assert f'unknown: {key}; take' in message
+    assert f'unknown: {key}; use' in message
     assert '\n' not in message
     with pytest.warns(UserWarning, match=f'unknown: {re.escape(key)}$'):
         converted = convert_weights(checkpoint, allow_unknown=True)
@@ -285,7 +285,7 @@ def test_what_another_format_holds_is_unknown(make, keys):
     state = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
     for key in keys:
         state[key] = torch.zeros(1)
-        with pytest.raises(UserError, match=f'^1 keys .* unknown: {re.escape(key)}; take'):
+        with pytest.raises(UserError, match=f'^1 keys .* unknown: {re.escape(key)}; use'):
             convert_weights(checkpoint)
         del state[key]
 
@@ -323,7 +323,7 @@ def test_every_missing_key_is_named(make):
         else:
             with pytest.raises(UserError) as error:
                 convert_weights(checkpoint)
-            assert f'checkpoint are missing: {name}; take' in str(error.value)
+            assert f'checkpoint are missing: {name}; use' in str(error.value)
         state[key] = value
     convert_weights(checkpoint)
 
@@ -410,7 +410,7 @@ def test_2d_there_and_back(source, layout):
                 conv_cfg=dict(type='Conv2plus1d'),
             ),
             'slowfast',
-            'keys of this backbone are unknown: .*conv_s.*, …; take',
+            'keys of this backbone are unknown: .*conv_s.*, …; use',
         ),
     ],
 )
@@ -423,7 +423,7 @@ def test_what_has_no_names_there(cfg, layout, words):
 def test_incomplete_backbone_is_not_given_away():
     backbone = of_backbone(convert_weights(SourceResNet(18).state_dict()))
     del backbone['layer4.1.conv2.bn.running_var']
-    with pytest.raises(UserError, match='missing: layer4.1.conv2.bn.running_var; take'):
+    with pytest.raises(UserError, match='missing: layer4.1.conv2.bn.running_var; use'):
         to_layout(backbone, 'torchvision')
     with pytest.warns(UserWarning, match='missing: layer4.1.conv2.bn.running_var$'):
         assert len(to_layout(backbone, 'torchvision', allow_missing=True)) == len(backbone)
@@ -608,7 +608,7 @@ def test_slowfast():
             assert wanted.std() > 0.01
             torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
     del converted['backbone.slow_path.layer2_lateral.bn.weight']
-    with pytest.raises(UserError, match='missing: slow_path.layer2_lateral.bn.weight; take'):
+    with pytest.raises(UserError, match='missing: slow_path.layer2_lateral.bn.weight; use'):
         to_layout(of_backbone(converted), 'slowfast')
 
 
@@ -629,7 +629,7 @@ def test_errors_of_slowfast(slow):
     state['s3.pathway0_nonlocal1.conv_theta.weight'] = torch.zeros(1)
     with pytest.raises(UserError, match='slowfast .* unknown: s3.pathway0_nonlocal1.conv_theta'):
         convert_weights(state)
-    with pytest.raises(UserError, match='slowfast .* unknown: fc.weight, encoder_k.x; take'):
+    with pytest.raises(UserError, match='slowfast .* unknown: fc.weight, encoder_k.x; use'):
         convert_weights(
             slow.state_dict() | dict.fromkeys(['fc.weight', 'encoder_k.x'], torch.ones(1))
         )

@@ -228,7 +228,7 @@ def test_fixed_positions_are_computed_for_the_clips_of_the_config():
     assert torch.equal(fitted['pos_embed'], get_sinusoid_encoding(4 * 2 * 2, WIDTH))
     learned = {**pretrained(), 'backbone.pos_embed': torch.randn(1, 8, WIDTH)}
     assert torch.equal(fit(learned, network(False))['pos_embed'], learned['backbone.pos_embed'])
-    with pytest.raises(UserError, match='of 8 tokens, .* clips have 16; set .*num_frames'):
+    with pytest.raises(UserError, match='for 8 tokens, .* clips have 16; set .*num_frames'):
         fit(learned, longer)
 
 
@@ -243,5 +243,5 @@ def test_fixed_positions_are_computed_for_the_clips_of_the_config():
     ],
 )
 def test_what_does_not_fit_names_file_and_field(settings, field):
-    with pytest.raises(UserError, match=rf'^x\.pth: .*model\.backbone\.{field}.*: a remedy$'):
+    with pytest.raises(UserError, match=rf'^x\.pth: .*model\.backbone\.{field}.*; a remedy$'):
         fit(pretrained(), network(True, **settings))

@@ -160,7 +160,7 @@ def test_class_folders_are_split_and_queries_held_out(tmp_path):
     assert all(name.startswith(split.class_names[label]) for name, label in everything)
     assert Counter(label for _, label in split.query) == {0: 3, 1: 1}
     assert len({name[: len('run/filma')] for name, label in split.query if label == 0}) == 1
-    assert 'clips of one source' in split.notes[0] and len(split.notes) == 1
+    assert 'Clips of one source' in split.notes[0] and len(split.notes) == 1
     others = {tuple(split_folder(tmp_path / 'v', seed).query) for seed in range(10)}
     assert len(others) > 3
 
@@ -266,7 +266,9 @@ def test_val_in_place_of_test(parted):
 
 def test_a_class_of_queries_alone(parted):
     make(parted, 'TEST/wave/0.mp4')
-    with pytest.raises(UserError, match=rf'{parted}/TEST/wave: {parted}/Train has no video of th'):
+    with pytest.raises(
+        UserError, match=rf'{parted}/TEST/wave: {parted}/Train has no readable video'
+    ):
         split_folder(parted)
 
 

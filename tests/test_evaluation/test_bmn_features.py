@@ -499,7 +499,8 @@ def test_wrong_durations():
         assert duration_fault(near, seconds) is None
         for annotated in far:
             words = (
-                f'duration_second of its annotation is {annotated:g}, the file has {seconds:.1f} s'
+                f'duration_second of its annotation is {annotated:g}, but the file has '
+                f'{seconds:.1f} s'
             )
             assert duration_fault([seconds, annotated], seconds) == words
 
@@ -521,7 +522,7 @@ def test_annotations_are_compared_with_the_videos(folder, whole, tmp_path, left_
         f'v_b: {of_b}; correct the annotation, or leave such videos out with `skip_bad=True`'
     )
     assert not out.exists()
-    of_a = 'duration_second of its annotation is 12.5, the file has 5.0 s'
+    of_a = 'duration_second of its annotation is 12.5, but the file has 5.0 s'
     assert extract(tmp_path, out, skip_bad=True) == dict(v_b=of_b, v_a=of_a)
     assert left_out == [f'{tmp_path}/videos/v_a.mp4: {of_a}']
     # The video without an action is there: BMN trains on it.

@@ -54,7 +54,7 @@ def test_lists_of_a_folder(classes, tmp_path, capsys):
     assert all(line.startswith(videos.class_names[int(line[-1])]) for line in gallery + query)
     assert lines(videos.pretrain_list) == [line.split()[0] for line in gallery]
     told = ' '.join(capsys.readouterr().err.split())
-    assert videos.notes[0] in told and 'clips of one source' in told
+    assert videos.notes[0] in told and 'Clips of one source' in told
 
 
 def test_a_folder_without_labels(tmp_path):

@@ -162,7 +162,7 @@ def test_convert_back_and_forth(resnet, tmp_path, monkeypatch, capsys):
     torch.save({'state_dict': state}, moco)
     capsys.readouterr()
     assert call(monkeypatch, 'convert_weights', moco, ours, '--allow-unknown') == 2
-    assert 'are missing: encoder_q.bn1.bias; take' in capsys.readouterr().err
+    assert 'are missing: encoder_q.bn1.bias; use' in capsys.readouterr().err
     both = ('--allow-unknown', '--allow-missing')
     assert call(monkeypatch, 'convert_weights', moco, ours, *both) == 0
     warned = capsys.readouterr().err.splitlines()
