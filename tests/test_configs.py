@@ -41,6 +41,7 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmssl_video.config_check import check_config
 from mmssl_video.datasets import UnlabeledVideoDataset
 from mmssl_video.datasets.motion import index_motion
 from mmssl_video.datasets.transforms import SamplePace
@@ -59,8 +60,9 @@ def test_every_method_has_a_small_recipe():
 
 
 @pytest.mark.parametrize('path', CONFIGS)
-def test_loads_and_imports_the_package(path):
+def test_is_sound_and_imports_the_package(path):
     cfg = load(path)
+    check_config(cfg)
     assert cfg.default_scope == 'mmaction'
     assert 'mmssl_video' in cfg.custom_imports.imports
     # What is written to the work dir can be read again.
