@@ -180,10 +180,19 @@ def test_resume_equals_the_unbroken_run(cosine_from, broken_at):
 @pytest.mark.parametrize(
     ('wrong', 'message'),
     [
-        (dict(warmup=-1), r'warmup=-1 must be between 0 and .* end - begin = 6 epochs$'),
-        (dict(warmup=6.5), r'warmup=6\.5 must be between 0 and .* end - begin = 6 epochs$'),
-        (dict(warmup=7, by_epoch=False), r'warmup=7 must .* end - begin = 6 iterations$'),
-        (dict(warmup=0, end=3), r'warmup=0 must .* end - begin = -1 epochs$'),
+        (
+            dict(warmup=-1),
+            r'warmup=-1 must be between 0 and .* end - begin = 6 epochs; lower warmup',
+        ),
+        (
+            dict(warmup=6.5),
+            r'warmup=6\.5 must be between 0 and .* end - begin = 6 epochs; lower warmup',
+        ),
+        (
+            dict(warmup=7, by_epoch=False),
+            r'warmup=7 must .* end - begin = 6 iterations; lower warmup',
+        ),
+        (dict(warmup=0, end=3), r'warmup=0 must .* end - begin = -1 epochs; lower warmup'),
         (dict(cosine_from='end'), r"cosine_from is 'warmup' or 'start', not 'end'$"),
     ],
 )

@@ -73,7 +73,8 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         if not 0 <= warmup <= end - begin:
             raise UserError(
                 f'WarmupCosineLR: warmup={warmup} must be between 0 and the length of the '
-                f'schedule, end - begin = {end - begin} {"epochs" if by_epoch else "iterations"}'
+                f'schedule, end - begin = {end - begin} {"epochs" if by_epoch else "iterations"}; '
+                'lower warmup of param_scheduler, or raise train_cfg.max_epochs'
             )
         self.warmup = warmup
         self.length = end - begin
