@@ -66,7 +66,7 @@ def read_lines(path: str, backend_args: dict | None = None) -> list[str]:
             reason = 'no such annotation list'
         else:
             reason = f'cannot be read as a list ({error.strerror or error})'
-        raise UserError(f'{path}: {reason}; set train_dataloader.dataset.ann_file') from error
+        raise UserError(f'{path}: {reason}; correct the path in ann_file') from error
     encoding = next((MARKS[mark] for mark in MARKS if content.startswith(mark)), 'utf-8')
     if encoding == 'utf-8' and b'\0' in content:
         raise UserError(_no_text(path, content))
@@ -84,7 +84,7 @@ def _no_text(path: str, content: bytes) -> str:
                 f'{path}: looks like UTF-16 without a byte order mark; write the list in UTF-8: '
                 f'{_iconv(path, f"UTF-16{order}")}'
             )
-    return f'{path}: holds null bytes, so it is not a list; set train_dataloader.dataset.ann_file'
+    return f'{path}: holds null bytes, so it is not a list; correct the path in ann_file'
 
 
 def _wrong_encoding(path: str, content: bytes, error: UnicodeDecodeError) -> str:
