@@ -16,7 +16,8 @@ import mmssl_video  # noqa: F401  registers everything and mends the upstream fa
 from mmssl_video.video import encode_video
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.append(str(REPOSITORY / 'tools'))  # the tools import modules that lie beside them
+for folder in ('tools', 'tools/benchmarks'):  # the tools import modules that lie beside them
+    sys.path.append(str(REPOSITORY / folder))
 REAL_DATA = REPOSITORY.parent / 'shared' / 'data'
 
 # The same examples in each run; `--hypothesis-profile default` draws new ones.

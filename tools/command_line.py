@@ -47,6 +47,10 @@ class Parser(argparse.ArgumentParser):
     def add_config(self, description: str, example: str = 'train_dataloader.batch_size=16') -> None:
         """Add CONFIG and ``--cfg-options``, for :func:`load_config`."""
         self.add_argument('config', help=description)
+        self.add_cfg_options(example)
+
+    def add_cfg_options(self, example: str = 'train_dataloader.batch_size=16') -> None:
+        """Add ``--cfg-options`` alone, for a tool that does not need one CONFIG."""
         self.add_argument(
             '--cfg-options',
             nargs='+',
@@ -82,12 +86,11 @@ class Parser(argparse.ArgumentParser):
         )
 
     def add_jobs(self, description: str = 'processes') -> None:
-        """Add ``--jobs``; the default is that of `mmssl_video.video.available_cores`."""
-        affinity = getattr(os, 'sched_getaffinity', None)  # only on Linux
+        """Add ``--jobs``."""
         self.add_argument(
             '--jobs',
             type=int,
-            default=len(affinity(0)) if affinity else os.cpu_count() or 1,
+            default=available_cores(),
             metavar='N',
             help=f'{description} (default one for each core)',
         )
@@ -126,6 +129,19 @@ def _key_value(text: str) -> str:
     if '=' not in text:
         raise argparse.ArgumentTypeError(f'{text!r} is not of the form KEY=VALUE')
     return text
+
+
+def positive(text: str) -> int:
+    """Read a number of 1 or more, as the ``type`` of an argument."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f'{text} is too few; use 1 or more')
+    return number
+
+
+def available_cores() -> int:
+    """Return what `mmssl_video.video.available_cores` does, without importing the package."""
+    affinity = getattr(os, 'sched_getaffinity', None)  # only on Linux
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def tool(

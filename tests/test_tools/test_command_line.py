@@ -13,6 +13,7 @@ from mmssl_video.checkpoints.fitting import BRANCHES
 from mmssl_video.datasets.lists import MAKERS
 from mmssl_video.datasets.motion import MEASURES
 from mmssl_video.errors import UserError
+from mmssl_video.evaluation.encoder import AMP_DTYPES
 from mmssl_video.passes import TIMEOUT
 from mmssl_video.video import available_cores
 from mmssl_video.video.storage import STORAGES
@@ -20,12 +21,13 @@ from mmssl_video.visualization.browse import PICTURES, STAGES, VIDEOS
 from mmssl_video.visualization.feature_map import METHODS
 from mmssl_video.visualization.grad_cam import TARGETS
 
-HEAVY = ('torch', 'numpy', 'mmengine', 'mmcv', 'mmaction', 'rich', 'mmssl_video')
-# launch.py has the arguments of torchrun, which its own parser knows; benchmarks are apart.
+HEAVY = ('torch', 'numpy', 'cv2', 'mmengine', 'mmcv', 'mmaction', 'rich', 'mmssl_video')
+# launch.py has the arguments of torchrun, which its own parser knows.
 TOOLS = sorted(
     path.relative_to(REPOSITORY / 'tools').as_posix()
-    for path in [*REPOSITORY.glob('tools/*.py'), REPOSITORY / 'tools/data/make_lists.py']
-    if '__main__' in path.read_text() and not path.name.startswith(('launch', 'benchmark_'))
+    for folder in ('', 'data/', 'benchmarks/')
+    for path in REPOSITORY.glob(f'tools/{folder}*.py')
+    if '__main__' in path.read_text() and path.name != 'launch.py'
 )
 
 
@@ -48,15 +50,27 @@ def test_help_and_wrong_arguments_need_no_imports(tool, monkeypatch, capsys):
     assert 'error: ' in capsys.readouterr().err
 
 
-def test_an_option_without_a_value_is_refused_at_once(monkeypatch, capsys):
-    arguments = ('c.py', '--cfg-options', 'a.b=1', 'work_dir')
-    assert call_light('train.py', *arguments, monkeypatch=monkeypatch) == 2
-    assert "--cfg-options: 'work_dir' is not of the form KEY=VALUE" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ('command', 'message'),
+    [
+        (
+            'train.py c.py --cfg-options a.b=1 work_dir',
+            "--cfg-options: 'work_dir' is not of the form KEY=VALUE",
+        ),
+        ('benchmarks/step.py c.py --turns 0', '--turns: 0 is too few; use 1 or more'),
+        ('benchmarks/loader.py --workers 0 -1', '--workers -1: use 0 or more'),
+        ('benchmarks/retrieval.py --sizes 9x2', '--sizes 9x2: fewer videos than --neighbours 10'),
+    ],
+)
+def test_wrong_values_are_refused_at_once(command, message, monkeypatch, capsys):
+    assert call_light(*command.split(), monkeypatch=monkeypatch) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ('tool', 'option', 'choices'),
     [
+        ('benchmarks/features', '--amp', AMP_DTYPES),
         ('browse_dataset', '--stages', STAGES),
         ('data/make_lists', 'DATASET', MAKERS),
         ('export_backbone', '--branch', BRANCHES),

@@ -5,12 +5,12 @@ import sys
 
 import pytest
 import torch
+from measures import features
 from tiny_vclr import TinyBackbone, load_tool, tiny_config, write_videos
 
 
 def test_figures(tmp_path, monkeypatch, capsys):
     """Five batches of two out of three videos, in a turn that warms up and in one that counts."""
-    tool = load_tool('benchmarks/features')
     videos = write_videos(tmp_path / 'videos', 3)
     tiny_config(videos, tmp_path / 'work', 'features benchmark').dump(tmp_path / 'tiny.py')
     out = tmp_path / 'features.json'
@@ -26,7 +26,7 @@ def test_figures(tmp_path, monkeypatch, capsys):
         return maps
 
     monkeypatch.setattr(TinyBackbone, 'forward', noted)
-    tool.main()
+    load_tool('benchmarks/features').main()
     passes = [seen[first : first + 5] for first in range(0, len(seen), 5)]
     assert len(passes) == 4 * 2
     bare = passes[0]
@@ -35,9 +35,9 @@ def test_figures(tmp_path, monkeypatch, capsys):
     assert all({*batches} == {*bare} for batches in passes)
     assert {*bare[0][1:]} == {8, torch.bfloat16}
     rows = {row['contender']: row for row in json.loads(out.read_text())['rows']}
-    assert list(rows) == [tool.BARE, tool.FEATURES, tool.KEPT, tool.ALONE]
+    assert list(rows) == [features.BARE, features.FEATURES, features.KEPT, features.ALONE]
     printed = capsys.readouterr().out
     for row in rows.values():
         speed, share = row['videos_a_second']['median'], row['of_bare_forward']['median']
-        assert share == pytest.approx(speed / rows[tool.BARE]['videos_a_second']['median'])
+        assert share == pytest.approx(speed / rows[features.BARE]['videos_a_second']['median'])
         assert f'{speed:.2f}' in printed

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from measures import loader
 from tiny_vclr import load_tool, tiny_config, write_videos
 
 NUM_VIDEOS = 3
@@ -33,11 +34,11 @@ def parse(tool, videos, monkeypatch, *options):
     return tool.parse_args()
 
 
-def test_parts_do_not_count_what_is_within_them(tool, monkeypatch):
+def test_parts_do_not_count_what_is_within_them(monkeypatch):
     """By a clock that goes on only when it is told."""
     now = [0.0]
-    monkeypatch.setattr(tool.time, 'perf_counter', lambda: now[0])
-    watch = tool.Stopwatch()
+    monkeypatch.setattr(loader.time, 'perf_counter', lambda: now[0])
+    watch = loader.Stopwatch()
 
     def work(seconds, *inner):
         now[0] += seconds
@@ -55,7 +56,7 @@ def test_all_read_the_same_frames(tool, videos, monkeypatch, tmp_path):
     """To the pixel with MMAction2's decoder, but for what JPEG loses with the storages."""
     args = parse(tool, videos, monkeypatch, '--workers', 0, '--storage', 'originals', 'mjpeg')
     args.storage.append('frames')
-    sources = dict(tool.make_sources(args, tmp_path))
+    sources = dict(loader.make_sources(args, tmp_path))
     decoded = {}
     for (storage, contender, _), source in sources.items():
         steps = source.dataset.pipeline.transforms
@@ -67,7 +68,7 @@ def test_all_read_the_same_frames(tool, videos, monkeypatch, tmp_path):
             np.stack([sample['frame_inds'].ravel() for sample in samples]),
             np.stack([sample['imgs'] for sample in samples]).astype(int),
         )
-    numbers, frames = decoded['originals', tool.OURS]
+    numbers, frames = decoded['originals', loader.OURS]
     assert len(decoded) == 7 and len({*map(tuple, numbers)}) > 1
     for (storage, contender), (others, pixels) in decoded.items():
         first = storage == 'frames'  # the number of the first one
@@ -85,19 +86,19 @@ def test_figures(tool, videos, monkeypatch, tmp_path, capsys):
     figures = json.loads(out.read_text())
     rows = {(row['storage'], row['contender']): row for row in figures['rows']}
     assert figures['num_videos'] == 8 and len(rows) == 5
-    stock = rows['originals', tool.STOCK]['samples_a_second']['median']
+    stock = rows['originals', loader.STOCK]['samples_a_second']['median']
     for (storage, contender), row in rows.items():
         speed = row['samples_a_second']['median']
-        alone = rows[storage, tool.DECODING]['samples_a_second']['median']
+        alone = rows[storage, loader.DECODING]['samples_a_second']['median']
         assert row['times_mmaction2']['median'] == pytest.approx(speed / stock)
         assert row['of_decoding']['median'] == pytest.approx(alone / speed)
         parts = {part: value['median'] for part, value in row['ms_a_sample'].items()}
         assert sum(parts.values()) == pytest.approx(1e3 / speed)  # of a single turn
         assert min(parts.values()) > 0
         known = {'open', 'decode', 'collate', 'other'}
-        if contender != tool.DECODING:
+        if contender != loader.DECODING:
             known |= {'crop, resize', 'colours', 'pack'}
-        if contender == tool.OURS:
+        if contender == loader.OURS:
             known |= {'blur'}
         assert parts.keys() == known
         assert f'{speed:.1f}' in printed
@@ -106,7 +107,7 @@ def test_figures(tool, videos, monkeypatch, tmp_path, capsys):
 def test_what_cannot_be_measured(tool, videos, monkeypatch, tmp_path, capsys):
     for options, words in (
         (['--videos', tmp_path], f'--videos {tmp_path}: has no video; name a folder of videos'),
-        (['--samples', 0], '--samples is 0; use 1 or more'),
+        (['--samples', 0], 'argument --samples: 0 is too few; use 1 or more'),
         (['--cfg-options', 'train_dataloader.dataset.pipeline.0.type=RawFrameDecode'], 'VideoInit'),
     ):
         argv = ['', '--config', videos.parent / 'tiny.py', '--videos', videos, *options]

@@ -1,0 +1,1 @@
+"""What the benchmarks measure, in a module for each; they import torch, the tools do not."""
