@@ -4,8 +4,6 @@ Each head alone is compared in test_models/test_every_head.py. The processes are
 all recipes.
 """
 
-from functools import partial
-
 import pytest
 import torch
 from mmaction.registry import DATASETS, MODELS
@@ -61,6 +59,13 @@ def make_batches(cfg):
     return batches
 
 
+def assert_close(got, expected, what):
+    """Of tensors by name; the message says what they are, and torch adds the name."""
+    torch.testing.assert_close(
+        got, expected, rtol=1e-6, atol=1e-9, msg=lambda text: f'{what}: {text}'
+    )
+
+
 def test_two_processes_are_one(tmp_path):
     videos = write_labelled_videos(tmp_path / 'videos')
     given = {}
@@ -70,13 +75,14 @@ def test_two_processes_are_one(tmp_path):
     assert len(given) > 5
     torch.save(given, tmp_path / 'given.pt')
     ranks = run_in_processes(process, tmp_path, str(tmp_path / 'given.pt'))
-    close = partial(torch.testing.assert_close, rtol=1e-6, atol=1e-9)
     for path in given:
         one = pretrain(0, 1, *given[path])
         assert len(one['losses']) == STEPS
         for rank in ranks:
             two = rank[path]
             for step, losses in enumerate(one['losses']):
-                assert two['losses'][step] == pytest.approx(losses, rel=1e-6, abs=1e-9), path
-                close(two['gradients'][step], one['gradients'][step])
-            close(two['state'], one['state'])  # weights, target network, queues
+                where = f'{path}, step {step}'
+                assert two['losses'][step] == pytest.approx(losses, rel=1e-6, abs=1e-9), where
+                assert_close(two['gradients'][step], one['gradients'][step], f'{where}, gradients')
+            # Weights, target network, queues.
+            assert_close(two['state'], one['state'], f'{path}, state')
