@@ -9,8 +9,8 @@ import hypothesis
 import numpy as np
 import pytest
 from forks import Forks
-from mmengine.config import config
 from mmengine.logging import MMLogger
+from stubs import leave_configs_unformatted
 
 import mmssl_video  # noqa: F401  registers everything and mends the upstream faults
 from mmssl_video.video import encode_video
@@ -24,8 +24,7 @@ REAL_DATA = REPOSITORY.parent / 'shared' / 'data'
 hypothesis.settings.register_profile('same', derandomize=True)
 hypothesis.settings.load_profile('same')
 
-# Formatting a config takes longer than such short runs.
-config.FormatCode = lambda text, **kwargs: (text, True)
+leave_configs_unformatted()
 
 
 def pytest_collection_finish():
