@@ -154,7 +154,7 @@ def order(rows: list[tuple[Setting, float]], results: Results) -> str:
     """List the pairs that have the paper's order here, by SVM top-1, and those that do not.
 
     Two rows are compared on the seeds that both have, because seeds differ in their videos. A pair
-    with a mean difference within its standard error is undecided.
+    with a mean difference within its standard error is undecided, and so is one with a single seed.
     """
     rows = sorted((row for row in rows if results[row[0].slug]), key=lambda row: row[1])
     if len(rows) < 2:
@@ -167,11 +167,13 @@ def order(rows: list[tuple[Setting, float]], results: Results) -> str:
             continue
         gains = [higher[seed]['svm_top1'] - lower[seed]['svm_top1'] for seed in seeds]
         gain = statistics.mean(gains)
-        error = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else float('inf')
-        verdict = 'reproduced' if gain > 0 else '**not reproduced**'
-        verdicts[verdict if abs(gain) > error else 'undecided'].append(
-            f'{low.title} → {high.title} {gain:+.1f} ± {error:.1f}'
-        )
+        verdict, certainty = 'undecided', '(one seed)'
+        if len(gains) > 1:
+            error = statistics.stdev(gains) / len(gains) ** 0.5
+            certainty = f'± {error:.1f}'
+            if abs(gain) > error:
+                verdict = 'reproduced' if gain > 0 else '**not reproduced**'
+        verdicts[verdict].append(f'{low.title} → {high.title} {gain:+.1f} {certainty}')
     ranked = ' < '.join(f'{row.title} ({figure})' for row, figure in rows)
     found = ''.join(f'- {name}: {"; ".join(pairs) or "none"}\n' for name, pairs in verdicts.items())
     return (
