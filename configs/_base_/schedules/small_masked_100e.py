@@ -3,6 +3,6 @@
 _base_ = 'videomae_1600e.py'
 
 train_cfg = dict(max_epochs=100)
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+optim_wrapper = dict(optimizer=dict(lr=1e-3, fused=False))
 param_scheduler = [{**_base_.param_scheduler[0], 'warmup': 5, 'eta_min': 0.0}]
 auto_scale_lr = dict(base_batch_size=16)

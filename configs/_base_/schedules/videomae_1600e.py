@@ -1,9 +1,10 @@
 # VideoMAE, Table 9: AdamW, batch 1024, 40 epochs of warm-up, cosine to a floor. The rate is 1.5e-4
-# for 256 videos, the floor 1e-5; `--auto-scale-lr` scales only the rate.
+# for 256 videos, the floor 1e-5; `--auto-scale-lr` scales only the rate. `fused` takes one pass over
+# the weights; with torch older than 2.4 it needs a GPU.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1600)
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=6e-4, betas=(0.9, 0.95), weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=6e-4, betas=(0.9, 0.95), weight_decay=0.05, fused=True),
     # No weight decay for parameters of one dimension and for the mask token.
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
