@@ -364,10 +364,19 @@ def test_settings_that_can_only_be_mistakes(changes, message):
         MODELS.build({**HEAD, **changes})
 
 
-def test_what_does_not_fit_together_is_named():
-    model = build(patch_size=12)
-    with pytest.raises(UserError, match='tubelet_size 2 and patch_size 12, which do not divide'):
+@pytest.mark.parametrize('key', ['patch_size', 'tubelet_size'])
+def test_head_and_backbone_cut_the_same_tokens(key):
+    model = build()
+    setattr(model.heads['mae'], key, 1)
+    own = getattr(model.backbone, key)
+    with pytest.raises(UserError, match=rf'mae\.{key} is 1, but model\.backbone\.{key} is {own}'):
         model.loss(clips(1, 1, 1), [])
+
+
+def test_what_does_not_fit_together_is_named():
+    head = MODELS.build({**HEAD, 'patch_size': 12})
+    with pytest.raises(UserError, match='tubelet_size 2 and patch_size 12, which do not divide'):
+        head.draw_visible(clips(1, 1))
     model = build()
     model.backbone = nn.Identity()
     with pytest.raises(UserError, match='mae masks tokens, but a Identity sees all of them; use'):

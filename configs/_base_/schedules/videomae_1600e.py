@@ -1,6 +1,6 @@
 # VideoMAE, Table 9: AdamW, batch 1024, 40 epochs of warm-up, cosine to a floor. The rate is 1.5e-4
-# for 256 videos, the floor 1e-5; `--auto-scale-lr` scales only the rate. `fused` takes one pass over
-# the weights; with torch older than 2.4 it needs a GPU.
+# for 256 videos, the floor 1e-5; `--auto-scale-lr` scales only the rate. `fused` makes one pass
+# over the weights; with torch older than 2.4 it needs a GPU.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1600)
 optim_wrapper = dict(
     type='OptimWrapper',

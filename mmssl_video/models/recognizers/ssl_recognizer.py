@@ -248,6 +248,13 @@ class SSLRecognizer(BaseRecognizer):
                 f'model.heads.{name} masks tokens, but a {type(self.backbone).__name__} sees all '
                 "of them; use model.backbone.type='MaskedVisionTransformer'"
             )
+        for key in ('patch_size', 'tubelet_size'):
+            size, cut = getattr(head, key), getattr(self.backbone, key)
+            if size != cut:
+                raise UserError(
+                    f'model.heads.{name}.{key} is {size}, but model.backbone.{key} is {cut}; set '
+                    'both to the same number'
+                )
         passes = []
         for visible in head.draw_visible(clips):
             tokens = self.backbone(clips.flatten(0, 1), visible.flatten(0, 1))
