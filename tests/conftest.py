@@ -27,6 +27,12 @@ hypothesis.settings.load_profile('same')
 leave_configs_unformatted()
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests run first: a long one that begins last would run alone."""
+    slow = {item.path for item in items if item.get_closest_marker('slow')}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_collection_finish():
     """MMEngine collects garbage for each data set; it need not look through all imports."""
     gc.freeze()

@@ -282,6 +282,6 @@ def test_run_tests_hands_arguments_to_pytest(checkout, tmp_path):
         MMSSL_PYTHON=executable(tmp_path / 'python', ECHO),
     )
     assert done.stdout.splitlines() == [
-        *('-m', 'pytest', '-n', '2', '--dist', 'loadfile', '-k', 'a b'),
+        *('-m', 'pytest', '-n', '2', '--dist', 'loadfile', '--no-loadscope-reorder', '-k', 'a b'),
         *('OMP=1', 'MASTER_PORT=', f'PYTHONPATH={checkout}'),
     ], done.stderr

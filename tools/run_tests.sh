@@ -8,4 +8,5 @@ cd "$root"
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 # Small tensors: more threads only wait for each other.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-exec "$python" -m pytest -n 2 --dist loadfile "$@"
+# The order of tests/conftest.py: files with slow tests first, so that both processes end together.
+exec "$python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
