@@ -14,7 +14,7 @@ import re
 import sys
 from pathlib import Path
 
-from command_line import Parser, load_config, tool
+from command_line import Parser, load_config, positive, tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
         '.gif, .mp4, .mkv or .mov',
     )
     parser.add_argument(
-        '--num', type=int, default=8, help='videos, evenly spaced in the list (default 8)'
+        '--num', type=positive, default=8, help='videos, evenly spaced in the list (default 8)'
     )
     parser.add_argument(
         '--split', choices=('train', 'val', 'test'), default='train', help='default train'
@@ -72,8 +72,6 @@ def main(args: argparse.Namespace) -> None:
     )
     from mmssl_video.visualization.figures import read_class_names
 
-    if args.num < 1:
-        raise UserError(f'--num is {args.num}; show 1 video or more')
     suffix = Path(args.out).suffix.lower()
     moving = args.format == 'video' if args.format else suffix in VIDEOS
     suffixes = VIDEOS if moving else PICTURES

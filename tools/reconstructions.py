@@ -22,7 +22,7 @@ import re
 import sys
 from pathlib import Path
 
-from command_line import Parser, load_config, tool
+from command_line import Parser, load_config, positive, tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
         help='folder for a picture per video, or one for all: .png, .jpg, .jpeg, .webp or .bmp',
     )
     parser.add_argument(
-        '--num', type=int, default=8, help='videos, evenly spaced in the list (default 8)'
+        '--num', type=positive, default=8, help='videos, evenly spaced in the list (default 8)'
     )
     parser.add_argument('--seed', type=int, default=0, help='seed of clips and masks (default 0)')
     return parser.parse_args()
@@ -48,12 +48,9 @@ def main(args: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.progress import track
 
-    from mmssl_video.errors import UserError
     from mmssl_video.visualization.browse import PICTURES, build_dataset, read_sample, save_picture
     from mmssl_video.visualization.reconstructions import ROWS, build_model, reconstruct
 
-    if args.num < 1:
-        raise UserError(f'--num is {args.num}; show 1 video or more')
     cfg = load_config(args)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     model = build_model(cfg, args.checkpoint)

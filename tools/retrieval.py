@@ -5,7 +5,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from command_line import Parser, tool
+from command_line import Parser, positive, tool
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,14 +82,14 @@ def parse_args() -> argparse.Namespace:
     sheet.add_argument('--query-root', default='', metavar='DIR', help='the same for the queries')
     sheet.add_argument(
         '--num-sheets',
-        type=int,
+        type=positive,
         default=6,
         metavar='N',
         help='queries to draw, spread over the classes (default 6)',
     )
     sheet.add_argument(
         '--num-neighbours',
-        type=int,
+        type=positive,
         default=5,
         metavar='N',
         help='neighbours to draw for each (default 5)',
@@ -132,9 +132,6 @@ def parse_args() -> argparse.Namespace:
         'found (default 100, 0 for none)',
     )
     args = parser.parse_args()
-    for option in ('num_sheets', 'num_neighbours'):
-        if getattr(args, option) < 1:
-            parser.error(f'--{option.replace("_", "-")} {getattr(args, option)}: use 1 or more')
     for option in ('nlist', 'code_size', 'nprobe', 'candidates'):
         if args.index == 'exact' and getattr(args, option) is not None:
             parser.error(f'--{option.replace("_", "-")} is for --index ivf; add that')

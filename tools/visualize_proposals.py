@@ -14,7 +14,7 @@ import os.path as osp
 import sys
 from pathlib import Path
 
-from command_line import Parser, tool
+from command_line import Parser, positive, tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,12 +32,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--num-videos',
-        type=int,
+        type=positive,
         default=4,
         help='without --videos: number of videos, evenly spaced in the annotation (default 4)',
     )
     parser.add_argument(
-        '--top', type=int, default=5, help='proposals per video, best score first (default 5)'
+        '--top', type=positive, default=5, help='proposals per video, best score first (default 5)'
     )
     parser.add_argument(
         '--min-score',
@@ -53,7 +53,6 @@ def main(args: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.progress import track
 
-    from mmssl_video.errors import UserError
     from mmssl_video.visualization.figures import picture_format
     from mmssl_video.visualization.proposals import (
         film_strip,
@@ -65,9 +64,6 @@ def main(args: argparse.Namespace) -> None:
     one_picture = osp.splitext(args.out)[1] != ''
     if one_picture:
         picture_format(args.out)  # raises before the long work
-    for name in ('num_videos', 'top'):
-        if getattr(args, name) < 1:
-            raise UserError(f'--{name.replace("_", "-")} is {getattr(args, name)}; give 1 or more')
     videos = read_proposals(
         args.results,
         args.annotations,

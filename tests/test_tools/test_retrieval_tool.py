@@ -141,7 +141,6 @@ def test_inverted_file(folder, run):
     [
         (['--nprobe', 3], '--nprobe is for --index ivf; add that'),
         (['--visualize', 'a.gif'], 'a.gif: pictures end in .png, .jpg, .pdf, .svg; choose one'),
-        (['--num-sheets', 0], '--num-sheets 0: use 1 or more'),
         (['--class-names', 'one.txt'], 'one.txt: 1 names, but there is a label 1; give every'),
         (['--class-names', 'absent.txt'], 'absent.txt: cannot be read'),
     ],

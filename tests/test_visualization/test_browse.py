@@ -352,7 +352,6 @@ def test_tool_says_in_one_line_what_is_wrong(videos, run_tool, tmp_path):
     config_of(videos, SAMPLERS['VCLR']).dump(tmp_path / 'c.py')
     for arguments, message in (
         (('absent.py', '--out', 'x'), 'absent.py: no such config file'),
-        (('c.py', '--out', 'x', '--num', 0), '--num is 0'),
         (('c.py', '--out', 'x.png', '--format', 'video'), '--format video needs one of .mp4'),
         (('c.py', '--out', 'x.mp4'), 'single frames'),
         (('c.py', '--out', 'x', '--split', 'val'), 'has no val_dataloader; it has train'),

@@ -213,8 +213,6 @@ def test_tool(files, tmp_path, write_numbered_video, monkeypatch, capsys):
         (('p.png', '--videos', 'z'), 'no video z in both'),
         (('p.png', '--data-root', 'none'), 'none: no video v_a'),
         (('p.gif',), 'p.gif: pictures end in .png, .jpg, .pdf, .svg; choose one'),
-        (('p.png', '--top', '0'), '--top is 0; give 1 or more'),
-        (('p.png', '--num-videos', '0'), '--num-videos is 0; give 1 or more'),
     ],
 )
 def test_tool_ends_in_one_line(files, options, words, monkeypatch, capsys):

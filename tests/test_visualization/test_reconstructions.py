@@ -173,11 +173,9 @@ def test_tool_says_in_one_line_what_is_wrong(run, run_tool, tmp_path):
     vclr = tiny_config(folder, folder, 'vclr')
     vclr.dump(tmp_path / 'vclr.py')
     torch.save(dict(state_dict={'backbone.x': torch.zeros(1)}), tmp_path / 'other.pth')
-    given = folder / 'c.py', folder / 'x.pth', '--out'
     for arguments, message in (
         (('absent.py', 'x.pth', '--out', 'x'), 'absent.py: no such config file'),
         ((folder / 'c.py', 'absent.pth', '--out', 'x'), 'absent.pth: no such checkpoint'),
-        ((*given, 'x', '--num', 0), '--num is 0'),
         (('vclr.py', folder / 'x.pth', '--out', 'x'), 'this config has no VideoMAEHead'),
         ((folder / 'c.py', 'other.pth', '--out', 'x'), 'a checkpoint of the same pretraining'),
     ):
