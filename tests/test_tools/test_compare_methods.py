@@ -92,8 +92,10 @@ def test_columns_of_fine_tuning_only_where_a_row_is_fine_tuned():
 
 def test_table_of_moving_objects(tmp_path):
     """A method's own task with its chance; both sets of classes; a baseline has no task."""
-    random, _, mean_frame, _, *rows = settings.OBJECT_ROWS
-    (vcop,) = (row for row in rows if row.title == 'VCOP')
+    rows = {row.title: row for row in settings.OBJECT_ROWS}
+    random, mean_frame, vcop = (
+        rows[title] for title in ('random weights, clips', 'mean frame', 'VCOP')
+    )
     found = {
         'motion_R@1': 10,
         'motion_svm_top1': 20,
@@ -108,7 +110,7 @@ def test_table_of_moving_objects(tmp_path):
     assert '\n| random weights, clips |  | 10.0 (10.0) | 20.0 (20.0) | 30.0 (30.0) | 40.0' in text
     assert '_generated-rgb.py) | 50.5 ± 0.7 (50.0, 51.0); 16.7 | 10.0 ± 0.0 (10.0, 10.0) | ' in text
     assert '\n| mean frame |  | not run | not run | not run | not run |  |\n' in text
-    assert f'[DPC](../configs/{rows[7].config}) | not run | not run |' in text
+    assert f'[DPC](../configs/{rows["DPC"].config}) | not run | not run |' in text
     assert {row.slug for row in (random, mean_frame, vcop)} == {
         'objects/random-vcop_r3d-r18_1x16-4x2x3-16e',
         'objects/mean_frame',

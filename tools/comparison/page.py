@@ -61,7 +61,8 @@ Pretrained on {OBJECT_SIZES[0] * len(moving_objects.CLASSES)} videos of moving o
 {len(moving_objects.CLASSES)} motions ({', '.join(moving_objects.CLASSES)}), whose pictures have
 one distribution of textures and colours. R3D-18 at a quarter of its width (2.1 M parameters); for
 Shuffle & Learn and OPN the SlowOnly-18 above, on single frames, which can tell a
-motion by places and sizes alone. *Own task* is the accuracy of the method's head on views of
+motion by places and sizes alone; for VideoMAE a small vision transformer, on clips of 8 frames, and
+100 epochs instead of 16. *Own task* is the accuracy of the method's head on views of
 {OBJECT_SIZES[2] * len(moving_objects.CLASSES)} videos that it was not trained on, and that of
 chance. *Motion* classes are those of the objects:
 {OBJECT_SIZES[1] * len(moving_objects.CLASSES)} videos in the gallery,

@@ -70,6 +70,7 @@ VCLR = small('vclr', 'vclr', '4x2x3')
 CVRL = small('cvrl', 'cvrl')
 SHUFFLE_LEARN = small('shuffle_learn', 'shuffle-learn', '1x1x5')
 VCOP = small('vcop', 'vcop', '4x2x3', 'r3d-r18')
+VIDEOMAE = 'videomae/videomae_vit-t_1x16-8x2x1-100e_generated-rgb.py'
 OBJECTS = 'Order family and prediction, on moving objects'
 BASELINES = [
     Setting('random weights', CVRL, baseline='random'),
@@ -92,11 +93,11 @@ METHODS = [
     Setting('ρ-SwAV, ρ = 2', small('rho_swav', 'rho-swav')),
     Setting('NNCLR', small('nnclr', 'nnclr')),
     Setting('IIVCL', small('iivcl', 'iivcl')),
-    Setting('VideoMAE, 100 epochs', 'videomae/videomae_vit-t_1x16-8x2x1-100e_generated-rgb.py'),
 ]
 OBJECT_ROWS = [
     Setting('random weights, clips', VCOP, baseline='random', videos='objects'),
     Setting('random weights, frames', SHUFFLE_LEARN, baseline='random', videos='objects'),
+    Setting('random weights, tokens', VIDEOMAE, baseline='random', videos='objects'),
     Setting('mean frame', VCOP, baseline='mean_frame', videos='objects'),
     Setting('frame difference', VCOP, baseline='frame_difference', videos='objects'),
     on_objects('Shuffle & Learn', 'shuffle_learn', 'shuffle-learn', '1x1x5', 'order'),
@@ -109,6 +110,7 @@ OBJECT_ROWS = [
     on_objects('DPC', 'dpc', 'dpc', '4x1x6', 'dpc'),
     on_objects('MemDPC', 'memdpc', 'memdpc', '4x1x6', 'memdpc'),
     on_objects('VCLR on DPC', 'vclr', 'vclr-dpc', '4x1x12', 'dpc'),
+    Setting('VideoMAE, 100 epochs', VIDEOMAE, videos='objects'),
 ]
 
 
