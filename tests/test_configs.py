@@ -337,6 +337,7 @@ def shrink(cfg):
     elif backbone.type == 'MaskedVisionTransformer':
         features = 24
         backbone.update(depth=2, embed_dims=features, num_heads=3, num_frames=8, patch_size=8)
+        cfg.model.heads.videomae.patch_size = 8
     else:
         features = 64
         if 'depth' not in backbone:  # it cannot be made narrow
@@ -358,7 +359,6 @@ def shrink(cfg):
             ('map_size', (1, 1)),
             ('decoder_channels', 16),
             ('num_heads', 2),
-            ('patch_size', 8),
         ):
             if setting in head:
                 head[setting] = value
