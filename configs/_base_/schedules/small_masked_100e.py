@@ -1,5 +1,5 @@
 # Masked prediction needs more epochs than contrast: 100, which take a quarter of an hour for 600
-# videos.
+# videos. It is for a CPU, where a fused AdamW needs torch 2.4.
 _base_ = 'videomae_1600e.py'
 
 train_cfg = dict(max_epochs=100)

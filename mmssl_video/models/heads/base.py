@@ -53,7 +53,8 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
             backbone, instead of their means over space and time.
         masks (bool): Whether the online encoder sees only a part of each clip: the tokens that the
             head's ``draw_visible`` returns, in one pass for each mask. The online views are then
-            lists of :class:`VisibleTokens`, one for each mask.
+            lists of :class:`VisibleTokens`, one for each mask. Such a head has ``patch_size`` and
+            ``tubelet_size``, the backbone's.
         shuffle_bn (bool): Whether the target projector's batch is shuffled across processes, if it
             has batch normalisation; set by the recognizer.
 
