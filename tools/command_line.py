@@ -89,7 +89,7 @@ class Parser(argparse.ArgumentParser):
         """Add ``--jobs``."""
         self.add_argument(
             '--jobs',
-            type=int,
+            type=positive,
             default=available_cores(),
             metavar='N',
             help=f'{description} (default one for each core)',
@@ -131,11 +131,19 @@ def _key_value(text: str) -> str:
     return text
 
 
-def positive(text: str) -> int:
-    """Read a number of 1 or more, as the ``type`` of an argument."""
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f'{text} is too few; use 1 or more')
+def _at_least(least: int) -> Callable[[str], int]:
+    """Return a ``type`` of arguments that are whole numbers, so many or more."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f'{text} is too few; use {least} or more')
+        return value
+
     return number
+
+
+positive, count = _at_least(1), _at_least(0)
 
 
 def available_cores() -> int:

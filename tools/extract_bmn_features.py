@@ -28,7 +28,7 @@ import os.path as osp
 import sys
 from pathlib import Path
 
-from command_line import Parser, find_checkpoint, load_config, tool
+from command_line import Parser, count, find_checkpoint, load_config, positive, tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,29 +50,34 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--interval',
-        type=int,
+        type=positive,
         default=16,
         help="frames from one clip to the next (default 16); BMN's feature_extraction_interval "
         'must be the same number',
     )
     parser.add_argument(
-        '--clip-len', type=int, help="frames of a clip; default the config's, 1 for most 2D configs"
+        '--clip-len',
+        type=positive,
+        help="frames of a clip; default the config's, 1 for most 2D configs",
     )
     parser.add_argument(
         '--frame-interval',
-        type=int,
+        type=positive,
         help="distance between two frames of a clip; default the config's",
     )
     parser.add_argument(
-        '--bins', type=int, default=100, help="rows per video, BMN's temporal_dim (default 100)"
+        '--bins',
+        type=positive,
+        default=100,
+        help="rows per video, BMN's temporal_dim (default 100)",
     )
     parser.add_argument(
         '--batch-size',
-        type=int,
+        type=positive,
         help='number of clips at a time; the default has 64 frames in total',
     )
     parser.add_argument(
-        '--workers', type=int, default=2, help='decoding processes, 0 for none (default 2)'
+        '--workers', type=count, default=2, help='decoding processes, 0 for none (default 2)'
     )
     parser.add_argument(
         '--skip-bad',

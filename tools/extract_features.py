@@ -25,7 +25,7 @@ import argparse
 import os.path as osp
 import sys
 
-from command_line import Parser, find_checkpoint, load_config, tool
+from command_line import Parser, count, find_checkpoint, load_config, positive, tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--num-frames',
         '--num-clips',
-        type=int,
+        type=positive,
         metavar='N',
         help="frames (2D) or clips (3D) per video, evenly spaced; default the config's, in most "
         'configs 30 in 2D and 10 in 3D',
@@ -76,10 +76,12 @@ def parse_args() -> argparse.Namespace:
         help='mixed precision (default float32). Features are always written in float32, but those '
         'of different precisions are not compared',
     )
-    parser.add_argument('--batch-size', type=int, default=4, help='videos at a time (default 4)')
+    parser.add_argument(
+        '--batch-size', type=positive, default=4, help='videos at a time (default 4)'
+    )
     parser.add_argument(
         '--workers',
-        type=int,
+        type=count,
         default=2,
         help='decoding workers per process, 0 for none (default 2)',
     )
@@ -103,10 +105,6 @@ def check_args(args: argparse.Namespace) -> None:
     from mmssl_video.errors import UserError
     from mmssl_video.evaluation.store import remove_leftover
 
-    for name, least in (('num_frames', 1), ('batch_size', 1), ('workers', 0)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise UserError(f'--{name.replace("_", "-")} is {value}; it must be {least} or more')
     is_file = args.out.endswith('.npz')
     if osp.exists(args.out) and osp.isfile(args.out) != is_file:
         found = 'folder' if is_file else 'file'

@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from command_line import Parser, tool
+from command_line import Parser, positive, tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--class-names', metavar='FILE', help='names of the classes, one per line')
     parser.add_argument(
         '--max-videos',
-        type=int,
+        type=positive,
         default=2000,
         metavar='N',
         help='from more videos, draw this many, evenly over the classes (default 2000)',

@@ -13,7 +13,7 @@ import os.path as osp
 import sys
 from pathlib import Path
 
-from command_line import Parser, find_checkpoint, load_config, tool
+from command_line import Parser, count, find_checkpoint, load_config, positive, tool
 
 TITLES = {
     'norm': 'norm of the feature',
@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--class',
         dest='label',
-        type=int,
+        type=count,
         metavar='N',
         help='for class: the number of the class (default the predicted one)',
     )
@@ -57,7 +57,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--num-frames',
-        type=int,
+        type=positive,
         help='frames (2D) or clips (3D) per video, evenly spaced (default 8 for features, the '
         "config's number for a class)",
     )

@@ -14,7 +14,7 @@ import argparse
 import os
 import sys
 
-from command_line import Parser, tool
+from command_line import Parser, count, positive, tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,12 +34,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--size',
-        type=int,
+        type=positive,
         default=64,
         help='shorter side of the picture that is measured, in pixels (default 64)',
     )
     parser.add_argument(
-        '--grid', type=int, default=8, help='cells in a row and in a column (default 8)'
+        '--grid', type=positive, default=8, help='cells in a row and in a column (default 8)'
     )
     parser.add_jobs()
     parser.add_argument(
@@ -54,7 +54,7 @@ def parse_args() -> argparse.Namespace:
         help='name of a raw frame (default img_{:05}.jpg), as in the dataset of the config',
     )
     parser.add_argument(
-        '--start-index', type=int, default=1, help='number of the first raw frame (default 1)'
+        '--start-index', type=count, default=1, help='number of the first raw frame (default 1)'
     )
     parser.add_argument(
         '--local-root',

@@ -21,7 +21,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from command_line import Parser, tool
+from command_line import Parser, positive, tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,7 +42,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--short-side',
-        type=int,
+        type=positive,
         default=256,
         metavar='N',
         help='pixels of the shorter side, an even number (default 256); smaller videos keep their '

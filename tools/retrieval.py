@@ -5,7 +5,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from command_line import Parser, positive, tool
+from command_line import Parser, count, positive, tool
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', required=True, metavar='JSON', help='file for the result')
     parser.add_argument(
         '--topk',
-        type=int,
+        type=positive,
         nargs='+',
         metavar='K',
         help='the K of R@K (default: those of 1 5 10 20 50 that the gallery has videos for)',
@@ -104,28 +104,30 @@ def parse_args() -> argparse.Namespace:
     )
     index.add_argument(
         '--nlist',
-        type=int,
+        type=positive,
         help='number of lists (default the square root of the size of the gallery)',
     )
     index.add_argument(
         '--code-size',
-        type=int,
+        type=positive,
         metavar='BYTES',
         help='memory for each video: that many principal components of 8 bits (default 256, or the '
         'number of features if that is less)',
     )
     index.add_argument(
-        '--nprobe', type=int, help='number of lists to search (default a 16th of them, at least 8)'
+        '--nprobe',
+        type=positive,
+        help='number of lists to search (default a 16th of them, at least 8)',
     )
     index.add_argument(
         '--candidates',
-        type=int,
+        type=positive,
         metavar='N',
         help='number of videos to compare again by their features (default 4 K, at least 200)',
     )
     index.add_argument(
         '--check',
-        type=int,
+        type=count,
         default=100,
         metavar='N',
         help='number of queries to search exactly too, which gives the share of true neighbours '

@@ -17,7 +17,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from command_line import Parser, tool
+from command_line import Parser, positive, tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('out', help='list to write')
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument('--fraction', type=float, help='share of the videos, 0.01 for one percent')
-    size.add_argument('--per-class', type=int, metavar='N', help='number of videos per class')
+    size.add_argument('--per-class', type=positive, metavar='N', help='number of videos per class')
     parser.add_argument('--seed', type=int, default=0, help='seed of the draw (default 0)')
     parser.add_argument(
         '--data-root',

@@ -14,7 +14,7 @@ import os.path as osp
 import sys
 from typing import TYPE_CHECKING
 
-from command_line import Parser, load_config, tool
+from command_line import Parser, load_config, positive, tool
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show-dir', help='folder for pictures of the predictions')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument(
-        '--interval', type=int, default=1, help='show every n-th sample (default 1)'
+        '--interval', type=positive, default=1, help='show every n-th sample (default 1)'
     )
     parser.add_argument(
         '--wait-time', type=float, default=2, help='seconds to show a window (default 2)'

@@ -41,6 +41,20 @@ def call_light(tool, *arguments, monkeypatch):
     return stop.value.code
 
 
+def arguments_of(tool, monkeypatch):
+    """The arguments that a tool reads, as actions of `argparse`."""
+    found = []
+
+    def read(parser):
+        found.extend(parser._actions)
+        sys.exit()
+
+    monkeypatch.setattr(Parser, 'parse_args', read)
+    with pytest.raises(SystemExit):
+        load_tool(tool.removesuffix('.py')).parse_args()
+    return found
+
+
 @pytest.mark.parametrize('tool', TOOLS)
 def test_help_and_wrong_arguments_need_no_imports(tool, monkeypatch, capsys):
     assert call_light(tool, '--help', monkeypatch=monkeypatch) == 0
@@ -58,13 +72,9 @@ def test_help_and_wrong_arguments_need_no_imports(tool, monkeypatch, capsys):
             "--cfg-options: 'work_dir' is not of the form KEY=VALUE",
         ),
         ('benchmarks/step.py c.py --turns 0', '--turns: 0 is too few; use 1 or more'),
-        ('browse_dataset.py c.py --out x --num 0', '--num: 0 is too few'),
-        ('reconstructions.py c.py x.pth --out x --num 0', '--num: 0 is too few'),
-        ('retrieval.py g.npz q.npz --out x --num-sheets 0', '--num-sheets: 0 is too few'),
-        ('retrieval.py g.npz q.npz --out x --num-neighbours 0', '--num-neighbours: 0 is too few'),
-        ('visualize_proposals.py r.json a.json --out x --top -1', '--top: -1 is too few'),
-        ('visualize_proposals.py r.json a.json --out x --num-videos 0', '--num-videos: 0 is too'),
-        ('benchmarks/loader.py --workers 0 -1', '--workers -1: use 0 or more'),
+        ('benchmarks/loader.py --workers 0 -1', '--workers: -1 is too few; use 0 or more'),
+        ('benchmarks/loader.py --workers few', "--workers: invalid number value: 'few'"),
+        ('prepare_videos.py x y --jobs 0', '--jobs: 0 is too few'),
         ('benchmarks/retrieval.py --sizes 9x2', '--sizes 9x2: fewer videos than --neighbours 10'),
     ],
 )
@@ -90,16 +100,19 @@ def test_wrong_values_are_refused_at_once(command, message, monkeypatch, capsys)
 )
 def test_choices_are_those_of_the_package(tool, option, choices, monkeypatch):
     """The tools name them themselves, since they must not import the package for them."""
-    found = {}
-
-    def read(parser):
-        for action in parser._actions:
-            for name in action.option_strings or [action.metavar]:
-                found[name] = action.choices
-
-    monkeypatch.setattr(Parser, 'parse_args', read)
-    load_tool(tool).parse_args()
+    found = {
+        name: action.choices
+        for action in arguments_of(tool, monkeypatch)
+        for name in action.option_strings or [action.metavar]
+    }
     assert list(found[option]) == list(choices)
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_only_some_whole_numbers_may_be_negative(tool, monkeypatch):
+    found = {action.dest for action in arguments_of(tool, monkeypatch) if action.type is int}
+    # The package knows what a quality may be.
+    assert found <= {'seed', 'seeds', 'epoch', 'local_rank', 'quality'}
 
 
 def test_numbers_in_the_help_are_those_of_the_package(monkeypatch, capsys):
@@ -153,7 +166,7 @@ def test_jobs(parser, monkeypatch):
     parser.add_jobs()
     monkeypatch.setenv('LOCAL_RANK', '0')
     assert parser.parse_args(['c.py', 'none']).jobs == available_cores()
-    assert parser.parse_args(['c.py', 'none', '--jobs', '0']).jobs == 0  # which the tool refuses
+    assert parser.parse_args(['c.py', 'none', '--jobs', '3']).jobs == 3
 
 
 def test_local_rank(parser, monkeypatch):

@@ -73,7 +73,6 @@ def test_errors_are_one_line(tmp_path, write_numbered_video, monkeypatch, capsys
     for arguments, message in (
         ([tmp_path / 'no'], f'error: {tmp_path}/no: no such folder; '),
         ([tmp_path / 'set', '--grid', 4], f'error: {tmp_path}/set.motion holds motion of other '),
-        ([tmp_path / 'set', '--jobs', 0], 'error: grid is 8, size 64 and jobs 0; '),
     ):
         with pytest.raises(SystemExit) as error:
             run(monkeypatch, capsys, *arguments)

@@ -58,7 +58,6 @@ def test_errors_are_one_line(tmp_path, write_numbered_video, monkeypatch, capsys
         ([source, source / 'a.mp4' / 'out'], f'{source}/a.mp4/out: prepared videos would be'),
         ([source, tmp_path / 'gone.txt'], f'{tmp_path}/gone.txt/settings.json: cannot be written'),
         ([source, tmp_path / 'out', '--short-side', 7], 'the short side is 7; give an even number'),
-        ([source, tmp_path / 'out', '--jobs', 0], 'jobs is 0; '),
         (
             [source, tmp_path / 'out', '--ann-file', tmp_path / 'gone.txt'],
             f'{tmp_path}/out/gone.bad_videos.txt: none of the videos can be read; this file has '

@@ -28,7 +28,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for command_line
 
-from command_line import Parser, positive, tool  # noqa: E402
+from command_line import Parser, count, positive, tool  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,7 +36,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', help='JSON file for all figures')
     parser.add_argument('--turns', type=positive, default=11, help='number of turns (default 11)')
     parser.add_argument('--samples', type=positive, default=6, help='samples per turn (default 6)')
-    parser.add_argument('--busy', type=int, default=3, help='number of busy processes (default 3)')
+    parser.add_argument(
+        '--busy', type=count, default=3, help='number of busy processes (default 3)'
+    )
     return parser.parse_args()
 
 

@@ -44,7 +44,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--num-frames',
         '--num-clips',
-        type=int,
+        type=positive,
         metavar='N',
         help="frames (2D) or clips (3D) per video (default the config's)",
     )

@@ -33,7 +33,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for command_line
 
-from command_line import Parser, available_cores, positive, tool  # noqa: E402
+from command_line import Parser, available_cores, count, positive, tool  # noqa: E402
 
 CONFIG = 'vclr/vclr_r50_8x64-3seg-400e_ucf101-rgb.py'
 STORAGES = 'originals', 'mjpeg', 'h264', 'frames'
@@ -60,7 +60,7 @@ def parse_args() -> argparse.Namespace:
     cores = available_cores()
     parser.add_argument(
         '--workers',
-        type=int,
+        type=count,
         nargs='+',
         default=[0, cores],
         help=f'numbers of workers to measure (default 0 {cores}, the cores)',
@@ -77,10 +77,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--turns', type=positive, default=7, help='number of turns (default 7)')
     parser.add_argument('--out', help='JSON file for all figures')
     parser.add_cfg_options()
-    args = parser.parse_args()
-    if min(args.workers) < 0:
-        parser.error(f'--workers {min(args.workers)}: use 0 or more')
-    return args
+    return parser.parse_args()
 
 
 @tool(parse_args)

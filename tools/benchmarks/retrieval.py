@@ -47,10 +47,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--neighbours', type=positive, default=10, help='K (default 10)')
     parser.add_argument('--turns', type=positive, default=3, help='number of turns (default 3)')
-    parser.add_argument('--nlist', type=int, help='as in tools/retrieval.py')
-    parser.add_argument('--nprobe', type=int, help='as in tools/retrieval.py')
-    parser.add_argument('--candidates', type=int, help='as in tools/retrieval.py')
-    parser.add_argument('--code-size', type=int, metavar='BYTES', help='as in tools/retrieval.py')
+    parser.add_argument('--nlist', type=positive, help='as in tools/retrieval.py')
+    parser.add_argument('--nprobe', type=positive, help='as in tools/retrieval.py')
+    parser.add_argument('--candidates', type=positive, help='as in tools/retrieval.py')
+    parser.add_argument(
+        '--code-size', type=positive, metavar='BYTES', help='as in tools/retrieval.py'
+    )
     parser.add_argument(
         '--plan',
         type=read_size,

@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('configs', nargs='+', help='pretraining configs')
     parser.add_argument('--out', help='JSON file for all figures')
     parser.add_argument('--batch', type=positive, default=16, help='samples per step (default 16)')
-    parser.add_argument('--side', type=int, help="side of the pictures (default the recipe's)")
+    parser.add_argument('--side', type=positive, help="side of the pictures (default the recipe's)")
     parser.add_argument('--amp', action='store_true', help='mixed precision in bfloat16')
     parser.add_argument('--compile', action='store_true', help='model.compile=True')
     parser.add_argument('--channels-last', action='store_true', help='model.channels_last=True')
