@@ -49,9 +49,15 @@ class Setting:
         return self.videos not in generated_sets()
 
 
-def small(method: str, name: str, views: str = '4x2x2', backbone: str = 'slowonly-r18') -> str:
+def small(
+    method: str,
+    name: str,
+    views: str = '4x2x2',
+    backbone: str = 'slowonly-r18',
+    epochs: int = 16,
+) -> str:
     """Return the path of a small recipe."""
-    return f'{method}/{name}_{backbone}_1x16-{views}-16e_generated-rgb.py'
+    return f'{method}/{name}_{backbone}_1x16-{views}-{epochs}e_generated-rgb.py'
 
 
 def on_objects(title: str, method: str, name: str, views: str, task: str) -> Setting:
@@ -91,7 +97,7 @@ METHODS = [
     Setting('ρ-BYOL, ρ = 2', small('rho_byol', 'rho-byol')),
     Setting('ρ-SimCLR, ρ = 3', small('rho_simclr', 'rho-simclr', '4x2x3')),
     Setting('ρ-SwAV, ρ = 2', small('rho_swav', 'rho-swav')),
-    Setting('NNCLR', small('nnclr', 'nnclr')),
+    Setting('NNCLR', small('nnclr', 'nnclr', epochs=32)),
     Setting('IIVCL', small('iivcl', 'iivcl')),
 ]
 OBJECT_ROWS = [

@@ -17,3 +17,6 @@ model = dict(
         )
     )
 )
+
+# Neighbours are random videos at first. The loss leaves chance after 6 to 12 epochs.
+train_cfg = dict(max_epochs=32)
