@@ -17,6 +17,7 @@ from tiny_vclr import call_tool
 from mmssl_video.errors import UserError
 
 SMALL = 'configs/{0}_slowonly-r18_1x16-4x2x{1}-16e_generated-rgb.py'
+LOADERS = 'train_dataloader', 'val_dataloader', 'test_dataloader'
 CONTRAST = demo.ROOT / SMALL.format('simclr/simclr', 2)
 
 
@@ -202,7 +203,47 @@ def run_demo(forks, monkeypatch):
     return run
 
 
-def test_a_folder_by_a_recipe_of_clips(real_data, tmp_path, run_demo):
+@pytest.fixture
+def make_small(monkeypatch, tmp_path):
+    """Leave the demo a few small videos, two epochs, and the first stage of its network."""
+    monkeypatch.setattr(demo, 'CLASSES', demo.CLASSES[:2])
+    for name, number in (('PRETRAIN', 4), ('GALLERY', 5), ('QUERY', 2)):
+        monkeypatch.setattr(demo, f'NUM_{name}', number)
+    monkeypatch.setattr(demo, 'NUM_UNTRIMMED', dict(train=4, val=2))
+    for name, small in (
+        ('write_splits', dict(size=(64, 48), num_frames=12)),
+        ('write_untrimmed', dict(seconds=(6, 8))),
+    ):
+        monkeypatch.setattr(demo, name, partial(getattr(demo, name), **small))
+    sheet = demo.grad_cam_sheet  # each row takes a second
+    monkeypatch.setattr(
+        demo, 'grad_cam_sheet', lambda path, rows, title: sheet(path, rows[:1], title)
+    )
+    for name in ('CONFIG', 'FINETUNE', 'BMN'):
+        cfg = Config.fromfile(demo.ROOT / getattr(demo, name))
+        cfg.train_cfg.max_epochs, cfg.default_hooks.checkpoint.interval = 2, 1
+        cfg.param_scheduler = [dict(type='ConstantLR', factor=1.0)]
+        for loader in filter(None, map(cfg.get, LOADERS)):
+            loader.update(num_workers=0, persistent_workers=False)
+            if name == 'BMN':
+                loader.dataset.pipeline[0].channels = 64
+        if name == 'BMN':
+            cfg.model.update(feat_dim=64, num_samples=2, num_samples_per_bin=1)
+            cfg.model.update(hidden_dim_1d=8, hidden_dim_2d=4, hidden_dim_3d=8)
+        else:
+            stages = dict(num_stages=1, out_indices=(0,), strides=(1,), dilations=(1,))
+            cfg.model.backbone.update(stages)
+        if name == 'CONFIG':
+            cfg.train_dataloader.batch_size = 4
+            for head in cfg.model.heads.values():
+                head.projector.update(in_channels=64, hidden_channels=32)
+        if name == 'FINETUNE':
+            cfg.model.cls_head.in_channels = 64
+        monkeypatch.setattr(demo, name, tmp_path / getattr(demo, name).name)
+        cfg.dump(getattr(demo, name))
+
+
+def test_a_folder_by_a_recipe_of_clips(make_small, real_data, tmp_path, run_demo):
     """Differences of frames, one epoch; what is written is of this recipe."""
     config = tmp_path / 'differences.py'
     train, features = (
@@ -242,25 +283,6 @@ def metrics_of(out):
     metrics = json.loads((out / 'metrics.json').read_text())
     assert metrics.pop('seconds') > 0
     return metrics
-
-
-@pytest.fixture
-def make_small(monkeypatch, tmp_path):
-    """Leave the demo a few videos and epochs."""
-    monkeypatch.setattr(demo, 'CLASSES', demo.CLASSES[:3])
-    for name, number in (('PRETRAIN', 11), ('GALLERY', 5), ('QUERY', 2)):
-        monkeypatch.setattr(demo, f'NUM_{name}', number)
-    monkeypatch.setattr(demo, 'NUM_UNTRIMMED', dict(train=4, val=2))
-    bmn = 'model = dict(hidden_dim_1d=8, hidden_dim_2d=4, hidden_dim_3d=8)\n'
-    for name, more in (('CONFIG', ''), ('FINETUNE', ''), ('BMN', bmn)):
-        config = tmp_path / getattr(demo, name).name
-        config.write_text(
-            f"_base_ = r'{demo.ROOT / getattr(demo, name)}'\n"
-            'train_cfg = dict(max_epochs=2)\n'
-            'default_hooks = dict(checkpoint=dict(interval=1))\n'
-            f'param_scheduler = [dict(type="ConstantLR", factor=1.0)]\n{more}'
-        )
-        monkeypatch.setattr(demo, name, config)
 
 
 @pytest.mark.slow
