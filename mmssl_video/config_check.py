@@ -9,6 +9,7 @@ import inspect
 import os
 import textwrap
 from argparse import ArgumentParser
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
@@ -230,7 +231,7 @@ def _check_arguments(value: Mapping, path: str) -> None:
     if not found and '.' in value['type']:
         return  # in another package's scope, which MMEngine imports
     if not found:
-        names = {name for registry in REGISTRIES for name in _all_names(registry)}
+        names = {name for registry in REGISTRIES for name in _registered(registry)}
         guess = nearest(value['type'], names) or '; is its package in custom_imports?'
         raise UserError(f'{path}.type: {value["type"]!r} is not registered{guess}')
     given = {key for key in value if not key.startswith('_')} - {'type'}
@@ -255,16 +256,19 @@ def _find(name: str) -> Iterator[Any]:
     """Find what is registered under a name, in MMAction2's registries and MMEngine's."""
     for registry in REGISTRIES:
         try:
-            found = registry.get(name)
+            registry.import_from_location()
+            # `get` also takes the name for that of a module, and tries to import it.
+            found = registry.get(name) if '.' in name else _registered(registry).get(name)
         except ImportError:  # some of MMAction2's registries need a package that is not installed
             continue
         if found is not None:
             yield found
 
 
-def _all_names(registry: Registry) -> set[str]:
+def _registered(registry: Registry) -> Mapping[str, Any]:
+    """What a registry and its parent hold, by name."""
     parent = registry.parent
-    return set(registry.module_dict) | (set(parent.module_dict) if parent else set())
+    return ChainMap(registry.module_dict, parent.module_dict if parent else {})
 
 
 def arguments(built: Any) -> set[str] | None:
