@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from forks import Forks
 from mmengine.logging import MMLogger
-from stubs import leave_configs_unformatted
+from stubs import make_mmengine_quick
 
 import mmssl_video  # noqa: F401  registers everything and mends the upstream faults
 from mmssl_video.video import encode_video
@@ -24,7 +24,7 @@ REAL_DATA = REPOSITORY.parent / 'shared' / 'data'
 hypothesis.settings.register_profile('same', derandomize=True)
 hypothesis.settings.load_profile('same')
 
-leave_configs_unformatted()
+make_mmengine_quick()
 
 
 def pytest_collection_modifyitems(items):
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """MMEngine collects garbage for each data set; it need not look through all imports."""
+    """Collections of garbage need not look through all imports."""
     gc.freeze()
 
 

@@ -6,6 +6,7 @@ so that its children lack no thread of a pool.
 
 import contextlib
 import gc
+import importlib
 import json
 import os
 import runpy
@@ -18,6 +19,10 @@ import time
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
+# What a run imports on the way.
+PRELOADED = ['mmssl_video', 'mmaction.apis', 'mmaction.engine', 'mmaction.visualization']
+PRELOADED += ['matplotlib.figure', 'matplotlib.backends.backend_agg', 'pkg_resources', 'setuptools']
+PRELOADED += ['sklearn.svm', 'torch._dynamo', 'stubs']
 
 
 class Forks:
@@ -107,14 +112,10 @@ class Forks:
 
 def serve():
     """Fork and wait as the lines of the standard input say."""
-    import sklearn.svm  # noqa: F401
-    import torch._dynamo  # noqa: F401  the first optimizer would
-    from stubs import leave_configs_unformatted
-
-    import mmssl_video  # noqa: F401
-
-    leave_configs_unformatted()
-    gc.freeze()  # MMEngine collects garbage for each data set
+    for name in PRELOADED:
+        importlib.import_module(name)
+    sys.modules['stubs'].make_mmengine_quick()
+    gc.freeze()  # as pages that are written to are copied
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     print('ready', flush=True)
     for line in sys.stdin:

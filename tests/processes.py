@@ -5,10 +5,11 @@ import multiprocessing
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from forks import PRELOADED
 from mmengine.model import MMDistributedDataParallel
 
 WORLD = 2
-multiprocessing.set_forkserver_preload(['mmssl_video', 'torch._dynamo'])  # imported once
+multiprocessing.set_forkserver_preload(PRELOADED)
 
 
 def run_in_processes(function, folder, *args):
