@@ -15,7 +15,7 @@ from tiny_vclr import tiny_config, write_videos
 from mmssl_video.checkpoints.loading import load_checkpoint_file
 from mmssl_video.errors import UserError
 
-EPOCHS = 6
+EPOCHS = 4
 ALL_HEADS = dict(  # beside the one of VCLR
     swav=example('SwAVHead', freeze_epochs=2, queue_size=8, queue_start_epoch=2),
     nnclr=example('NNCLRHead', queue_size=10),
@@ -47,7 +47,7 @@ def videos(tmp_path_factory):
 
 def write_config(videos, folder, heads=None, batch_size=4, fault=None, **loader):
     cfg = tiny_config(videos, folder / 'work', f'killed {folder}', epochs=EPOCHS, momentum=0.9)
-    cfg.env_cfg = dict(dist_cfg=dict(timeout=10 if fault else 120))
+    cfg.env_cfg = dict(dist_cfg=dict(timeout=5 if fault else 120))
     if fault:
         cfg.custom_imports.imports.append('test_tools.test_killed_runs')
         cfg.custom_hooks.append(dict(type='FaultHook', **fault))
