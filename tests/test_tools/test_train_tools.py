@@ -1,13 +1,12 @@
 """train.py, extract_features.py and convert_weights.py, from command line to file.
 
-Most tests call a tool's ``main`` in this process, which spares the seconds that a Python start
-takes; exit status, one process per rank and torchrun are tested on real processes.
+Most tests call a tool's ``main`` in this process; exit status and one process per rank are tested
+on real processes.
 """
 
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -48,23 +47,6 @@ def config(videos, tmp_path):
     return write
 
 
-def start(*command, cwd):
-    """Run a command of Python as a process of its own, away from the repository."""
-    return subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={
-            **os.environ,
-            'PYTHONPATH': os.pathsep.join([str(REPOSITORY), str(REPOSITORY / 'tests')]),
-            'OMP_NUM_THREADS': str(torch.get_num_threads()),  # as here: sums are rounded alike
-            'CUDA_VISIBLE_DEVICES': '',
-        },
-    )
-
-
 def error_line(text):
     """The one line that tells the user what is wrong."""
     lines = [line for line in text.splitlines() if line.startswith('error: ')]
@@ -100,15 +82,12 @@ def test_resume_without_a_checkpoint_starts_from_load_from(config, tmp_path, mon
     assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'w' / 'epoch_1.pth'))
 
 
-def test_train_in_two_processes(config, tmp_path):
-    """torchrun on a CPU, with --amp: the queue takes the batches of both."""
-    done = start(
-        *('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', 2),
-        *(REPOSITORY / 'tools/train.py', config(), '--launcher', 'pytorch', '--amp'),
-        *('--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.batch_size=2'),
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
+def test_train_in_two_processes(config, forks, tmp_path):
+    """On a CPU, with --amp: the queue takes the batches of both."""
+    options = ('--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.batch_size=2')
+    log = tmp_path / 'log'
+    ranks = forks.start_ranks('train.py', config(), '--amp', *options, log=log, world=2)
+    assert forks.wait(*ranks) == [0, 0], (tmp_path / 'log.0').read_text()
     (log,) = (tmp_path / 'work').glob('*/*.log')
     assert len(re.findall('objective inter:', log.read_text())) == 1  # by the first process alone
     entries = scalars(tmp_path / 'work')
