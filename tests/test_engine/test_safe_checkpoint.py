@@ -124,6 +124,7 @@ def test_sigterm_in_a_resumed_epoch_keeps_the_place(unbroken, videos, tmp_path):
         cfg = config(videos, tmp_path, f'sigterm twice {iteration}')
         with pytest.raises(SystemExit):
             train(resumed(cfg) if iteration == 5 else cfg, sigterm_at=iteration)
+    assert saved(tmp_path) == ['epoch_1.pth', 'iter_5.pth']
     rest, _ = train(resumed(config(videos, tmp_path, 'sigterm twice, on')))
     assert rest.losses == unbroken[0].losses[5:]
 

@@ -47,7 +47,7 @@ def videos(tmp_path_factory):
 
 def write_config(videos, folder, heads=None, batch_size=4, fault=None, **loader):
     cfg = tiny_config(videos, folder / 'work', f'killed {folder}', epochs=EPOCHS, momentum=0.9)
-    cfg.env_cfg = dict(dist_cfg=dict(timeout=5 if fault else 120))
+    cfg.env_cfg = dict(dist_cfg=dict(timeout=10 if fault else 120))
     if fault:
         cfg.custom_imports.imports.append('test_tools.test_killed_runs')
         cfg.custom_hooks.append(dict(type='FaultHook', **fault))
@@ -89,15 +89,20 @@ def test_killed_ten_times_at_random(world, forks, videos, tmp_path):
         args = config, '--work-dir', tmp_path / work_dir, *args
         return forks.start_ranks('train.py', *args, log=tmp_path / work_dir, world=world)
 
-    begun = time.monotonic()
     assert forks.wait(*start('whole')) == [0] * world
-    duration = time.monotonic() - begun
     draws = random.Random(world)
     for number in range(10):
         processes = start('parts', '--resume')
-        time.sleep(draws.uniform(0.3, 1) * duration)
-        os.kill(draws.choice(processes), (signal.SIGTERM, signal.SIGKILL)[number % 2])
-        forks.wait(*processes)
+        # A process whose partner dies before they have met waits for it.
+        wanted, deadline = draws.randrange(world - 1, 3), time.monotonic() + 120
+        while (tmp_path / 'parts.0').read_text().count('Epoch(train)') < wanted:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(draws.uniform(0, 0.2))
+        victim = draws.randrange(world)
+        os.kill(processes[victim], (signal.SIGTERM, signal.SIGKILL)[number % 2])
+        # In training, SIGTERM saves first.
+        assert forks.wait(*processes)[victim] in (143, -signal.SIGTERM, -signal.SIGKILL)
     assert forks.wait(*start('parts', '--resume')) == [0] * world
     assert [path.name for path in (tmp_path / 'parts').glob('*.pth')] == [f'epoch_{EPOCHS}.pth']
     whole, parts = (

@@ -32,7 +32,7 @@ class SafeCheckpointHook(CheckpointHook):
       replaced in one step. Incomplete files of a killed run are removed when the next run starts.
     - SIGTERM (Slurm's time limit, torchrun) saves at the end of the iteration, as
       ``iter_<number>.pth``, and ends the process with status 143. With several processes, it is
-      enough if one of them gets the signal. The next regular checkpoint replaces this one.
+      enough if one of them gets the signal. The next checkpoint of either kind replaces this one.
     - A checkpoint within an epoch has the number of batches done in ``meta['batch']``; a resumed
       run continues with the next one, without reading the videos of the earlier ones. In the log,
       the batches of that epoch are counted from 1 again. With a ``batch_sampler`` other than
@@ -50,7 +50,8 @@ class SafeCheckpointHook(CheckpointHook):
         self._interim: str | None = None  # the SIGTERM checkpoint from which the run was resumed
         if runner._resume and self._batch:
             path = Path(runner._load_from)
-            if path.resolve().parent == Path(self.out_dir).resolve():  # not another run's
+            own = path.resolve().parent == Path(self.out_dir).resolve()  # not another run's
+            if own and self.by_epoch:  # else regular ones have such names, too
                 self._interim = path.name
         if is_main_process():
             for path in Path(runner.work_dir).glob('.*.pth.*.tmp'):
@@ -117,7 +118,10 @@ class SafeCheckpointHook(CheckpointHook):
             return
         iteration = runner.iter + 1
         runner.logger.info(f'SIGTERM: saving a checkpoint at iteration {iteration}')
-        self._write(runner, f'iter_{iteration}.pth', dict(epoch=runner.epoch, iter=iteration))
+        name = f'iter_{iteration}.pth'
+        self._write(runner, name, dict(epoch=runner.epoch, iter=iteration))
+        if self._interim not in (None, name) and is_main_process():
+            self._remove(self.file_backend.join_path(self.out_dir, self._interim))
         self._settle()
         sys.exit(128 + signal.SIGTERM)
 
