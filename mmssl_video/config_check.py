@@ -12,6 +12,7 @@ from argparse import ArgumentParser
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import mmaction.registry
@@ -271,6 +272,7 @@ def _registered(registry: Registry) -> Mapping[str, Any]:
     return ChainMap(registry.module_dict, parent.module_dict if parent else {})
 
 
+@cache
 def arguments(built: Any) -> set[str] | None:
     """The arguments that a class or function takes; ``None`` if it passes ``**kwargs`` elsewhere.
 

@@ -81,6 +81,7 @@ def test_options_that_reach_something():
         'model.heads.order': None,
         'model.backbone.pretrained': None,  # an argument that the file need not name
         'optim_wrapper.clip_grad': None,
+        'optim_wrapper.optimizer.type': 'mmengine.AdamW',  # of a scope
         'train_dataloader.dataset.pipeline.1.clip_len': 8,
         'feature_head': 'video',
     }
