@@ -329,15 +329,15 @@ def test_feature_pipeline_has_the_clips_of_training(path):
 
 
 def shrink(cfg):
-    """The config's wiring in little: narrow ResNet-18, short clips of 32 px, embeddings, queues."""
+    """The config's wiring in little: narrow ResNet-18, short clips of 16 px, embeddings, queues."""
     backbone = cfg.model.backbone
     if backbone.type == 'ResNet':
         features = 128
         backbone.update(depth=18, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,))
     elif backbone.type == 'MaskedVisionTransformer':
         features = 24
-        backbone.update(depth=2, embed_dims=features, num_heads=3, num_frames=8, patch_size=8)
-        cfg.model.heads.videomae.patch_size = 8
+        backbone.update(depth=2, embed_dims=features, num_heads=3, num_frames=4, patch_size=4)
+        cfg.model.heads.videomae.patch_size = 4
     else:
         features = 64
         if 'depth' not in backbone:  # it cannot be made narrow
@@ -364,13 +364,13 @@ def shrink(cfg):
                 head[setting] = value
     for _, step in steps_of(cfg.train_dataloader.dataset.pipeline):
         if step.type == 'Resize':
-            step.update(scale=(32, 32), keep_ratio=False)
+            step.update(scale=(16, 16), keep_ratio=False)
         elif step.type == 'RandomCrop':
-            step.size = 32
+            step.size = 16
         elif step.type == 'MotionCrop':
-            step.update(region=30, size=24, jitter=3)
+            step.update(region=15, size=12, jitter=1)
         elif step.type.startswith('Sample') and 'clip_len' in step:
-            step.clip_len = min(step.clip_len, 8)
+            step.clip_len = min(step.clip_len, 4)
     return cfg
 
 
@@ -406,7 +406,7 @@ def test_vcop_with_other_tuples(num_segments, sources):
     model = MODELS.build(cfg.model)
     model.init_weights()
     batch = model.data_preprocessor(pseudo_collate(list(dataset)), training=True)
-    assert batch['inputs'].shape == (4, 1, num_segments, 3, 8, 32, 32)
+    assert batch['inputs'].shape == (4, 1, num_segments, 3, 4, 16, 16)
     head = model.heads['order']
     assert head.classifier.out_features == math.factorial(num_segments)
     loss = model(**batch, mode='loss')['loss_order']

@@ -66,11 +66,9 @@ def name_of(path):
     return NAME.fullmatch(Path(path).name)
 
 
-def build(cfg):
+def build(path):
     """The full-size recognizer, of shapes alone."""
-    # A vision transformer asks for numbers while it is built.
-    with torch.device('cpu' if is_vit(cfg) else 'meta'):
-        return MODELS.build(cfg.model).to('meta')
+    return build_on_meta(f'downstream/{path}')
 
 
 def is_vit(cfg):
@@ -158,7 +156,7 @@ def shapes_of_pretraining(tag):
 @pytest.mark.parametrize('path', CONFIGS)
 def test_backbone_is_that_of_pretraining(path):
     """Key by key, but for the ``net`` of TSM, and shape by shape: any checkpoint of it is taken."""
-    state = build(load(path)).backbone.state_dict()
+    state = build(path).backbone.state_dict()
     shapes = {plain_name(key): value.shape for key, value in state.items()}
     assert len(shapes) == len(state)
     sources = shapes_of_pretraining(name_of(path)['backbone'])
@@ -177,7 +175,7 @@ def without_last_norm(shapes):
 def test_full_size_scores(path, monkeypatch):
     """A batch of two, of the shape that the training pipeline gives, has a score for each class."""
     cfg, name = load(path), name_of(path)
-    model = build(cfg)
+    model = build(path)
     monkeypatch.setattr(torch, 'autocast', lambda *_, **__: nullcontext())  # knows no meta tensors
     size = picture_size(dataset_of(cfg, 'train').pipeline)
     clips, frames = int(name['num_clips']), int(name['clip_len'])
@@ -411,8 +409,7 @@ def test_layers_of_videomae_have_their_rates(name):
     """Of depth d the patches have decay^(d + 1), block i has decay^(d - i), the rest the rate."""
     cfg = load(f'finetune/{name}')
     per_256, batch, decay = VIDEOMAE[name]
-    with torch.device('cpu'):
-        model = MODELS.build(cfg.model)
+    model = build(f'finetune/{name}')
     groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
     found = {id(each): group for group in groups for each in group['params']}
     depth = cfg.model.backbone.depth
@@ -431,7 +428,7 @@ def test_layers_of_videomae_have_their_rates(name):
 def rates(path):
     """Learning rates of backbone and classifier, as the optimiser has them."""
     cfg = load(path)
-    model = build(cfg)
+    model = build(path)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     by_parameter = {
         id(parameter): group['lr']

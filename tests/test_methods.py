@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from config_helpers import SMALL, load
 from mmaction.registry import DATASETS, MODELS, TRANSFORMS
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from waiting import Waiting
 
@@ -20,18 +19,8 @@ from mmssl_video.datasets.motion import index_motion
 from mmssl_video.generated.scenes import CLASSES, write_videos
 from mmssl_video.models.heads import MoCoHead
 
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-RECIPES = sorted(
-    path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob('*/*_generated-rgb.py')
-)
 VCLR = 'vclr/vclr_slowonly-r18_1x16-4x2x3-16e_generated-rgb.py'
-NUM_VIDEOS, BATCH = 16, 4
-
-
-def load(path):
-    cfg = Config.fromfile(CONFIGS / path)
-    init_default_scope(cfg.default_scope)
-    return cfg
+NUM_VIDEOS, BATCH = 12, 4
 
 
 def write_labelled_videos(root):
@@ -64,7 +53,7 @@ def short_run(path, videos, work_dir):
             head.update(num_prototypes=4, freeze_epochs=1)
         if 'queue_size' in head:
             several_keys = head.type == 'VINCEHead' or len(head.get('key_views', ())) > 1
-            head.queue_size = 26 if several_keys else 10
+            head.queue_size = 18 if several_keys else 10
         if 'map_size' in head:
             head.map_size = (1, 1)
     data = cfg.train_dataloader
@@ -123,7 +112,7 @@ class Watch(Hook):
         self.outputs.append({name: value.item() for name, value in outputs.items()})
 
 
-@pytest.mark.parametrize('path', RECIPES)
+@pytest.mark.parametrize('path', SMALL)
 def test_method_trains(path, videos, tmp_path):
     cfg = short_run(path, videos, tmp_path)
     runner = Runner.from_cfg(cfg)

@@ -6,11 +6,12 @@ all recipes.
 
 import pytest
 import torch
+from config_helpers import SMALL, load
 from mmaction.registry import DATASETS, MODELS
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from processes import WORLD, run_in_processes, train
-from test_methods import BATCH, RECIPES, load, short_run, write_labelled_videos
+from test_methods import BATCH, short_run, write_labelled_videos
 from torch import nn
 
 STEPS = 3  # the queues go round
@@ -69,7 +70,7 @@ def assert_close(got, expected, what):
 def test_two_processes_are_one(tmp_path):
     videos = write_labelled_videos(tmp_path / 'videos')
     given = {}
-    for path in filter(several_heads_or_masks, RECIPES):
+    for path in filter(several_heads_or_masks, SMALL):
         cfg = short_run(path, videos, tmp_path)
         given[path] = cfg, make_batches(cfg)
     assert len(given) > 5
