@@ -177,7 +177,7 @@ def test_the_queue_is_not_copied(name):
 def test_gradient_equals_finite_differences(name):
     head = build_head(name, temperature=0.5)
     apply(head, *batch(head))
-    online, target, fields = batch(head, 1)
+    online, target, fields = batch(head, 1, num=2)
 
     def loss(*views):
         torch.manual_seed(0)
