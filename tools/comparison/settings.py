@@ -94,7 +94,7 @@ METHODS = [
     Setting('CVRL', CVRL),
     Setting('VCLR + CVRL', small('vclr', 'vclr-cvrl', '4x2x8')),
     Setting('ρ-MoCo, ρ = 3', small('rho_moco', 'rho-moco', '4x2x3')),
-    Setting('ρ-BYOL, ρ = 2', small('rho_byol', 'rho-byol')),
+    Setting('ρ-BYOL, ρ = 2', small('rho_byol', 'rho-byol', epochs=32)),
     Setting('ρ-SimCLR, ρ = 3', small('rho_simclr', 'rho-simclr', '4x2x3')),
     Setting('ρ-SwAV, ρ = 2', small('rho_swav', 'rho-swav')),
     Setting('NNCLR', small('nnclr', 'nnclr', epochs=32)),
