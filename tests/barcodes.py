@@ -9,11 +9,13 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from av.video.reformatter import VideoReformatter
 
 FPS = 25
@@ -56,14 +58,14 @@ def barcodes(numbers: Iterable[int], size: tuple[int, int] = SIZE) -> np.ndarray
 def read_barcodes(pictures: Iterable[np.ndarray]) -> list[int]:
     """The numbers in pictures [H, W, 3]; -1 where there is none."""
     numbers = []
-    for picture in pictures:
-        lines = picture[..., 1] if picture.shape[1] >= picture.shape[0] else picture[..., 1].T
-        middles = ((np.arange(11) + 0.5) * lines.shape[1] / 11).astype(int)
-        bars = lines[:, middles].mean(axis=0)
-        contrast = bars[0] - bars[-1]
-        bits = (bars - bars[-1]) / max(contrast, 1)
-        clear = contrast > 60 and (abs(bits - 0.5) > 0.15).all()
-        numbers.append(int((bits[1:-1] > 0.5) @ (1 << np.arange(9))) if clear else -1)
+    for (height, width, _), group in groupby(pictures, np.shape):
+        middles = ((np.arange(11) + 0.5) * max(width, height) / 11).astype(int)
+        bars = [p[:, middles, 1] if width >= height else p[middles, :, 1].T for p in group]
+        bars = np.mean(bars, axis=1)
+        contrast = bars[:, :1] - bars[:, -1:]
+        bits = (bars - bars[:, -1:]) / np.maximum(contrast, 1)
+        clear = (contrast[:, 0] > 60) & (abs(bits - 0.5) > 0.15).all(axis=1)
+        numbers += np.where(clear, (bits[:, 1:-1] > 0.5) @ (1 << np.arange(9)), -1).tolist()
     return numbers
 
 
@@ -104,6 +106,7 @@ class Track:
     time_base: Fraction = Fraction(1, FPS)
     options: dict[str, str] = field(default_factory=dict)
     disposition: str | None = None
+    encoded: dict[bool, list] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.pictures, range):
@@ -137,6 +140,19 @@ class Track:
             frame.pts, frame.time_base = tick, self.time_base
             yield frame
 
+    def packets(self, stream: av.VideoStream) -> Iterator[av.Packet]:
+        """Encode once for all containers that take the headers from one place."""
+        apart = bool(stream.codec_context.flags & Flags.global_header)
+        if apart not in self.encoded:
+            self.encoded[apart] = [
+                (packet, packet.pts, packet.dts, packet.duration, packet.time_base)
+                for packet in _encode(self, stream)
+            ]
+        for packet, pts, dts, duration, time_base in self.encoded[apart]:  # muxers change these
+            packet.stream, packet.time_base = stream, time_base
+            packet.pts, packet.dts, packet.duration = pts, dts, duration
+            yield packet
+
 
 @dataclass
 class Sound:
@@ -154,15 +170,23 @@ class Sound:
             frame.pts, frame.sample_rate = start, 48000
             yield frame
 
+    def packets(self, stream: av.AudioStream) -> Iterator[av.Packet]:
+        return _encode(self, stream)
+
+
+def _encode(track, stream):
+    for frame in track.frames(stream):
+        yield from stream.encode(frame)
+    yield from stream.encode(None)
+
 
 def write(path: Path, *tracks: Track | Sound, container: str | None = None, **muxer: str) -> Path:
     """Encode tracks into one file; `container` and further options are those of FFmpeg's muxer."""
     with av.open(str(path), 'w', format=container, options=muxer) as output:
         streams = [track.open(output) for track in tracks]
         for track, stream in zip(tracks, streams, strict=True):
-            for frame in track.frames(stream):
-                output.mux(stream.encode(frame))
-            output.mux(stream.encode(None))
+            for packet in track.packets(stream):
+                output.mux(packet)
     return path
 
 
