@@ -109,14 +109,13 @@ def test_dist_test_on_several_machines(checkout, tmp_path):
         ('os.kill(os.getpid(), signal.SIGKILL)', 137, 'error: process 1 was ended by SIGKILL\n'),
     ],
 )
-def test_launch_ends_as_the_process_that_failed(tmp_path, fails, status, told):
+def test_launch_ends_as_the_process_that_failed(tmp_path, forks, fails, status, told):
     """The other is still at work, and is stopped."""
     script = tmp_path / 'fails.py'
     script.write_text(
         f'import os, signal, sys, time\n{fails} if os.environ["RANK"] == "1" else time.sleep(60)\n'
     )
-    launch = Path(__file__).resolve().parents[1] / 'tools/launch.py'
-    done = run(sys.executable, launch, '--standalone', '--nproc_per_node=2', script)
+    done = forks.run('launch.py', '--standalone', '--nproc_per_node=2', script)
     assert (done.returncode, done.stdout) == (status, '')
     assert done.stderr.endswith(told) and 'Traceback' not in done.stderr
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,7 @@ FINE = Fraction(1, 90000)
 _rng = np.random.default_rng(0)
 # Ticks of time: frames 1 to 5 of the 90000 of a second apart; 1 to 39 ms; and 1 to 3 frames.
 FINE_TICKS, UNEVEN_TICKS, DROPPED_TICKS = (
-    np.cumsum(_rng.integers(1, most, NUM_FRAMES)).tolist() for most in (6, 40, 4)
+    tuple(np.cumsum(_rng.integers(1, most, NUM_FRAMES)).tolist()) for most in (6, 40, 4)
 )
 
 
@@ -97,6 +97,7 @@ def _joined(path, tracks):
     return path
 
 
+@cache  # with what it has encoded
 def _track(codec='libx264', order=None, **settings):
     return Track(codec=codec, options=ORDERS[codec][order] if order else {}, **settings)
 
@@ -177,7 +178,7 @@ for _order in ('P', 'B'):
     _video = _track(order=_order, ticks=_ticks, time_base=FINE)
     _written(f'clock starts anew {_order}.ts', _video, mpegts_copyts='1')
 for _codec, _order in (('mpeg4', 'P'), ('mpeg4', 'B'), ('mjpeg', None)):
-    _video = _track(_codec, _order, ticks=[tick - DROPPED_TICKS[0] for tick in DROPPED_TICKS])
+    _video = _track(_codec, _order, ticks=tuple(tick - DROPPED_TICKS[0] for tick in DROPPED_TICKS))
     # With B-frames an AVI tells only when frames are decoded.
     _times = [] if _order == 'B' else _seconds(DROPPED_TICKS, Fraction(1, FPS))
     _written(f'frames dropped {_codec} {_order}.avi', _video, times=_times)
@@ -219,7 +220,7 @@ for _name, _codec, _order, _size in (
     ('two sizes H.265.ts', 'libx265', 'B', (96, 64)),
 ):
     _tracks = [
-        _track(_codec, _order, pictures=barcodes(numbers, size))
+        Track(barcodes(numbers, size), _codec, options=ORDERS[_codec][_order])
         for numbers, size in ((range(45), SIZE), (range(45, NUM_FRAMES), _size))
     ]
     KINDS[_name] = Kind(partial(_joined, tracks=_tracks), range(NUM_FRAMES))

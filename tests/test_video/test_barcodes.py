@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp('kinds')
 
 
-def assert_right(video: Barcoded, num_singles: int = 6) -> None:
+def assert_right(video: Barcoded, num_singles: int = 2) -> None:
     """Read a video in every order; all of it must be what was written.
 
     Args:
@@ -60,9 +60,8 @@ def assert_right(video: Barcoded, num_singles: int = 6) -> None:
     with VideoReader(path) as reader:
         assert len(reader) == length, f'{path.name}: {len(reader)} frames, not {length}'
         compare('in order', range(length), reader)
-        compare('backwards', range(length)[::-1], reader)
         compare('last', [length - 1], reader)
-        for _ in range(4):
+        for _ in range(2):
             compare('random', rng.choices(range(length), k=8), reader)
         compare('strided', range(rng.randrange(length), length, 3), reader)
         with pytest.raises(IndexError):
@@ -75,7 +74,8 @@ def assert_right(video: Barcoded, num_singles: int = 6) -> None:
         with VideoReader(path) as reader:
             compare('single', [index], reader)
     with VideoReader(content, name=path.name) as reader:
-        compare('from bytes', rng.choices(range(length), k=8), reader)
+        for number in (1, 8):
+            compare('from bytes', rng.choices(range(length), k=number), reader)
     with VideoReader(path, forward=True) as reader:
         for start in range(0, length, 24):
             compare('forward', range(start, min(start + 40, length)), reader)
@@ -172,7 +172,7 @@ def test_codec_in_all_containers(codec, tmp_path):
             if not _plays(path, variant, container):
                 continue
             try:
-                assert_right(Barcoded(path, numbers, []), num_singles=2)
+                assert_right(Barcoded(path, numbers, []), num_singles=0)
                 num_right += 1
             except (AssertionError, BadVideoError) as error:
                 faults.append(f'GOP {gop}, {order}: {error}')
@@ -197,7 +197,7 @@ def test_kind(name, folder, monkeypatch):
     length = len(video.numbers)
     for options in (dict(index_path=folder / 'index'), dict(num_threads=4)):
         with VideoReader(video.path, **options) as reader:
-            for _ in range(6):
+            for _ in range(3):
                 indices = rng.choices(range(length), k=6)
                 expected = [video.numbers[index] for index in indices]
                 assert read_barcodes(reader.get_batch(indices)) == expected, (options, indices)
@@ -304,7 +304,7 @@ def test_cut_short(name, tmp_path):
         # AVI, MPEG-PS and raw streams do not tell when the last ones are shown.
         timed = path.suffix in ('.mp4', '.mov', '.mkv', '.webm', '.ts', '.flv', '.wmv')
         times = [number / FPS for number in numbers] if timed else []
-        assert_right(Barcoded(path, numbers, times), num_singles=2)
+        assert_right(Barcoded(path, numbers, times), num_singles=0)
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_cut_in_front(codec, order, suffix, tmp_path):
         while start and numbers[start - 1] == NUM_FRAMES - 1 - (len(numbers) - start):
             start -= 1
         assert len(numbers) - start > 8
-        assert_right(Barcoded(path, [*[None] * start, *numbers[start:]], []), num_singles=3)
+        assert_right(Barcoded(path, [*[None] * start, *numbers[start:]], []))
 
 
 # -- Real files ------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Many samples: memory and open files stay as they are, also in forked workers."""
 
+import gc
+import multiprocessing
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 from video_kinds import ORDERS
 
 from mmssl_video.datasets.transforms.video import VideoDecode, VideoInit
+from mmssl_video.video import VideoReader
 
-NUM_SAMPLES = 2000
+NUM_SAMPLES = 800
 pytestmark = pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='needs Linux')
 
 
@@ -86,34 +88,26 @@ def test_bad_videos_leave_nothing_open(paths, tmp_path):
     assert _resources()[1] == before
 
 
-INHERITED = """
-import gc, multiprocessing, sys
-from mmssl_video.video import VideoReader
-
-path = sys.argv[1]
-readers = [VideoReader(path, num_threads=4), VideoReader(path, num_threads=4, forward=True)]
-for reader in readers:
-    reader.get_batch([3, 30])
-
-def child():
-    readers.clear()  # decoders whose threads are not there any more
-    gc.collect()
-    with VideoReader(path, num_threads=4) as reader:
-        reader.get_batch([39, 2])
-    sys.exit(7)
-
-processes = [multiprocessing.get_context('fork').Process(target=child) for _ in range(3)]
-for process in processes:
-    process.start()
-for process in processes:
-    process.join()
-    assert process.exitcode == 7
-readers[0].get_batch([1, 39])
-print('ended')
-"""
-
-
 def test_inherited_readers_do_not_hang_a_forked_process(paths):
-    command = [sys.executable, '-c', INHERITED, paths[0]]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert ended.stdout == 'ended\n', ended.stderr
+    path = paths[0]
+    readers = [VideoReader(path, num_threads=4), VideoReader(path, num_threads=4, forward=True)]
+    for reader in readers:
+        reader.get_batch([3, 30])
+
+    def child():
+        nonlocal reader
+        del reader
+        readers.clear()  # decoders whose threads are not there any more
+        gc.collect()
+        with VideoReader(path, num_threads=4) as own:
+            own.get_batch([39, 2])
+        sys.exit(7)
+
+    fork = multiprocessing.get_context('fork')
+    processes = [fork.Process(target=child, daemon=True) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=60)
+        assert process.exitcode == 7
+    readers[0].get_batch([1, 39])
