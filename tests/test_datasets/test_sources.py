@@ -126,11 +126,11 @@ def test_paths_and_labels(tmp_path, line, warnings):
 
 
 names = st.text(
-    st.characters(codec='utf-8', exclude_categories=['Cc', 'Zl', 'Zp']), min_size=1, max_size=20
+    st.characters(exclude_categories=['Cc', 'Cs', 'Zl', 'Zp']), min_size=1, max_size=20
 ).map(str.strip)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     rows=st.lists(st.tuples(names.filter(bool), st.integers(0, 10**6)), min_size=1, max_size=5),
     encoding=st.sampled_from(['utf-8', 'utf-8-sig', 'utf-16']),

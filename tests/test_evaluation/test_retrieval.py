@@ -120,7 +120,7 @@ def test_more_neighbours_than_the_largest_k():
     assert result.indices.shape == (6, 5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=strategies.integers(0, 2**32 - 1),
     num_gallery=strategies.integers(1, 30),
@@ -183,7 +183,7 @@ def test_features_that_are_all_alike_have_the_recall_of_chance():
     assert result.recall == result.chance
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=strategies.integers(0, 2**32 - 1), leave_one_out=strategies.booleans())
 def test_recall_of_ties_is_the_mean_over_all_orders_of_the_gallery(seed, leave_one_out):
     rng = np.random.default_rng(seed)

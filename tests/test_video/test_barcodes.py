@@ -349,15 +349,15 @@ def test_cut_in_front(codec, order, suffix, tmp_path):
 
 # -- Real files ------------------------------------------------------------------------------------
 def test_same_pixels_as_in_sequence(real_data):
-    """Of real clips, and of a few videos of each class of JHMDB."""
+    """Of real clips, and of a video of each class of JHMDB."""
     paths = sorted((real_data / 'clips').iterdir())
     for group in sorted((real_data / 'jhmdb21').iterdir()):
         if group.is_dir():
-            paths += sorted(group.iterdir())[:2]
+            paths += sorted(group.iterdir())[:1]
     rng = random.Random(0)
     for path in paths:
         with VideoReader(path) as reader:
-            wanted = {0, len(reader) - 1, *rng.choices(range(len(reader)), k=6)}
+            wanted = {0, len(reader) - 1, *rng.choices(range(len(reader)), k=4)}
             frames = dict(zip(wanted, reader.get_batch(list(wanted)), strict=True))
             with av.open(str(path)) as container:
                 stream = container.streams.best('video')

@@ -59,16 +59,15 @@ def test_gaps_are_uniform_and_starts_follow_the_motion(clip_len, frame_interval)
             expected[start, start + first, start + first + second] = p / 6
     assert sum(expected.values()) == pytest.approx(1)
     counts = Counter()
-    for _ in range(12000):
+    steps = np.arange(clip_len) * frame_interval
+    for _ in range(5000):
         inds = draw(total_frames, gaps, motion, clip_len=clip_len, frame_interval=frame_interval)
-        np.testing.assert_array_equal(
-            inds - inds[:, :1], [np.arange(clip_len) * frame_interval] * 3
-        )
+        assert len(inds) == 3 and (inds - inds[:, :1] == steps).all()
         counts[tuple(inds[:, 0].tolist())] += 1
     assert set(counts) <= set(expected)
     observed = [counts[key] for key in expected]
-    assert chisquare(observed, 12000 * np.array(list(expected.values()))).pvalue > 0.01
-    uniform = [12000 / 6 / (total_frames - b - c - span) for b, c in product((2, 3), (1, 2, 3))
+    assert chisquare(observed, 5000 * np.array(list(expected.values()))).pvalue > 0.01
+    uniform = [5000 / 6 / (total_frames - b - c - span) for b, c in product((2, 3), (1, 2, 3))
                for _ in range(total_frames - b - c - span)]  # fmt: skip
     assert chisquare(observed, uniform).pvalue < 1e-6  # the motion does matter
 
@@ -94,7 +93,7 @@ def test_frames_without_motion_are_never_taken():
         assert draw(300, ((5, 5),), motion)[1, 0] > 149
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     total_frames=st.integers(1, 250),
     gaps=st.lists(
@@ -238,14 +237,15 @@ def test_patches_share_no_memory():
     assert imgs[1].max() < 12 and image.max() < 12
 
 
-@pytest.mark.parametrize('region, size, jitter', [(5, 1, 2), (8, 3, 2), (7, 3, 2), (4, 4, 0)])
+@pytest.mark.parametrize('region, size, jitter', [(5, 1, 2), (8, 3, 2), (4, 4, 0)])
 def test_jitter_is_uniform_and_independent(region, size, jitter):
     """All moves in x and y, equally often, of each frame for itself; one window fills the image."""
     np.random.seed(1)
     middle = (region - size) // 2
     moves = Counter()
+    imgs = coordinates(region, region, 2)
     for _ in range(4000):
-        _, corners = crop(coordinates(region, region, 2), region=region, size=size, jitter=jitter)
+        _, corners = crop(imgs, region=region, size=size, jitter=jitter)
         moves[tuple(c - middle for corner in corners for c in corner)] += 1
     steps = range(-jitter, jitter + 1)
     observed = [moves[move] for move in product(steps, repeat=4)]
@@ -265,31 +265,30 @@ def place_odds(heat, height, width, region):
     return odds / odds.sum()
 
 
-def places(height, width, num_draws=6000, **kwargs):
+def places(height, width, num_draws=2000, **kwargs):
     """Places of the window in many draws; patches without jitter tell them."""
     kwargs = dict(region=5, size=5, jitter=0) | kwargs
     imgs = coordinates(height, width, 2)
     return Counter(crop(imgs, **kwargs)[1][0] for _ in range(num_draws))
 
 
-@pytest.mark.parametrize('start_index', [0, 1])
-def test_window_follows_the_motion(start_index):
+def test_window_follows_the_motion():
     """Of the frames between the first and the last shown, whatever moves outside them."""
     np.random.seed(2)
     height, width = 10, 12
     motion = np.random.gamma(0.3, 1, (9, 4, 4)).astype(np.float32)
     expected = place_odds(motion[3:6].astype(float).mean(0), height, width, 5)
-    counts = places(
-        height,
-        width,
-        motion=motion,
-        frame_inds=np.array([6, 3]) + start_index,
-        start_index=start_index,
-    )
+    counts = places(height, width, motion=motion, frame_inds=np.array([6, 3]))
     observed = [counts[place] for place in np.ndindex(*expected.shape)]
-    assert sum(observed) == 6000
-    assert chisquare(observed, 6000 * expected.ravel()).pvalue > 0.01
+    assert sum(observed) == 2000
+    assert chisquare(observed, 2000 * expected.ravel()).pvalue > 0.01
     assert chisquare(observed).pvalue < 1e-6
+    drawn = []
+    for start_index in (0, 1):
+        np.random.seed(2)
+        inds = dict(frame_inds=np.array([6, 3]) + start_index, start_index=start_index)
+        drawn.append(places(height, width, 50, motion=motion, **inds))
+    assert drawn[0] == drawn[1]
 
 
 @pytest.mark.parametrize(
@@ -304,7 +303,7 @@ def test_window_follows_the_motion(start_index):
 )
 def test_window_is_uniform_without_motion(kwargs):
     np.random.seed(3)
-    counts = places(8, 9, 2000, **kwargs)
+    counts = places(8, 9, **kwargs)
     assert sorted(counts) == list(np.ndindex(4, 5))
     assert chisquare(list(counts.values())).pvalue > 0.01
 

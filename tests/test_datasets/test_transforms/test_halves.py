@@ -18,11 +18,11 @@ def draw(total_frames, start_index=0, **kwargs):
     results = SampleHalves(**kwargs)(dict(total_frames=total_frames, start_index=start_index))
     inds = results['frame_inds'].reshape(-1, results['clip_len'])
     assert len(inds) == sum(results['num_segments'])
-    np.testing.assert_array_equal(inds[0], inds[1])
+    assert (inds[0] == inds[1]).all()
     return inds[1:], results['query_in_second_half']
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     total_frames=st.integers(1, 120),
     start_index=st.integers(0, 1),
@@ -77,7 +77,7 @@ def test_joint_distribution(total_frames, num_starts, kwargs):
     """Label, query and pair of keys, each uniform over what the one before leaves."""
     np.random.seed(1)
     counts = Counter()
-    for _ in range(4000):
+    for _ in range(1500):
         inds, label = draw(total_frames, **kwargs)
         counts[(label, *inds[:, 0])] += 1
     expected = {}
@@ -86,7 +86,7 @@ def test_joint_distribution(total_frames, num_starts, kwargs):
         queries, others = halves[label], halves[1 - label]
         pairs = list(combinations(others, 2)) or [(others[0], others[0])]
         for query, pair in product(queries, pairs):
-            expected[(label, query, *pair)] = 4000 / (2 * len(queries) * len(pairs))
+            expected[(label, query, *pair)] = 1500 / (2 * len(queries) * len(pairs))
     assert set(counts) <= set(expected)
     assert chisquare([counts[cell] for cell in expected], list(expected.values())).pvalue > 0.01
 
@@ -95,8 +95,8 @@ def test_joint_distribution(total_frames, num_starts, kwargs):
 def test_label_is_fair(total_frames):
     """Whatever the video's length, also where its single frame tells nothing."""
     np.random.seed(2)
-    ones = sum(draw(total_frames)[1] for _ in range(2000))
-    assert binomtest(ones, 2000).pvalue > 0.01
+    ones = sum(draw(total_frames)[1] for _ in range(600))
+    assert binomtest(ones, 600).pvalue > 0.01
 
 
 def test_label_arrives_at_the_model():
