@@ -91,6 +91,8 @@ NO_FILES = set(
     'null crc md5 hash framecrc framehash framemd5 uncodedframecrc streamhash data '
     'mkvtimestamp_v2 webm_dash_manifest v4l2 fbdev alsa oss ffmetadata'.split()
 )
+# Containers with the muxer and the demuxer of MP4, of VOB, of ASF or of SWF.
+ALIASES = set('3gp 3g2 ipod psp f4v dvd vcd svcd asf_stream avm2'.split())
 
 
 def _encoders():
@@ -113,7 +115,7 @@ def _containers():
             format = ContainerFormat(name, 'w')
         except ValueError:  # read only
             continue
-        if NO_FILES.isdisjoint(format.name.split(',')):
+        if (NO_FILES | ALIASES).isdisjoint(format.name.split(',')):
             with av.open(io.BytesIO(), 'w', format=name) as output:
                 if output.default_video_codec != 'none':
                     formats[format.name] = min(format.extensions, default=name)
