@@ -18,5 +18,5 @@ model = dict(
     )
 )
 
-# Neighbours are random videos at first. The loss leaves chance after 6 to 12 epochs.
+# Neighbours are random videos at first. The loss leaves chance after 6 to 20 epochs.
 train_cfg = dict(max_epochs=32)

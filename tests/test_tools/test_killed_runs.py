@@ -15,7 +15,7 @@ from tiny_vclr import tiny_config, write_videos
 from mmssl_video.checkpoints.loading import load_checkpoint_file
 from mmssl_video.errors import UserError
 
-EPOCHS = 4
+EPOCHS = 6
 ALL_HEADS = dict(  # beside the one of VCLR
     swav=example('SwAVHead', freeze_epochs=2, queue_size=8, queue_start_epoch=2),
     nnclr=example('NNCLRHead', queue_size=10),
@@ -90,15 +90,16 @@ def test_killed_ten_times_at_random(world, forks, videos, tmp_path):
         return forks.start_ranks('train.py', *args, log=tmp_path / work_dir, world=world)
 
     assert forks.wait(*start('whole')) == [0] * world
-    draws = random.Random(world)
+    draws, log = random.Random(world), tmp_path / 'parts.0'
     for number in range(10):
+        log.write_text('')
         processes = start('parts', '--resume')
         # A process whose partner dies before they have met waits for it.
         wanted, deadline = draws.randrange(world - 1, 3), time.monotonic() + 120
-        while (tmp_path / 'parts.0').read_text().count('Epoch(train)') < wanted:
+        while log.read_text().count('Epoch(train)') < wanted:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        time.sleep(draws.uniform(0, 0.2))
+        time.sleep(draws.uniform(0, 0.05))
         victim = draws.randrange(world)
         os.kill(processes[victim], (signal.SIGTERM, signal.SIGKILL)[number % 2])
         # In training, SIGTERM saves first.
