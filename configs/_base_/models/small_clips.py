@@ -44,7 +44,7 @@ predictor = dict(
     norm_cfg=dict(type='BN1d'),
 )
 contrast = dict(projector=projector, temperature=0.2)
-# Where a loss does not push apart each pair of videos (SwAV, NNCLR, BYOL), a learned shift becomes a
-# part that all embeddings share. MoCo v3 leaves the shift out, too.
+# Where a loss does not push apart each pair of videos (SwAV, NNCLR, BYOL), a learned shift becomes
+# a part that all embeddings share. MoCo v3 leaves the shift out, too.
 projector_without_shift = {**projector, 'norm_cfg': dict(type='BN1d', affine=False)}
 contrast_without_shift = dict(projector=projector_without_shift, temperature=0.2)
