@@ -15,7 +15,7 @@ from video_kinds import ORDERS
 from mmssl_video.datasets.transforms.video import VideoDecode, VideoInit
 from mmssl_video.video import VideoReader
 
-NUM_SAMPLES = 800
+NUM_SAMPLES = 2000
 pytestmark = pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='needs Linux')
 
 
