@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
-from forks import Forks
+from forks import shared_forks
 from mmengine.logging import MMLogger
 from stubs import make_mmengine_quick
 
@@ -61,8 +61,7 @@ def _frame_number(frame):
 @pytest.fixture(scope='session')
 def forks():
     """Runs tools as real processes, without the seconds that a start of Python takes."""
-    with Forks() as forks:
-        yield forks
+    return shared_forks()
 
 
 @pytest.fixture(scope='session')

@@ -4,6 +4,7 @@ They start at once, as forks of a process that has imported all. It has run no o
 so that its children lack no thread of a pool.
 """
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
@@ -25,10 +27,18 @@ PRELOADED += ['matplotlib.figure', 'matplotlib.backends.backend_agg', 'pkg_resou
 PRELOADED += ['sklearn.svm', 'torch._dynamo', 'stubs']
 
 
-class Forks:
-    """Starts tools, each in a process group of its own, and waits for them; a context manager."""
+@cache
+def shared_forks():
+    """The `Forks` of this process; they end with it."""
+    forks = Forks()
+    atexit.register(forks.end)
+    return forks
 
-    def __enter__(self):
+
+class Forks:
+    """Starts tools, each in a process group of its own, and waits for them."""
+
+    def __init__(self):
         path = os.pathsep.join(map(str, (TESTS.parent, TESTS)))
         self.server = subprocess.Popen(
             [sys.executable, '-W', 'ignore', __file__],
@@ -39,14 +49,13 @@ class Forks:
             | {'PYTHONPATH': path, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''},
         )
         assert self.server.stdout.readline() == 'ready\n'
-        return self
 
-    def __exit__(self, *error):
+    def end(self):
         self.server.kill()  # forked workers of the tests may keep its input open
         self.server.communicate()
 
     def start(self, tool, *args, out, err=None, cwd=None, **environment):
-        """Run ``tools/<tool>``; the number of its process.
+        """Run ``tools/<tool>``, or another file by its whole path; the number of its process.
 
         Args:
             out, err: Files of its output and of its errors; by default one for both.
@@ -54,7 +63,7 @@ class Forks:
             environment: Variables to set.
         """
         return self._ask(
-            tool=f'{TESTS.parent}/tools/{tool}',
+            tool=str(TESTS.parent / 'tools' / tool),
             args=list(map(str, args)),
             streams=[str(out), str(err or out)],
             cwd=str(cwd or Path.cwd()),

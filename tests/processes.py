@@ -1,25 +1,33 @@
 """Two processes with a gloo group, and the steps of training whose results they must share."""
 
-import multiprocessing
+import pickle
+import sys
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
-from forks import PRELOADED
+from forks import shared_forks
 from mmengine.model import MMDistributedDataParallel
 
 WORLD = 2
-multiprocessing.set_forkserver_preload(PRELOADED)
 
 
 def run_in_processes(function, folder, *args):
     """What ``function(rank, *args)``, of the top level of a module, returns in each process."""
-    mp.start_processes(_process, (function, str(folder), args), WORLD, start_method='forkserver')
-    return [torch.load(f'{folder}/rank{rank}.pt') for rank in range(WORLD)]
+    folder, forks = Path(folder), shared_forks()
+    # The function is found by its name, in a module of the tests.
+    (folder / 'call').write_bytes(pickle.dumps((sys.path, pickle.dumps((function, args)))))
+    logs = [folder / f'rank{rank}.log' for rank in range(WORLD)]
+    ranks = [forks.start(__file__, folder, rank, out=log) for rank, log in enumerate(logs)]
+    statuses = forks.wait(*ranks)
+    assert statuses == [0] * WORLD, '\n'.join(log.read_text() for log in logs)
+    return [torch.load(folder / f'rank{rank}.pt') for rank in range(WORLD)]
 
 
-def _process(rank, function, folder, args):
+def _process(folder, rank):
     torch.set_num_threads(1)
+    sys.path[:], call = pickle.loads(Path(folder, 'call').read_bytes())
+    function, args = pickle.loads(call)
     dist.init_process_group('gloo', f'file://{folder}/store', rank=rank, world_size=WORLD)
     torch.save(function(rank, *args), f'{folder}/rank{rank}.pt')
     dist.destroy_process_group()
@@ -49,3 +57,7 @@ def train(model, batches, world):
         torch.nn.utils.clip_grad_norm_(online.values(), 1.0)
         optimizer.step()
     return dict(losses=losses, gradients=gradients, state=model.state_dict())
+
+
+if __name__ == '__main__':
+    _process(sys.argv[1], int(sys.argv[2]))
