@@ -455,8 +455,9 @@ def test_tool_shows_the_class_of_a_recognizer_with_its_validation_pipeline(
     trained = build_recognizer(3, backbone=dict(type='TinyBackbone'))
     torch.save(trained.state_dict(), tmp_path / 'tuned.pth')
     loaded = build_model(Config.fromfile(config), str(tmp_path / 'tuned.pth'), with_head=True)
-    for key, value in trained.state_dict().items():
-        torch.testing.assert_close(loaded.state_dict()[key], value, rtol=0, atol=0)
+    torch.testing.assert_close(
+        dict(loaded.state_dict()), dict(trained.state_dict()), rtol=0, atol=0
+    )
     out = tmp_path / 'class.png'
     code, output = run_tool(config, tmp_path / 'tuned.pth', video, '--out', out)
     assert code == 0, output.err
