@@ -27,7 +27,7 @@ IRREGULAR = {'SampleOddOneOut', 'SamplePace'}  # frames out of order, a drawn in
 
 
 @pytest.mark.parametrize('name', SAMPLERS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data(), num_frames=st.integers(1, 120), first=st.integers(0, 3))
 def test_frames_are_those_of_the_video_and_follow_the_seed(name, data, num_frames, first):
     arguments = {key: data.draw(values, key) for key, values in SAMPLERS[name].items()}

@@ -4,12 +4,13 @@ import colorsys
 import itertools
 import math
 import random
+from collections import Counter
+from functools import partial
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from scipy.stats import binomtest, kstest
+from scipy.stats import binomtest, chisquare, kstest
 
 from mmssl_video.datasets.transforms import (
     ClipColorJitter,
@@ -71,80 +72,39 @@ def by_group(share, values):
 # -- Sharing scope ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize('segments', [S, (3, 1, 2), (2, 2, 2)])
 @scopes
-def test_scope_of_crop_and_flip(share):
-    """The window and the flip, read from the pixels: one a group, another in every other group."""
+def test_scope_of_crop_and_flip(share, segments):
+    """The window and the flip, read from the pixels: one a group, another in every other group.
+
+    With a tuple of segments, each view groups its own.
+    """
     seed_all(0)
+    per_view = (S,) * V if segments == S else segments
+    frames = [gradient(i) for i in range(sum(per_view) * T)]
     augment = SharedAugment(
         share, [dict(type='RandomResizedCrop', area_range=(0.05, 0.8)), dict(type='Flip')]
     )
-    out = augment(sample([gradient(i) for i in range(V * S * T)]))
-    assert len(out['imgs']) == V * S * T
+    out = augment(dict(sample(frames), num_views=len(per_view), num_segments=segments))
     assert out['img_shape'] == out['imgs'][0].shape[:2]
-    draws = []
-    for i, img in enumerate(out['imgs']):
+    places = [(v, s, t) for v, num in enumerate(per_view) for s in range(num) for t in range(T)]
+    groups = {}
+    for i, (img, place) in enumerate(zip(out['imgs'], places, strict=True)):
         assert img.dtype == np.uint8 and (img[..., 2] == i).all()  # the order is kept
         columns, rows = img[0, :, 0].astype(int), img[:, 0, 1].astype(int)
         np.testing.assert_array_equal(img[..., 0], np.broadcast_to(columns, img.shape[:2]))
-        flipped = columns[0] > columns[-1]
+        flipped = bool(columns[0] > columns[-1])
         columns = columns[::-1] if flipped else columns
         assert (np.diff(columns) == 1).all() and (np.diff(rows) == 1).all()
-        draws.append((columns[0], columns[-1], rows[0], rows[-1], bool(flipped)))
-    groups = by_group(share, draws)
-    assert len(groups) == dict(frame=24, clip=6, view=3, sample=1)[share]
-    for group in groups:
-        assert len(set(group)) == 1
-    windows = {group[0][:4] for group in groups}
-    assert len(windows) == len(groups)
-    if len(groups) >= 6:
-        assert {group[0][4] for group in groups} == {False, True}
-
-
-@scopes
-def test_scope_of_the_whole_recipe(share):
-    """Crop, resize, flip, jitter, grey and blur of one and the same image in all 24 frames."""
-    seed_all(1)
-    augment = SharedAugment(
-        share,
-        [
-            dict(type='RandomResizedCrop', area_range=(0.2, 1.0)),
-            dict(type='Resize', scale=(32, 32), keep_ratio=False),
-            dict(type='Flip', flip_ratio=0.5),
-            dict(type='ClipColorJitter', prob=0.8),
-            dict(type='ClipGrayscale', prob=0.2),
-            dict(type='ClipGaussianBlur', prob=0.5),
-        ],
-    )
-    image = noise(1)
-    out = augment(sample([image.copy() for _ in range(V * S * T)]))
-    assert out['img_shape'] == (32, 32)
-    assert all(img.shape == (32, 32, 3) and img.dtype == np.uint8 for img in out['imgs'])
-    groups = by_group(share, [img.tobytes() for img in out['imgs']])
-    for group in groups:
-        assert len(set(group)) == 1
-    assert len({group[0] for group in groups}) == len(groups)
-
-
-@pytest.mark.parametrize('segments', [(3, 1, 2), (1, 1, 1, 3), (2, 2, 2)])
-@scopes
-def test_scope_where_views_differ(share, segments):
-    """With a tuple of segments, each view groups its own; the other scopes are as ever."""
-    seed_all(4)
-    frames = [gradient(i) for i in range(sum(segments) * T)]
-    results = dict(sample(frames), num_views=len(segments), num_segments=segments)
-    crop = dict(type='RandomResizedCrop', area_range=(0.05, 0.8))
-    out = SharedAugment(share, [crop])(results)['imgs']
-    assert [img[0, 0, 2] for img in out] == list(range(len(frames)))
-    windows = {}
-    for i, (v, s, t) in enumerate(
-        (v, s, t) for v, num in enumerate(segments) for s in range(num) for t in range(T)
-    ):
-        window = (*out[i][0, 0, :2], *out[i][-1, -1, :2])
-        windows.setdefault(GROUPS[share](v, s, t), []).append(window)
-    sizes = dict(frame=[1] * 24, clip=[T] * 6, view=[num * T for num in segments], sample=[24])
-    assert [len(group) for group in windows.values()] == sizes[share]
-    assert all(len(set(group)) == 1 for group in windows.values())
-    assert len({group[0] for group in windows.values()}) == len(windows)
+        draw = columns[0], columns[-1], rows[0], rows[-1], flipped
+        groups.setdefault(GROUPS[share](*place), []).append(draw)
+    sizes = dict(frame=[1] * 24, clip=[T] * 6, view=[n * T for n in per_view], sample=[24])
+    assert [len(group) for group in groups.values()] == sizes[share]
+    assert all(len(set(group)) == 1 for group in groups.values())
+    draws = [group[0] for group in groups.values()]
+    assert len({draw[:4] for draw in draws}) == len(draws)
+    if len(draws) >= 6:
+        assert {draw[4] for draw in draws} == {False, True}
 
 
 @pytest.mark.parametrize(
@@ -175,36 +135,13 @@ def test_scope_of_one_colour_operation(share, transform):
         assert len(different) == len(groups)
 
 
-def test_crop_window_after_resize():
-    """Each view of the same frame is the window that a linear fit to its pixels says."""
-    seed_all(3)
-    augment = SharedAugment(
-        'frame',
-        [
-            dict(type='RandomResizedCrop', area_range=(0.3, 0.9)),
-            dict(type='Resize', scale=(40, 40), keep_ratio=False),
-        ],
-    )
-    for img in augment(sample([gradient(i) for i in range(V * S * T)]))['imgs']:
-        centre = slice(3, 37)  # away from the border, where the interpolation is constant
-        position = np.arange(40)[centre] + 0.5
-        size = []
-        for line in (img[20, centre, 0], img[centre, 20, 1]):
-            slope, start = np.polyfit(position, line + 0.5, 1)
-            np.testing.assert_allclose(line + 0.5, slope * position + start, atol=0.8)
-            size.append(slope * 40)
-        width, height = size
-        assert 0.28 <= width * height / (70 * 90) <= 0.92
-        assert 0.72 <= width / height <= 1.36
-
-
 @scopes
 @pytest.mark.parametrize('crop', [[], [dict(type='RandomResizedCrop', area_range=(0.5, 1.0))]])
 def test_frame_in_two_views_through_one_array(share, crop):
     """PyAVDecode hands out one array twice, and Flip works in place: as if each were its own."""
     augment = SharedAugment(share, [*crop, dict(type='Flip', flip_ratio=0.5)])
     outcomes = set()
-    for seed in range(20):
+    for seed in range(12):
         anchor, positive = [[gradient(10 * k + i) for i in range(S * T)] for k in range(2)]
         shared = [*anchor, *positive, *anchor]
         own = [img.copy() for img in shared]
@@ -218,13 +155,9 @@ def test_frame_in_two_views_through_one_array(share, crop):
         outcomes.add((flips[0], flips[2 * S * T]))  # first frame: anchor and anchor again
     same = {(False, False), (True, True)}
     assert outcomes == (same if share == 'sample' else same | {(False, True), (True, False)})
-
-
-def test_repeated_frame_in_a_group_is_flipped_once():
-    """Also where one clip shows the same array several times, as a short video does."""
-    image = gradient()
-    out = SharedAugment('sample', [dict(type='Flip', flip_ratio=1.0)])(sample([image] * (S * T)))
-    for img in out['imgs']:
+    # Also where one clip shows the same array several times, as a short video does.
+    flip = SharedAugment('sample', [dict(type='Flip', flip_ratio=1.0)])
+    for img in flip(sample([gradient()] * (S * T)))['imgs']:
         np.testing.assert_array_equal(img, gradient()[:, ::-1])
 
 
@@ -247,13 +180,6 @@ def test_frames_are_only_read():
     augment.first.transforms.append(blacken)
     with pytest.raises(ValueError, match='read-only'):
         augment(sample([image] * (V * S * T)))
-
-
-def test_unknown_scope_or_home():
-    with pytest.raises(UserError, match="share is 'video'; choose one of frame, clip, view, sampl"):
-        SharedAugment('video', [])
-    with pytest.raises(UserError, match="photometric is 'gpu'; choose one of worker, device"):
-        SharedAugment('clip', [], photometric='gpu')
 
 
 # -- Colour jitter ---------------------------------------------------------------------------
@@ -366,39 +292,17 @@ def test_operations_in_order(monkeypatch, order):
     assert error.max() <= 4 and error.mean() < 1
 
 
-def test_order_is_drawn_at_every_call(monkeypatch):
-    """All 24 orders come up; MMAction2's ColorJitter keeps one for the whole run."""
-    monkeypatch.setattr(np.random, 'uniform', lambda low, high: high)
-    jitter = ClipColorJitter(0.8, 0.8, 0.8, 0.2, prob=1.0)
+def test_order_and_factors_are_uniform():
+    """All 24 orders come up, and factors in [max(0, 1 - x), 1 + x], hue shifts in [-hue, hue]."""
     seed_all(5)
-    img = noise(5)
-    outputs = {jitter(dict(imgs=[img]))['imgs'][0].tobytes() for _ in range(300)}
-    assert len(outputs) >= 20  # two orders may give the same pixels
-
-
-@pytest.mark.parametrize('hue', range(0, 180, 15))
-def test_hue_wraps_both_ways(monkeypatch, hue):
-    """A hue plus any shift, from -90 to 90 steps of 2 degrees, is that hue modulo 180."""
-    colour = np.array([c * 255 for c in colorsys.hsv_to_rgb(hue / 180, 1, 1)]).round()
-    img = np.broadcast_to(colour.astype(np.uint8), (2, 2, 3)).copy()
-    for shift in range(-90, 91, 6):
-        fix_draws(monkeypatch, hue=shift / 180)
-        out = ClipColorJitter(hue=0.5)(dict(imgs=[img]))['imgs'][0][0, 0]
-        expected = colorsys.hsv_to_rgb((hue + shift) % 180 / 180, 1, 1)
-        np.testing.assert_allclose(out, [255 * c for c in expected], atol=1)
-
-
-def test_channels_are_red_green_blue(monkeypatch):
-    """Pure red has luma 76 and turns yellow by a sixth of a turn; read as BGR: 29 and cyan-ish."""
-    red = np.full((4, 4, 3), [255, 0, 0], np.uint8)
-    jitter = ClipColorJitter(1.0, 1.0, 1.0, 0.5)
-    for name in ('saturation', 'contrast'):  # a factor of 0 leaves the (mean) luma
-        fix_draws(monkeypatch, **{name: 0.0})
-        assert (jitter(dict(imgs=[red]))['imgs'][0] == 76).all()
-    fix_draws(monkeypatch, hue=1 / 6)
-    assert (jitter(dict(imgs=[red]))['imgs'][0] == [255, 255, 0]).all()
-    fix_draws(monkeypatch, hue=-1 / 6)
-    assert (jitter(dict(imgs=[red]))['imgs'][0] == [255, 0, 255]).all()
+    jitter = ClipColorJitter(brightness=0.4, contrast=1.5, saturation=0.9, hue=0.1, prob=1.0)
+    *factors, hues = np.array([jitter.draw() for _ in range(1500)]).T[:4]
+    for values, low, high in zip(factors, (0.6, 0.0, 0.1), (1.4, 2.5, 1.9), strict=True):
+        assert kstest(values, 'uniform', (low, high - low)).pvalue > 0.01
+    shifts = (hues + np.random.uniform(-0.5, 0.5, 1500)) / 180  # they are whole steps
+    assert kstest(shifts, 'uniform', (-0.1, 0.2)).pvalue > 0.01
+    orders = Counter(tuple(jitter.draw()[4:]) for _ in range(1500))
+    assert len(orders) == 24 and chisquare(list(orders.values())).pvalue > 0.01
 
 
 def test_jitter_of_a_clip_is_that_of_its_frames(monkeypatch):
@@ -420,54 +324,6 @@ def test_jitter_of_a_clip_is_that_of_its_frames(monkeypatch):
     torch.testing.assert_close(together[2], batch[2])
 
 
-def test_factors_are_uniform_in_their_ranges():
-    """Read back from pixels: factors in [max(0, 1 - x), 1 + x], hue shifts in [-hue, hue]."""
-    seed_all(6)
-    zero = dict(brightness=0, contrast=0, saturation=0, hue=0, prob=1.0)
-    grey = np.full((1, 1, 3), 100, np.uint8)
-    colour = np.full((1, 1, 3), [140, 100, 80], np.uint8)
-    two = np.array([[[90] * 3, [110] * 3]], np.uint8)
-    pure = np.full((1, 1, 3), [255, 0, 0], np.uint8)
-
-    def outputs(img, **ranges):
-        jitter = ClipColorJitter(**{**zero, **ranges})
-        return np.array([jitter(dict(imgs=[img]))['imgs'][0][0] for _ in range(1500)]).astype(float)
-
-    def is_uniform(factors, low, width):
-        factors = factors + np.random.default_rng(0).uniform(-0.5, 0.5, len(factors)) * step
-        return kstest(factors, 'uniform', (low, width)).pvalue > 0.01
-
-    step = 1 / 100
-    assert is_uniform(outputs(grey, brightness=0.4)[:, 0, 0] / 100, 0.6, 0.8)
-    assert is_uniform(outputs(grey, brightness=1.5)[:, 0, 0] / 100, 0.0, 2.5)
-    step = 1 / 20
-    difference = np.diff(outputs(two, contrast=0.9)[..., 0])[:, 0]
-    assert is_uniform(difference / 20, 0.1, 1.8)
-    step = 1 / 60
-    out = outputs(colour, saturation=0.9)[:, 0]
-    assert is_uniform((out[:, 0] - out[:, 2]) / 60, 0.1, 1.8)
-    step = 1 / 180
-    hues = [colorsys.rgb_to_hsv(*pixel)[0] for pixel in outputs(pure, hue=0.1)[:, 0] / 255]
-    hues = np.round(180 * np.array(hues)) / 180
-    assert is_uniform((hues + 0.5) % 1 - 0.5, -0.1, 0.2)
-
-
-def test_zero_ranges_change_nothing():
-    """Also the hue: no detour through 8 bit HSV, which is lossy."""
-    jitter = ClipColorJitter(0, 0, 0, 0, prob=1.0)
-    img = noise(9)
-    for _ in range(5):
-        np.testing.assert_array_equal(jitter(dict(imgs=[img.copy()]))['imgs'][0], img)
-
-
-@pytest.mark.parametrize(
-    'kwargs', [dict(brightness=-0.1), dict(contrast=-1), dict(saturation=-1), dict(hue=0.6)]
-)
-def test_jitter_out_of_range(kwargs):
-    with pytest.raises(UserError, match=r'ClipColorJitter needs .*\[0, 0.5\], but has'):
-        ClipColorJitter(**kwargs)
-
-
 # -- Greyscale -------------------------------------------------------------------------------
 
 
@@ -481,12 +337,6 @@ def test_greyscale_is_luma():
     assert np.abs(out[..., 0] - expected).max() <= 0.51
     exact = on_device(ClipGrayscale(prob=1.0), [img])[0]
     np.testing.assert_allclose(exact, expected[..., None] + np.zeros(3), rtol=1e-5)
-
-
-@pytest.mark.parametrize('colour, grey', [([255, 0, 0], 76), ([0, 255, 0], 150), ([0, 0, 255], 29)])
-def test_greyscale_of_pure_colours(colour, grey):
-    img = np.full((2, 2, 3), colour, np.uint8)
-    assert (ClipGrayscale(prob=1.0)(dict(imgs=[img]))['imgs'][0] == grey).all()
 
 
 # -- Gaussian blur ---------------------------------------------------------------------------
@@ -509,9 +359,8 @@ def reference_blur(img, sigma):
     return out
 
 
-@pytest.mark.parametrize('sigma', [0.1, 0.4, 0.8, 1.0, 1.5, 2.0])
+@pytest.mark.parametrize('sigma', [0.1, 0.4, 1.0, 2.0])
 def test_blur_against_the_separable_kernel(sigma):
-    """Within a rounding on noise; a step keeps its height and spreads by sigma squared."""
     img = noise(11, 20, 25)
     blur = ClipGaussianBlur(sigma_range=(sigma, sigma), prob=1.0)
     out = blur(dict(imgs=[img.copy(), img.copy()]))['imgs']
@@ -520,13 +369,6 @@ def test_blur_against_the_separable_kernel(sigma):
     expected = reference_blur(img, sigma)
     assert np.abs(out[0] - expected).max() < 0.501
     np.testing.assert_allclose(on_device(blur, [img])[0], expected, atol=1e-3)
-    step = np.zeros((9, 41, 3), np.uint8)
-    step[:, 20:] = 255
-    profile = np.diff(blur(dict(imgs=[step]))['imgs'][0][4, :, 0].astype(float)) / 255
-    position = np.arange(40) - 19
-    assert profile.sum() == pytest.approx(1, abs=0.01)
-    if sigma >= 0.8:  # below, the samples of the kernel are too few for its variance
-        assert (profile * position**2).sum() == pytest.approx(sigma**2, rel=0.1)
 
 
 def test_widths_differ_in_a_batch():
@@ -541,75 +383,52 @@ def test_widths_differ_in_a_batch():
 
 
 def test_sigma_is_uniform():
-    """The height of a blurred impulse falls with sigma, so its quantiles are sigma's."""
     seed_all(7)
-    impulse = np.zeros((15, 15, 3), np.uint8)
-    impulse[7, 7] = 255
     blur = ClipGaussianBlur(sigma_range=(0.5, 2.0), prob=1.0)
-    peaks = np.array([blur(dict(imgs=[impulse]))['imgs'][0][7, 7, 0] for _ in range(1000)])
-    for quantile in (0.1, 0.25, 0.5):
-        at = reference_blur(impulse, 0.5 + 1.5 * quantile)[7, 7, 0]
-        assert binomtest(int((peaks > at).sum()), 1000, quantile).pvalue > 0.01
+    sigmas = [blur.draw()[0] for _ in range(1000)]
+    assert kstest(sigmas, 'uniform', (0.5, 1.5)).pvalue > 0.01
 
 
-@pytest.mark.parametrize('sigma_range', [(0, 2.0), (-1, 1), (2.0, 0.1)])
-def test_blur_out_of_range(sigma_range):
-    with pytest.raises(UserError, match=r'sigma_range is .* 0 < low <= high'):
-        ClipGaussianBlur(sigma_range=sigma_range)
+# -- All of them -----------------------------------------------------------------------------
 
 
-# -- Probabilities ---------------------------------------------------------------------------
-
-WITH_PROB = pytest.mark.parametrize('transform', [ClipColorJitter, ClipGrayscale, ClipGaussianBlur])
-
-
-@WITH_PROB
+@pytest.mark.parametrize(
+    'transform', [ClipColorJitter, ClipGrayscale, partial(ClipGaussianBlur, sigma_range=(1, 2))]
+)
 def test_probability(transform):
-    """Never at 0, always at 1, as often as said between, and for all frames or none."""
+    """Never at 0, always at 1, as often as said between; of all frames or none, in new arrays."""
     img = noise(12, 8, 9)
+    kept = img.copy()
     for prob in (0.0, 0.3, 1.0):
         seed_all(8)
         augment, changed = transform(prob=prob), []
-        for _ in range(600):
-            out = augment(dict(imgs=[img.copy(), img.copy()]))['imgs']
-            changes = [not np.array_equal(o, img) for o in out]
+        for _ in range(400):
+            changes = [(out != kept).any() for out in augment(dict(imgs=[img, img]))['imgs']]
             assert changes[0] == changes[1]
             changed.append(changes[0])
-        if transform is ClipGaussianBlur and prob:
-            continue  # the smallest widths change no pixel; see below
-        if prob in (0.0, 1.0):
-            assert set(changed) == {bool(prob)}
-        else:
-            assert binomtest(sum(changed), len(changed), prob).pvalue > 0.01
+        assert binomtest(int(sum(changed)), len(changed), prob).pvalue > 0.01
+        assert f'prob={prob}' in repr(augment)
+    np.testing.assert_array_equal(img, kept)
 
 
-def test_probability_of_blur():
-    seed_all(9)
-    img = noise(13, 8, 9)
-    for prob in (0.3, 1.0):
-        blur = ClipGaussianBlur(sigma_range=(1.0, 2.0), prob=prob)
-        changed = [(blur(dict(imgs=[img]))['imgs'][0] != img).any() for _ in range(600)]
-        assert binomtest(int(sum(changed)), 600, prob).pvalue > 0.01
-
-
-@WITH_PROB
-def test_repr_tells_the_probability(transform):
-    """The pipeline prints as what it does."""
-    assert 'prob=0.3' in repr(transform(prob=0.3))
-
-
-def test_input_frames_are_not_written_to():
-    """Views may share arrays: the colour operations make new ones."""
-    img = noise(14)
-    kept = img.copy()
-    for transform in (ClipColorJitter(prob=1), ClipGrayscale(prob=1), ClipGaussianBlur(prob=1)):
-        transform(dict(imgs=[img, img]))
-        np.testing.assert_array_equal(img, kept)
-
-
-def test_outputs_are_uint8_images_for_opencv():
-    """What follows, e.g. a resize, takes the arrays as they are."""
-    seed_all(10)
-    for transform in (ClipColorJitter(prob=1), ClipGrayscale(prob=1), ClipGaussianBlur(prob=1)):
-        for img in transform(dict(imgs=[noise(15), noise(16)]))['imgs']:
-            assert img.dtype == np.uint8 and cv2.resize(img, (8, 8)).shape == (8, 8, 3)
+@pytest.mark.parametrize(
+    ('transform', 'kwargs', 'words'),
+    [
+        (ClipColorJitter, dict(brightness=-0.1), r'ClipColorJitter needs .*\[0, 0.5\], but has'),
+        (ClipColorJitter, dict(contrast=-1), r'ClipColorJitter needs .*\[0, 0.5\], but has'),
+        (ClipColorJitter, dict(saturation=-1), r'ClipColorJitter needs .*\[0, 0.5\], but has'),
+        (ClipColorJitter, dict(hue=0.6), r'ClipColorJitter needs .*\[0, 0.5\], but has'),
+        (ClipGaussianBlur, dict(sigma_range=(0, 2)), 'sigma_range is .* 0 < low <= high'),
+        (ClipGaussianBlur, dict(sigma_range=(-1, 1)), 'sigma_range is .* 0 < low <= high'),
+        (ClipGaussianBlur, dict(sigma_range=(2, 0.1)), 'sigma_range is .* 0 < low <= high'),
+        (SharedAugment, dict(share='video', transforms=[]), 'choose one of frame, clip, view, sa'),
+        (
+            SharedAugment,
+            dict(share='clip', transforms=[], photometric='gpu'),
+            "photometric is 'gpu'; choose one of worker, device",
+        ),
+    ],
+)
+def test_arguments_out_of_range(transform, kwargs, words):
+    with pytest.raises(UserError, match=words):
+        transform(**kwargs)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.optimize import brentq
-from scipy.stats import binomtest, chisquare, kstest
+from scipy.stats import binomtest, chisquare
 
 from mmssl_video.datasets.transforms import SampleClipPair, draw_gap
 from mmssl_video.errors import UserError
@@ -36,30 +36,12 @@ def cdf(density, gap):
 @densities
 def test_inverse_of_the_distribution_function(density):
     """draw_gap(u) solves F(gap) = u."""
-    for u in [0.0, 0.001, 0.1, 0.25, 0.5, 0.75, 0.9, 0.999]:
+    numbers = np.array([0.0, 0.001, 0.1, 0.25, 0.5, 0.75, 0.9, 0.999])
+    gaps = draw_gap(density, M, numbers, rate=RATE)
+    for u, gap in zip(numbers, gaps, strict=True):
         expected = brentq(lambda gap, u=u: cdf(density, gap) - u, 0, M, xtol=1e-12)
-        assert draw_gap(density, M, u, rate=RATE) == pytest.approx(expected, abs=1e-6)
-
-
-@densities
-def test_derivative_is_one_over_the_density(density):
-    """d gap / d u = 1 / p(gap), by central differences."""
-    u, h = np.linspace(0.05, 0.95, 19), 1e-6
-    upper, lower = (draw_gap(density, M, u + s * h, rate=RATE) for s in (1, -1))
-    at = draw_gap(density, M, u, rate=RATE)
-    np.testing.assert_allclose(
-        (upper - lower) / (2 * h), [1 / pdf(density, g) for g in at], rtol=1e-5
-    )
-
-
-@densities
-def test_kolmogorov_smirnov(density):
-    """Gaps of uniform numbers follow the density, and no other one."""
-    gaps = draw_gap(density, M, np.random.default_rng(0).random(500), rate=RATE)
-    assert gaps.shape == (500,) and gaps.min() >= 0 and gaps.max() <= M
-    for other in SHAPES:
-        pvalue = kstest(gaps, np.vectorize(lambda g, name=other: cdf(name, g))).pvalue
-        assert pvalue > 0.01 if other == density else pvalue < 1e-6
+        assert gap == pytest.approx(expected, abs=1e-6)
+        assert draw_gap(density, M, u, rate=RATE) == gap
 
 
 def test_constant():
@@ -85,7 +67,7 @@ def gap_probabilities(density, num_starts):
 def test_joint_distribution_of_starts(density):
     """P(earlier, gap) = P(gap) / (M - gap): the earlier clip is uniform on what the gap leaves."""
     np.random.seed(0)
-    num_starts, num_draws = 6, 6000
+    num_starts, num_draws = 6, 2500
     pairs = Counter()
     for _ in range(num_draws):
         # 3 frames 2 apart span 5 frames, so 10 frames leave 6 starts.
@@ -106,20 +88,18 @@ def test_joint_distribution_of_starts(density):
 def test_constant_gap(constant, gap):
     """A constant fraction of the 20 starts; the whole of them is cut to the largest that fits."""
     np.random.seed(1)
-    pairs = [draw(23, clip_len=4, frame_interval=1, gap='constant', constant=constant)
-             for _ in range(1000)]  # fmt: skip
-    starts = np.array(pairs)[:, :, 0]
+    kwargs = dict(clip_len=4, frame_interval=1, gap='constant', constant=constant)
+    starts = np.array([draw(23, **kwargs)[:, 0] for _ in range(500)])
     assert set(np.abs(np.diff(starts)).ravel()) == {gap}
-    counts = Counter(starts.min(1).tolist())
-    assert sorted(counts) == list(range(20 - gap))
-    if len(counts) > 1:
-        assert chisquare(list(counts.values())).pvalue > 0.01
+    counts = np.bincount(starts.min(1))
+    assert len(counts) == 20 - gap
+    assert len(counts) == 1 or chisquare(counts).pvalue > 0.01
 
 
 def test_swap_is_fair():
     """View 0 is the earlier clip half the time, whatever the gap."""
     np.random.seed(2)
-    starts = np.array([draw(100)[:, 0] for _ in range(2000)])
+    starts = np.array([draw(100)[:, 0] for _ in range(1500)])
     gaps = np.diff(starts)[:, 0]
     for size in (np.abs(gaps) <= 15, np.abs(gaps) > 15):
         sign = gaps[size & (gaps != 0)] > 0
@@ -127,21 +107,14 @@ def test_swap_is_fair():
         assert binomtest(int(sign.sum()), len(sign)).pvalue > 0.01
 
 
-def test_exactly_one_clip():
-    """31 frames hold one clip of 16 frames 2 apart, and both views show it."""
-    for seed in range(10):
-        np.random.seed(seed)
-        np.testing.assert_array_equal(draw(31), [np.arange(0, 31, 2)] * 2)
-
-
 def test_short_videos_wrap():
     """Below one clip: two independent uniform starts, indices modulo the length."""
+    np.testing.assert_array_equal(draw(31), [np.arange(0, 31, 2)] * 2)  # exactly one clip
     np.random.seed(4)
     cells = Counter()
-    for _ in range(3000):
+    for _ in range(1500):
         inds = draw(5, clip_len=4, frame_interval=2)
-        for clip in inds:
-            np.testing.assert_array_equal(clip, [(clip[0] + 2 * t) % 5 for t in range(4)])
+        assert ((inds[:, :1] + [0, 2, 4, 6]) % 5 == inds).all()
         cells[tuple(inds[:, 0])] += 1
     assert len(cells) == 25
     assert chisquare(list(cells.values())).pvalue > 0.01

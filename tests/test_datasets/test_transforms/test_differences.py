@@ -18,7 +18,7 @@ CLIPS = arrays(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(clips=CLIPS, gain=st.sampled_from([0.5, 1.0, 2.0, 4.0]))
 def test_against_a_slow_loop(clips, gain):
     """Pixel by pixel; no clip mixed with the next; the frames are not written to."""
@@ -40,22 +40,6 @@ def test_frame_numbers_are_those_of_the_earlier_frames():
     imgs = [np.zeros((2, 2, 3), np.uint8)] * 6
     results = dict(imgs=imgs, clip_len=3, frame_inds=np.array([4, 6, 8, 10, 12, 14]))
     assert ClipDifferences()(results)['frame_inds'].tolist() == [4, 6, 10, 12]
-
-
-def test_ground_is_gone():
-    """The same motion before two grounds gives the same images; played backwards, the negative."""
-    shown = []
-    for ground in (20, 90):
-        frames = np.full((6, 8, 30, 3), ground, np.uint8)
-        for t in range(6):
-            frames[t, 2:6, 3 * t : 3 * t + 8] += 40
-        shown.append(np.array(ClipDifferences()(dict(imgs=list(frames), clip_len=6))['imgs'], int))
-        backwards = np.array(
-            ClipDifferences()(dict(imgs=list(frames[::-1]), clip_len=6))['imgs'], int
-        )
-        np.testing.assert_array_equal(backwards[::-1] - 128, 128 - shown[-1])
-    np.testing.assert_array_equal(*shown)
-    assert set(np.unique(shown)) == {128 - 80, 128, 128 + 80}
 
 
 def test_shapes_of_views_and_of_features():

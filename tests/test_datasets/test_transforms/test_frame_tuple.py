@@ -16,8 +16,6 @@ from mmssl_video.datasets.transforms import LoadMotion, MotionCrop, SampleFrameT
 from mmssl_video.errors import UserError
 from mmssl_video.video import encode_video
 
-SHUFFLE_LEARN = ((15, 60), (1, 30), (1, 30), (15, 60))
-
 
 def draw(total_frames, gaps, motion=None, start_index=0, **kwargs):
     """Frame indices [S, T] of one draw."""
@@ -33,16 +31,8 @@ def draw(total_frames, gaps, motion=None, start_index=0, **kwargs):
 
 def window_odds(motion, first, last, num_starts):
     """Mean motion between the frames first + s and last + s, normalised over s."""
-    means = []
-    for start in range(num_starts):
-        window = [
-            float(motion[t, row, column])
-            for t in range(start + first, start + last)
-            for row in range(motion.shape[1])
-            for column in range(motion.shape[2])
-        ]
-        means.append(sum(window) / len(window))
-    return [mean / sum(means) for mean in means]
+    means = np.array([motion[s + first : s + last].mean() for s in range(num_starts)])
+    return means / means.sum()
 
 
 @pytest.mark.parametrize('clip_len, frame_interval', [(1, 1), (3, 2)])
@@ -51,32 +41,29 @@ def test_gaps_are_uniform_and_starts_follow_the_motion(clip_len, frame_interval)
     np.random.seed(0)
     total_frames, gaps, span = 16, ((2, 3), (1, 3)), (clip_len - 1) * frame_interval
     motion = np.random.gamma(0.5, 10, (total_frames - 1, 2, 2)).astype(np.float32)
-    expected = {}
+    expected, uniform = {}, []
     for first, second in product((2, 3), (1, 2, 3)):
         num_starts = total_frames - first - second - span
         odds = window_odds(motion, 0, first + second + span, num_starts)
         for start, p in enumerate(odds):
             expected[start, start + first, start + first + second] = p / 6
-    assert sum(expected.values()) == pytest.approx(1)
+            uniform.append(3000 / 6 / num_starts)
     counts = Counter()
     steps = np.arange(clip_len) * frame_interval
-    for _ in range(5000):
+    for _ in range(3000):
         inds = draw(total_frames, gaps, motion, clip_len=clip_len, frame_interval=frame_interval)
         assert len(inds) == 3 and (inds - inds[:, :1] == steps).all()
         counts[tuple(inds[:, 0].tolist())] += 1
     assert set(counts) <= set(expected)
     observed = [counts[key] for key in expected]
-    assert chisquare(observed, 5000 * np.array(list(expected.values()))).pvalue > 0.01
-    uniform = [5000 / 6 / (total_frames - b - c - span) for b, c in product((2, 3), (1, 2, 3))
-               for _ in range(total_frames - b - c - span)]  # fmt: skip
+    assert chisquare(observed, 3000 * np.array(list(expected.values()))).pvalue > 0.01
     assert chisquare(observed, uniform).pvalue < 1e-6  # the motion does matter
 
 
 @pytest.mark.parametrize('motion', [None, np.zeros((19, 3, 3), np.float32)], ids=['none', 'zero'])
 def test_without_motion_starts_are_uniform(motion):
     np.random.seed(1)
-    starts = [int(draw(20, ((3, 3), (4, 4)), motion)[0, 0]) for _ in range(2600)]
-    counts = Counter(starts)
+    counts = Counter(int(draw(20, ((3, 3), (4, 4)), motion)[0, 0]) for _ in range(1300))
     assert sorted(counts) == list(range(13))
     assert chisquare(list(counts.values())).pvalue > 0.01
 
@@ -86,14 +73,33 @@ def test_frames_without_motion_are_never_taken():
     np.random.seed(2)
     motion = np.full((299, 2, 2), 0.1, np.float32)
     motion[150:] = 0
-    for _ in range(300):
+    for _ in range(200):
         assert draw(300, ((5, 5),), motion)[0, 0] < 150
-    motion = motion[::-1]
-    for _ in range(300):
-        assert draw(300, ((5, 5),), motion)[1, 0] > 149
+        assert draw(300, ((5, 5),), motion[::-1])[1, 0] > 149
 
 
-@settings(max_examples=150, deadline=None)
+def test_keys_and_start_index():
+    """MMAction2's keys; raw frames that count from 1."""
+    results = SampleFrameTuple(((3, 9), (1, 8)))(dict(total_frames=50, start_index=0))
+    results.pop('frame_inds')
+    assert results == dict(
+        total_frames=50,
+        start_index=0,
+        num_views=1,
+        num_segments=3,
+        num_clips=3,
+        clip_len=1,
+        frame_interval=1,
+    )
+    motion = np.random.default_rng(0).random((49, 2, 2))
+    for seed in range(20):
+        np.random.seed(seed)
+        from_0 = draw(50, ((3, 9), (1, 8)), motion)
+        np.random.seed(seed)
+        np.testing.assert_array_equal(draw(50, ((3, 9), (1, 8)), motion, 1), from_0 + 1)
+
+
+@settings(max_examples=100, deadline=None)
 @given(
     total_frames=st.integers(1, 250),
     gaps=st.lists(
@@ -108,8 +114,8 @@ def test_frames_without_motion_are_never_taken():
 )
 @example(1, [(1, 1)], 1, 1, True, 0)
 @example(1, [(1, 1), (1, 5)], 8, 4, True, 0)
-@example(5, list(SHUFFLE_LEARN), 1, 1, True, 0)
-@example(4, list(SHUFFLE_LEARN), 1, 1, True, 0)
+@example(5, [(15, 60), (1, 30), (1, 30), (15, 60)], 1, 1, True, 0)
+@example(4, [(15, 60), (1, 30), (1, 30), (15, 60)], 1, 1, True, 0)
 def test_properties(total_frames, gaps, clip_len, frame_interval, with_motion, seed):
     """What the docstring promises, for any video and any gaps."""
     np.random.seed(seed)
@@ -146,33 +152,6 @@ def test_short_videos_by_hand():
     # One clip of 4 frames, 3 apart, in 5 frames: starts over all of them, indices wrap.
     inds = draw(5, ((9, 9), (9, 9)), clip_len=4, frame_interval=3)
     np.testing.assert_array_equal(inds, [[0, 3, 1, 4], [2, 0, 3, 1], [4, 2, 0, 3]])
-
-
-def test_shuffle_and_learn():
-    """Five frames; MMAction2's keys."""
-    np.random.seed(3)
-    for _ in range(200):
-        results = SampleFrameTuple(SHUFFLE_LEARN)(dict(total_frames=200, start_index=0))
-        a, b, c, d, e = results.pop('frame_inds')
-        assert 15 <= b - a <= 60 and b < c < d <= b + 60 and 15 <= e - d <= 60
-    assert results == dict(
-        total_frames=200,
-        start_index=0,
-        num_views=1,
-        num_segments=5,
-        num_clips=5,
-        clip_len=1,
-        frame_interval=1,
-    )
-
-
-def test_start_index_of_raw_frames():
-    motion = np.random.default_rng(0).random((49, 2, 2))
-    for seed in range(20):
-        np.random.seed(seed)
-        from_0 = draw(50, ((3, 9), (1, 8)), motion)
-        np.random.seed(seed)
-        np.testing.assert_array_equal(draw(50, ((3, 9), (1, 8)), motion, 1), from_0 + 1)
 
 
 @pytest.mark.parametrize(
@@ -216,15 +195,12 @@ def crop(imgs, **kwargs):
 def test_patches_hold_the_pixels_they_should():
     """OPN's numbers: one window of 100, a patch of 80 of each frame, moved by up to 5 pixels."""
     np.random.seed(0)
+    images = coordinates(128, 171, 4)
     for _ in range(50):
-        imgs, corners = crop(coordinates(128, 171, 4))
-        for i, (img, (top, left)) in enumerate(zip(imgs, corners, strict=True)):
-            assert img.shape == (80, 80, 3) and img.dtype == np.uint8
-            np.testing.assert_array_equal(
-                img[..., 0], np.arange(top, top + 80)[:, None] + 0 * img[..., 0]
-            )
-            np.testing.assert_array_equal(img[..., 1], np.arange(left, left + 80) + 0 * img[..., 1])
-            assert (img[..., 2] == i).all()
+        imgs, corners = crop(images)
+        for image, img, (top, left) in zip(images, imgs, corners, strict=True):
+            assert img.dtype == np.uint8
+            np.testing.assert_array_equal(img, image[top : top + 80, left : left + 80])
         assert np.ptp(corners, axis=0).max() <= 10
         assert np.min(corners) >= 5 and (np.max(corners, axis=0) <= (28 + 15, 71 + 15)).all()
 
@@ -237,7 +213,7 @@ def test_patches_share_no_memory():
     assert imgs[1].max() < 12 and image.max() < 12
 
 
-@pytest.mark.parametrize('region, size, jitter', [(5, 1, 2), (8, 3, 2), (4, 4, 0)])
+@pytest.mark.parametrize('region, size, jitter', [(8, 3, 2), (4, 4, 0)])
 def test_jitter_is_uniform_and_independent(region, size, jitter):
     """All moves in x and y, equally often, of each frame for itself; one window fills the image."""
     np.random.seed(1)
@@ -257,15 +233,15 @@ def test_jitter_is_uniform_and_independent(region, size, jitter):
 def place_odds(heat, height, width, region):
     """Motion in the window at each place, pixel by pixel: [places in y, places in x]."""
     grid = len(heat)
+    rows, columns = (np.arange(size) * grid // size for size in (height, width))
+    pixels = heat[np.ix_(rows, columns)]
     odds = np.zeros((height - region + 1, width - region + 1))
     for top, left in np.ndindex(*odds.shape):
-        for y in range(top, top + region):
-            for x in range(left, left + region):
-                odds[top, left] += heat[y * grid // height, x * grid // width]
+        odds[top, left] = pixels[top : top + region, left : left + region].sum()
     return odds / odds.sum()
 
 
-def places(height, width, num_draws=2000, **kwargs):
+def places(height, width, num_draws=1000, **kwargs):
     """Places of the window in many draws; patches without jitter tell them."""
     kwargs = dict(region=5, size=5, jitter=0) | kwargs
     imgs = coordinates(height, width, 2)
@@ -280,8 +256,8 @@ def test_window_follows_the_motion():
     expected = place_odds(motion[3:6].astype(float).mean(0), height, width, 5)
     counts = places(height, width, motion=motion, frame_inds=np.array([6, 3]))
     observed = [counts[place] for place in np.ndindex(*expected.shape)]
-    assert sum(observed) == 2000
-    assert chisquare(observed, 2000 * expected.ravel()).pvalue > 0.01
+    assert sum(observed) == 1000
+    assert chisquare(observed, 1000 * expected.ravel()).pvalue > 0.01
     assert chisquare(observed).pvalue < 1e-6
     drawn = []
     for start_index in (0, 1):
@@ -330,26 +306,19 @@ def load(path, total_frames=4):
 
 
 def test_load(tmp_path):
-    saved = np.random.default_rng(0).random((3, 2, 2)).astype(np.float16)
-    np.save(tmp_path / 'a.npy', saved)
-    motion = load(tmp_path / 'a.npy')
-    assert motion.dtype == np.float32
-    np.testing.assert_array_equal(motion, saved)
-
-
-def test_no_motion_measured(tmp_path):
     with pytest.raises(UserError) as error:
         load(tmp_path / 'a.npy')
     message = str(error.value)
     assert message.startswith(f'{tmp_path}/a.npy: no such file; ') and '\n' not in message
     assert 'python tools/motion_index.py VIDEO_DIR' in message and '--ann-file' in message
-
-
-@pytest.mark.parametrize('total_frames', [3, 5])
-def test_motion_of_another_video(tmp_path, total_frames):
-    np.save(tmp_path / 'a.npy', np.zeros((3, 2, 2), np.float16))
-    with pytest.raises(UserError, match=f'covers 4 frames, but the video has {total_frames}; del'):
-        load(tmp_path / 'a.npy', total_frames)
+    saved = np.random.default_rng(0).random((3, 2, 2)).astype(np.float16)
+    np.save(tmp_path / 'a.npy', saved)
+    motion = load(tmp_path / 'a.npy')
+    assert motion.dtype == np.float32
+    np.testing.assert_array_equal(motion, saved)
+    for total_frames in (3, 5):
+        with pytest.raises(UserError, match=f'covers 4 frames, but the video has {total_frames}; '):
+            load(tmp_path / 'a.npy', total_frames)
 
 
 # -- Together --------------------------------------------------------------------------------

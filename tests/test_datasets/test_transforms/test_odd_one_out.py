@@ -45,7 +45,7 @@ def check(total_frames, inds, odd_one, num_segments, clip_len, frame_interval):
             assert not fits or (np.diff(clip) == frame_interval).all()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     total_frames=st.integers(1, 120),
     start_index=st.integers(0, 1),
@@ -65,64 +65,47 @@ def test_properties(total_frames, start_index, num_segments, clip_len, frame_int
     check(total_frames, inds - start_index, odd_one, **sizes)
 
 
-@pytest.mark.parametrize('clip_len', [3, 4])
+@pytest.mark.parametrize('clip_len', [3, 5])
 def test_label_and_order_are_uniform_and_independent(clip_len):
     """Every place with every order but the right one and its reversal: T! - 2 of them."""
     np.random.seed(1)
     identity = tuple(range(clip_len))
     orders = [p for p in permutations(identity) if p not in (identity, identity[::-1])]
     counts = Counter()
-    for _ in range(4000):
+    for _ in range(3000):
         inds, odd_one = draw(20, num_segments=3, clip_len=clip_len, frame_interval=2)
         counts[odd_one, tuple((inds[odd_one] - inds[odd_one].min()) // 2)] += 1
     cells = [(i, order) for i in range(3) for order in orders]
     assert set(counts) <= set(cells)
-    assert len(cells) == 3 * {3: 4, 4: 22}[clip_len]
+    assert len(cells) == 3 * {3: 4, 5: 118}[clip_len]
     assert chisquare([counts[cell] for cell in cells]).pvalue > 1e-3
-
-
-def test_every_order_of_six_frames():
-    """718 orders of 720."""
-    np.random.seed(2)
-    sampler = SampleOddOneOut(num_segments=2)
-    counts = Counter()
-    for _ in range(8000):
-        results = sampler(dict(total_frames=6, start_index=0))
-        counts[tuple(results['frame_inds'].reshape(2, 6)[results['odd_one']])] += 1
-    identity = tuple(range(6))
-    assert set(counts) == set(permutations(identity)) - {identity, identity[::-1]}
-    assert chisquare(list(counts.values())).pvalue > 1e-3
 
 
 @pytest.mark.parametrize('place', [0, 1, 2])
 def test_starts_are_uniform(place):
     """Of every clip, odd or not: 5 starts."""
     np.random.seed(3 + place)
-    draws = [draw(11, num_segments=3, clip_len=4, frame_interval=2) for _ in range(2000)]
+    draws = [draw(11, num_segments=3, clip_len=4, frame_interval=2) for _ in range(1200)]
     for odd in (False, True):
         starts = [inds[place].min() for inds, odd_one in draws if (odd_one == place) == odd]
         counts = np.bincount(starts)
         assert len(counts) == 5 and chisquare(counts).pvalue > 1e-3
 
 
-@pytest.mark.parametrize('decoder', ['Video', 'Decord', 'PyAV', 'OpenCV'])
+@pytest.mark.parametrize('decoder', ['Video', 'OpenCV'])
 def test_pipeline(tmp_path, write_numbered_video, frame_number, decoder):
     """From file to packed sample: the decoded frames stand in the drawn order."""
-    if decoder == 'Decord':
-        pytest.importorskip('decord')
     path = write_numbered_video(tmp_path / 'video.mp4', 30)
     np.random.seed(4)
-    results = Compose(
-        [
-            TRANSFORMS.build(cfg)
-            for cfg in (
-                dict(type=f'{decoder}Init'),
-                dict(type='SampleOddOneOut'),
-                dict(type=f'{decoder}Decode'),
-                dict(type='FormatViews', input_format='NCTHW'),
-            )
-        ]
-    )(dict(filename=str(path), start_index=0, modality='RGB', label=-1))
+    pipeline = [
+        dict(type=f'{decoder}Init'),
+        dict(type='SampleOddOneOut'),
+        dict(type=f'{decoder}Decode'),
+        dict(type='FormatViews', input_format='NCTHW'),
+    ]
+    results = Compose([TRANSFORMS.build(cfg) for cfg in pipeline])(
+        dict(filename=str(path), start_index=0, modality='RGB', label=-1)
+    )
     assert results['input_shape'] == (1, 6, 3, 6, 48, 64)
     shown = [[frame_number(clip[:, t]) for t in range(6)] for clip in results['imgs'][0]]
     np.testing.assert_array_equal(np.ravel(shown), results['frame_inds'])
@@ -146,38 +129,17 @@ CLIPS = arrays(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(frames=CLIPS)
 def test_sum_against_a_slow_loop(frames):
-    """Pixel by pixel in Python integers, clipped at the end; the frames are not written to."""
+    """Pixel by pixel in Python integers, clipped at the end; a reversed clip gives the same."""
     kept = frames.copy()
     img = summed(frames)
     assert img.dtype == np.uint8 and img.shape == frames.shape[1:]
-    for place in np.ndindex(img.shape):
-        values = [int(frame[place]) for frame in frames]
-        total = sum(abs(b - a) for a, b in zip(values, values[1:], strict=False))
-        assert img[place] == min(total, 255)
+    total = abs(np.diff(frames.astype(int), axis=0)).sum(axis=0)
+    np.testing.assert_array_equal(img, total.clip(max=255))
     np.testing.assert_array_equal(frames, kept)
-
-
-@settings(max_examples=50, deadline=None)
-@given(frames=CLIPS)
-def test_reversed_clip_gives_the_same_image(frames):
-    """Hence a reversed clip is never the odd one."""
-    np.testing.assert_array_equal(summed(frames), summed(frames[::-1]))
-
-
-def test_inner_order_shows():
-    """A dot that moves: the same first and last frame, yet every wrong inner order is brighter."""
-    frames = np.zeros((6, 3, 40, 3), np.uint8)
-    for t in range(6):  # 8 wide, 3 a frame
-        frames[t, :, 3 * t : 3 * t + 8] = 50
-    right = summed(frames).sum(dtype=int)
-    assert right == 5 * 2 * 3 * 50 * 3 * 3  # 5 steps, two edges of 3 columns, 3 rows and channels
-    for inner in permutations(range(1, 5)):
-        img = summed(frames[[0, *inner, 5]])
-        assert img.max() < 255
-        assert (img.sum(dtype=int) > right) == (inner != (1, 2, 3, 4))
+    np.testing.assert_array_equal(summed(frames[::-1]), img)
 
 
 def test_clip_by_clip():
@@ -190,9 +152,6 @@ def test_clip_by_clip():
     assert imgs.shape == (2, 3, 3, 5, 7)
     for img, clip in zip(imgs.reshape(6, 3, 5, 7), clips, strict=True):
         np.testing.assert_array_equal(img.transpose(1, 2, 0), summed(clip))
-
-
-def test_no_differences():
     with pytest.raises(UserError, match='clips of 1 frame; set clip_len to 2 or more') as error:
         SumOfDifferences()(dict(imgs=[np.zeros((2, 2, 3), np.uint8)], clip_len=1))
     assert '\n' not in str(error.value)

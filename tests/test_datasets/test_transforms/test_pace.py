@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from mmaction.registry import TRANSFORMS
 from scipy.stats import chisquare
 
 from mmssl_video.datasets.transforms import SamplePace
@@ -23,7 +22,7 @@ def assert_steps(clip, pace, total_frames):
     np.testing.assert_array_equal((clip[1:] - clip[:-1] - pace) % total_frames, 0)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     total_frames=st.integers(1, 120),
     start_index=st.integers(0, 1),
@@ -54,19 +53,11 @@ def test_properties(total_frames, start_index, clip_len, paces, every, seed):
         assert_steps(clips[0], paces[results['pace']], total_frames)
 
 
-def test_two_speeds_of_a_video():
-    """SpeedNet's batch: view 0 as it is, view 1 twice as fast, from the same frame on."""
-    np.random.seed(1)
-    results, inds = sample(300, clip_len=8, paces=(1, 2), every=True)
-    assert results['num_views'] == 2 and results['frame_interval'] == (1, 2)
-    np.testing.assert_array_equal(inds[1][:4], inds[0][::2])
-
-
 def test_pace_and_start_are_uniform_and_independent():
     """All pairs alike in probability, whatever the pace: starts need no room."""
     np.random.seed(2)
     counts = dict.fromkeys(product(range(4), range(7)), 0)
-    for _ in range(4000):
+    for _ in range(2000):
         results, inds = sample(7)
         counts[results['pace'], inds[0, 0]] += 1
     assert len(counts) == 28 and chisquare(list(counts.values())).pvalue > 1e-3
@@ -75,42 +66,12 @@ def test_pace_and_start_are_uniform_and_independent():
 def test_common_start_is_uniform_where_the_fastest_clip_fits():
     """So no clip jumps from the end to the beginning, which the fast ones would do more often."""
     np.random.seed(3)
-    clips = [sample(20, clip_len=4, paces=(1, 4), every=True)[1] for _ in range(2000)]
+    clips = [sample(20, clip_len=4, paces=(1, 4), every=True)[1] for _ in range(1000)]
     assert all((np.diff(clip) > 0).all() for clip in clips)
     counts = np.bincount([clip[0, 0] for clip in clips])
     assert len(counts) == 20 - 12 and chisquare(counts).pvalue > 1e-3
     # Where it does not fit, all begin with the first frame.
     assert {sample(12, clip_len=4, paces=(1, 4), every=True)[1][0, 0] for _ in range(50)} == {0}
-
-
-def test_label_arrives_at_the_model():
-    """Also from a joint sampler, PackActionInputs makes it a field of the data sample."""
-    pack = TRANSFORMS.build(dict(type='PackActionInputs', algorithm_keys=('pace',)))
-    joint = TRANSFORMS.build(
-        dict(
-            type='SampleJointly',
-            samplers=[
-                dict(type='SamplePace', clip_len=4),
-                dict(type='SamplePace', clip_len=4, paces=(1, 2), every=True),
-                dict(type='SampleClipPair', clip_len=4),
-            ],
-        )
-    )
-    seen = set()
-    for seed in range(30):
-        np.random.seed(seed)
-        results = joint(dict(total_frames=50, start_index=0))
-        assert results['num_segments'] == (1, 1, 1, 1, 1)
-        clips = results['frame_inds'].reshape(5, 4)
-        paces = (results['pace'] + 1, 1, 2, 2, 2)
-        for clip, pace in zip(clips, paces, strict=True):
-            assert_steps(clip, pace, 50)
-        assert results['frame_interval'] == (results['pace'] + 1, (1, 2), 2)
-        results['imgs'] = np.zeros((1, 5, 3, 4, 4, 4), np.uint8)
-        label = pack(results)['data_samples'].pace
-        assert label == results['pace']
-        seen.add(label)
-    assert seen == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize('paces', [(), (2,), (1, 2, 1), (0, 1), (-1, 1)])

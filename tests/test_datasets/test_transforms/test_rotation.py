@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from mmaction.registry import TRANSFORMS
 from scipy.stats import chisquare
 
 from mmssl_video.datasets.transforms import ClipRotation, SharedAugment
@@ -17,7 +16,7 @@ def rotate(imgs, seed=0):
     return ClipRotation()(dict(imgs=list(imgs), img_shape=imgs[0].shape[:2]))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     clip=arrays(
         np.uint8,
@@ -31,13 +30,11 @@ def test_pixels_against_a_slow_loop(clip, seed):
     results = rotate(clip, seed)
     assert type(results['rotation']) is int and len(results['imgs']) == len(clip)
     for img, source in zip(results['imgs'], clip, strict=True):
-        expected = source
+        expected, last = source, len(source) - 1
         for _ in range(results['rotation']):
-            height, width = expected.shape[:2]
-            turned = np.empty((width, height, 3), np.uint8)
-            for y in range(height):
-                for x in range(width):
-                    turned[width - 1 - x, y] = expected[y, x]
+            turned = np.empty_like(expected)
+            for y, x in np.ndindex(source.shape[:2]):
+                turned[last - x, y] = expected[y, x]
             expected = turned
         np.testing.assert_array_equal(img, expected)
         assert img.dtype == np.uint8 and img.flags.c_contiguous
@@ -51,7 +48,7 @@ def test_label_is_uniform():
     img[0, 0] = 1  # the corner, counter-clockwise: top left, bottom left, bottom right, top right
     corners = [(0, 0), (1, 0), (1, 1), (0, 1)]
     counts = [0] * 4
-    for _ in range(2000):
+    for _ in range(1000):
         results = ClipRotation()(dict(imgs=[img] * 3))
         corner = corners[results['rotation']]
         assert all(out[corner].all() and out.sum() == 3 for out in results['imgs'])
@@ -74,26 +71,3 @@ def test_one_array_shown_twice(seed):
 def test_frames_that_are_no_squares_are_refused():
     with pytest.raises(UserError, match='ClipRotation got frames of 6 x 4 pixels; crop or resize'):
         ClipRotation()(dict(imgs=[np.zeros((4, 6, 3), np.uint8)]))
-
-
-def test_label_arrives_at_the_model():
-    """Behind a square crop, through FormatViews and PackActionInputs."""
-    np.random.seed(2)
-    pipeline = [
-        dict(type='ClipRotation'),
-        dict(type='FormatViews', input_format='NCTHW'),
-        dict(type='PackActionInputs', algorithm_keys=('rotation',)),
-    ]
-    pipeline = [TRANSFORMS.build(cfg) for cfg in pipeline]
-    frames = np.random.default_rng(3).integers(0, 256, (4, 6, 6, 3), dtype=np.uint8)
-    seen = set()
-    for _ in range(20):
-        results = dict(imgs=list(frames), num_views=1, num_segments=1, clip_len=4)
-        for transform in pipeline:
-            results = transform(results)
-        rotation = results['data_samples'].rotation
-        clip = results['inputs'][0, 0].numpy()  # [3, T, H, W]
-        wanted = np.rot90(frames, rotation, axes=(1, 2)).transpose(3, 0, 1, 2)
-        np.testing.assert_array_equal(clip, wanted)
-        seen.add(rotation)
-    assert seen == {0, 1, 2, 3}

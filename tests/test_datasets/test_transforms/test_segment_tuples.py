@@ -1,6 +1,7 @@
 """Segment tuples: membership, uniformity, distinct draws, clips, short videos."""
 
 from collections import Counter
+from itertools import product
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def members(total_frames, num_segments):
 views_strategy = st.sampled_from([(0,), (0, 1), (0, 1, 0), (1, 0), (0, 1, 2), (0, 0, 1, 2, 1)])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     total_frames=st.integers(1, 200),
     num_segments=st.integers(1, 8),
@@ -91,10 +92,14 @@ def test_properties(total_frames, num_segments, clip_len, frame_interval, views,
 
 
 def test_uniform_in_segment():
-    """Each tuple's frame is uniform in its segment, and every pair of different frames too."""
+    """Each tuple's frame is uniform in its segment, every pair of different frames too.
+
+    And the frame of one segment says nothing about that of the next.
+    """
     np.random.seed(0)
-    draws = np.array([draw(20, views=(0, 1)) for _ in range(6000)])[..., 0]  # [N, V, S]
-    for segment, frames in enumerate(members(20, 3)):
+    draws = np.array([draw(20, views=(0, 1)) for _ in range(3000)])[..., 0]  # [N, V, S]
+    segments = members(20, 3)
+    for segment, frames in enumerate(segments):
         assert len(frames) in (6, 7)
         for view in range(2):
             counts = Counter(draws[:, view, segment].tolist())
@@ -103,24 +108,17 @@ def test_uniform_in_segment():
         pairs = Counter(map(tuple, draws[:, :, segment].tolist()))
         assert set(pairs) == {(a, b) for a in frames for b in frames if a != b}
         assert chisquare(list(pairs.values())).pvalue > 0.01
-
-
-def test_segments_are_independent():
-    """The frame of one segment says nothing about that of the next."""
-    np.random.seed(1)
-    draws = np.array([draw(12, views=(0, 1)) for _ in range(4000)])[..., 0]
     for view in range(2):
         cells = Counter(map(tuple, draws[:, view, :2].tolist()))
-        assert set(cells) == {(a, b) for a in range(4) for b in range(4, 8)}
+        assert set(cells) == set(product(*segments[:2]))
         assert chisquare(list(cells.values())).pvalue > 0.01
 
 
 def test_clip_starts_are_uniform():
     """A clip of 4 frames 3 apart (10 in all) starts at any frame that keeps it in its segment."""
     np.random.seed(2)
-    draws = np.array(
-        [draw(48, num_segments=3, clip_len=4, frame_interval=3) for _ in range(4000)]
-    )  # [N, V, S, T]
+    kwargs = dict(num_segments=3, clip_len=4, frame_interval=3)
+    draws = np.array([draw(48, **kwargs) for _ in range(1500)])  # [N, V, S, T]
     for segment in range(3):
         counts = Counter(draws[:, 1, segment, 0].tolist())
         assert sorted(counts) == list(range(16 * segment, 16 * segment + 7))

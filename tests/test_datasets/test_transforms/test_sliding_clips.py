@@ -34,7 +34,7 @@ def test_by_hand():
     ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     total_frames=st.integers(1, 300),
     clip_len=st.integers(1, 17),
