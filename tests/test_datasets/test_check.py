@@ -45,6 +45,10 @@ def looked_at(monkeypatch):
     return names
 
 
+def read_list(tmp_path, name):
+    return (tmp_path / 'check' / name).read_text().splitlines()
+
+
 @pytest.fixture
 def source(tmp_path, video_folder):
     """Five good videos, and others."""
@@ -100,20 +104,18 @@ def test_facts(tmp_path, numbered_frames):
 def test_folder(source, tmp_path, jobs):
     """Lists of the good and the bad ones; the good one is an ann_file."""
     records = check(source, jobs=jobs)
-    good = [record for record in records if 'reason' not in record]
-    assert [record['path'] for record in good] == GOOD
-    assert [record['frames'] for record in good] == [4, 8, 12, 16, 20]
-    assert (tmp_path / 'check' / 'good.txt').read_text().splitlines() == GOOD
-    bad = (tmp_path / 'check' / 'bad.txt').read_text().splitlines()
+    good = {record['path']: record['frames'] for record in records if 'reason' not in record}
+    assert good == dict(zip(GOOD, [4, 8, 12, 16, 20], strict=True))
+    assert read_list(tmp_path, 'good.txt') == GOOD
     reasons = {record['path']: record['reason'] for record in records if 'reason' in record}
-    assert bad == [f'{source}/{name}\t{reason}' for name, reason in reasons.items()]
+    assert read_list(tmp_path, 'bad.txt') == [
+        f'{source}/{name}\t{reason}' for name, reason in reasons.items()
+    ]
     assert list(reasons) == ['c-cut.mp4', 'c-empty.mp4', 'c-fifo.mp4']
     assert reasons['c-empty.mp4'] == 'is empty (0 bytes)'
-    lines = (tmp_path / 'check' / 'results.jsonl').read_text().splitlines()
-    assert [json.loads(line) for line in lines] == records
-    videos = UnlabeledVideoDataset(
-        [], str(tmp_path / 'check' / 'good.txt'), dict(video=str(source))
-    )
+    assert [json.loads(line) for line in read_list(tmp_path, 'results.jsonl')] == records
+    good_list = str(tmp_path / 'check' / 'good.txt')
+    videos = UnlabeledVideoDataset([], good_list, dict(video=str(source)))
     assert [videos.get_name(number) for number in range(5)] == GOOD
     for path in source.glob('c-*'):
         path.unlink()
@@ -125,18 +127,14 @@ def test_list(source, tmp_path):
     """Lines stay as they are, also several of one video."""
     lines = ['z.mp4 3', 'c-empty.mp4 1', 'b/with space/two words.mp4  7 8', 'z.mp4 4', 'gone.mp4 5']
     (tmp_path / 'train.txt').write_text('\n'.join(lines))
-    records = check(source, tmp_path / 'train.txt')
-    assert len(records) == 4
-    good = (tmp_path / 'check' / 'good.txt').read_text().splitlines()
-    assert good == [lines[0], lines[2], lines[3]]
-    bad = (tmp_path / 'check' / 'bad.txt').read_text().splitlines()
-    assert [line.split('\t')[0] for line in bad] == [f'{source}/c-empty.mp4', f'{source}/gone.mp4']
-
-
-def test_none_is_good(source, tmp_path):
+    assert len(check(source, tmp_path / 'train.txt')) == 4
+    assert read_list(tmp_path, 'good.txt') == [lines[0], lines[2], lines[3]]
+    bad = [line.split('\t')[0] for line in read_list(tmp_path, 'bad.txt')]
+    assert bad == [f'{source}/c-empty.mp4', f'{source}/gone.mp4']
+    # None is good.
     (tmp_path / 'train.txt').write_text('c-empty.mp4 1\n')
-    assert 'reason' in check(source, tmp_path / 'train.txt')[0]
-    assert {path.name for path in (tmp_path / 'check').iterdir()} == {'bad.txt', 'results.jsonl'}
+    assert 'reason' in check(source, tmp_path / 'train.txt', tmp_path / 'new')[0]
+    assert {path.name for path in (tmp_path / 'new').iterdir()} == {'bad.txt', 'results.jsonl'}
 
 
 def test_names_that_no_list_can_hold(tmp_path, write_numbered_video):
@@ -179,9 +177,9 @@ def test_what_is_looked_at_again(source, tmp_path, looked_at, write_numbered_vid
         records = check(source, **options)
         return [name for name, _ in looked_at], records
 
-    assert again(quick=True)[0] == [*GOOD[:3], GOOD[3], *bad, GOOD[4]]
+    assert again(quick=True)[0] == [*GOOD[:4], *bad, GOOD[4]]
     assert again(quick=True)[0] == bad
-    assert again()[0] == [*GOOD[:3], GOOD[3], *bad, GOOD[4]]
+    assert again()[0] == [*GOOD[:4], *bad, GOOD[4]]
     assert again()[0] == bad and again(quick=True)[0] == bad
     write_numbered_video(source / 'a.mkv', 3)
     os.utime(source / 'z.mp4', (0, 0))

@@ -57,58 +57,45 @@ def complaint(cfg, folder, part='train'):
     return str(error.value).replace(f'{folder}/', '')
 
 
-@pytest.mark.parametrize(
-    ('dataset', 'content', 'message'),
-    [
-        (
-            {},
-            'a.mp4 1\nb.mp4 3\nc.mp4 2\nd.mp4 3\n',
-            f'list.txt, line 2: videos/b.mp4 has label 3 (1 more lines are wrong), {CLASSES}; the '
-            'labels start at 1: subtract 1 from each, or set model.cls_head.num_classes=4',
-        ),
-        (
-            {},
-            'a.mp4 0\nb.mp4 1\nc.mp4 7\n',
-            f'list.txt, line 3: videos/c.mp4 has label 7, {CLASSES}; set '
-            'model.cls_head.num_classes=8',
-        ),
-        (
-            {},
-            'a.mp4 0\nb.mp4\nc.mp4 -1\nd.mp4 2\n\n',
-            f'list.txt, line 2: videos/b.mp4 has no label (2 more lines are wrong), {CLASSES}; '
-            'give each line a path and the number of its class',
-        ),
-        (
-            {},
-            'a.mp4 0\nb.mp4 1\nmy video.mp4 2\nc.mp4 x\n',
-            "list.txt, line 3: 'my video.mp4 2' is not of the form 'path label', with a path "
-            'without spaces and the number of a class; correct the line',
-        ),
-        ({}, 'a.mp4 0\nb.mp4 Archery\n', "list.txt, line 2: 'b.mp4 Archery' is not of the form"),
-        ({}, '', 'list.txt: the list is empty; set dataset.ann_file'),
-        ({}, 'a.mp4 0\n'.encode('utf-16'), 'list.txt: is not UTF-8, which MMAction2 expects'),
-        ({}, 'a.mp4 0\n'.encode('utf-8-sig'), 'list.txt: begins with a byte order mark'),
-        (
-            {},
-            'a.mp4 0\nx.mp4 1\nb.mp4 0\ny.mp4 2\n',
-            'list.txt, line 2: videos/x.mp4 does not exist (1 more cannot be read); check '
-            'dataset.data_prefix, or leave such lines out (tools/check_videos.py writes',
-        ),
-        (MANY, 'a.mp4 0 2\nb.mp4 1 3\n', 'list.txt, line 2: videos/b.mp4 has label 3, but'),
-        (MANY, 'a.mp4 0 2\nb.mp4\n', 'list.txt, line 2: videos/b.mp4 has no label, but'),
-        (FRAMES, 'e 8 3\n', 'list.txt, line 1: videos/e has label 3, but'),
-        (FRAMES, 'e 8 2\nf 8 1\n', 'list.txt, line 2: videos/f does not exist'),
-        (
-            FRAMES,
-            'e 8 0\ne 1\n\n',
-            "list.txt, line 3: '' is not of the form 'folder num_frames label'",
-        ),
-        (OURS, 'a.mp4 0\nmy video.mp4 3\n', 'list.txt, line 2: videos/my video.mp4 has label 3, '),
-        (OURS, 'a.mp4 0\nb.mp4 Archery\n', 'list.txt, line 2: videos/b.mp4 has no label, but'),
-    ],
-)
-def test_what_is_wrong_with_a_list(folder, dataset, content, message):
-    assert complaint(config(folder, content, **dataset), folder).startswith(message)
+# For each fault: the beginning of the message, and the remedy at its end.
+WRONG = [
+    ({}, 'a.mp4 1\nb.mp4 3\nc.mp4 2\nd.mp4 3\n', 'line 2: videos/b.mp4 has label 3 (1 more', '=4'),
+    ({}, 'a.mp4 0\nb.mp4 1\nc.mp4 7\n', f'line 3: videos/c.mp4 has label 7, {CLASSES}', '=8'),
+    (
+        {},
+        'a.mp4 0\nb.mp4\nc.mp4 -1\nd.mp4 2\n\n',
+        'line 2: videos/b.mp4 has no label (2 m',
+        'class',
+    ),
+    ({}, 'a.mp4 0\nmy video.mp4 2\nc.mp4 x\n', "line 2: 'my video.mp4 2' is not of", 'the line'),
+    ({}, 'a.mp4 0\nb.mp4 Archery\n', "line 2: 'b.mp4 Archery' is not of the form", 'the line'),
+    ({}, 'a.mp4 0\nx.mp4 1\ny.mp4 2\n', 'line 2: videos/x.mp4 does not exist (1 more', ''),
+    (MANY, 'a.mp4 0 2\nb.mp4 1 3\n', 'line 2: videos/b.mp4 has label 3, but', ''),
+    (MANY, 'a.mp4 0 2\nb.mp4\n', 'line 2: videos/b.mp4 has no label, but', ''),
+    (FRAMES, 'e 8 3\n', 'line 1: videos/e has label 3, but', ''),
+    (FRAMES, 'e 8 2\nf 8 1\n', 'line 2: videos/f does not exist', ''),
+    (FRAMES, 'e 8 0\ne 1\n\n', "line 3: '' is not of the form 'folder num_frames label'", ''),
+    (OURS, 'a.mp4 0\nmy video.mp4 3\n', 'line 2: videos/my video.mp4 has label 3, ', ''),
+    (OURS, 'a.mp4 0\nb.mp4 Archery\n', 'line 2: videos/b.mp4 has no label, but', ''),
+]
+
+
+@pytest.mark.parametrize(('dataset', 'content', 'message', 'remedy'), WRONG)
+def test_what_is_wrong_with_a_line(folder, dataset, content, message, remedy):
+    found = complaint(config(folder, content, **dataset), folder)
+    assert found.startswith(f'list.txt, {message}') and found.endswith(remedy)
+    assert ('the labels start at 1: subtract 1 from each, or set' in found) == (remedy == '=4')
+
+
+def test_what_is_wrong_with_a_list(folder):
+    for content, message in (
+        ('', 'list.txt: the list is empty; set dataset.ann_file'),
+        ('a.mp4 0\n'.encode('utf-16'), 'list.txt: is not UTF-8, which MMAction2 expects'),
+        ('a.mp4 0\n'.encode('utf-8-sig'), 'list.txt: begins with a byte order mark'),
+    ):
+        assert complaint(config(folder, content), folder).startswith(message)
+    message = complaint(config(folder, 'a.mp4 0\nx.mp4 1\n'), folder)
+    assert 'check dataset.data_prefix, or leave such lines out (tools/check_videos.py' in message
 
 
 @pytest.mark.parametrize(

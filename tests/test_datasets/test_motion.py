@@ -26,25 +26,17 @@ def motion_paths(dataset):
 # -- Measures --------------------------------------------------------------------------------
 
 
-def overlap(cell, cells, pixel, pixels):
-    """Share of a pixel that lies in a cell, along one axis."""
-    low = max(cell * pixels / cells, pixel)
-    return max(0.0, min((cell + 1) * pixels / cells, pixel + 1) - low)
-
-
 def mean_differences(frames, grid):
-    """Mean absolute difference in each cell, pixel by pixel in float64."""
+    """Mean absolute difference in each cell, from the shares of pixels in cells, in float64."""
     height, width = frames[0].shape
-    cells = np.zeros((len(frames) - 1, grid, grid))
-    for t in range(len(frames) - 1):
-        difference = np.abs(frames[t + 1].astype(float) - frames[t])
-        for row in range(grid):
-            for column in range(grid):
-                for y in range(height):
-                    for x in range(width):
-                        share = overlap(row, grid, y, height) * overlap(column, grid, x, width)
-                        cells[t, row, column] += share * difference[y, x]
-    return cells * grid**2 / (height * width)
+    shares = []
+    for pixels in (height, width):
+        cells, pixel = np.arange(grid)[:, None] * pixels / grid, np.arange(pixels)
+        overlap = np.minimum(cells + pixels / grid, pixel + 1) - np.maximum(cells, pixel)
+        shares.append(overlap.clip(min=0))
+    differences = abs(np.diff(np.asarray(frames, float), axis=0))
+    sums = np.einsum('ry,tyx,cx->trc', shares[0], differences, shares[1])
+    return sums * grid**2 / (height * width)
 
 
 @pytest.mark.parametrize('grid, shape', [(4, (8, 16)), (3, (8, 10)), (1, (5, 7)), (5, (5, 9))])
@@ -125,17 +117,13 @@ def frame_folder(tmp_path):
     return folder.parent, blocks @ [0.299, 0.587, 0.114]
 
 
-def test_raw_frames_grey_and_small(frame_folder):
+def test_raw_frames(frame_folder, tmp_path):
+    """Grey and small, from files to files against the loop; a list may leave the last out."""
     root, expected = frame_folder
     dataset = videos(root, key='img', filename_tmpl='img_{:05}.png')
     found = np.array(list(read_grey(dataset.get_data_info(0), 8)))
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() <= 0.51
-
-
-def test_raw_frames_indexed(frame_folder, tmp_path):
-    """From files to files against the loop; a list may leave the last frames out."""
-    root, expected = frame_folder
     (tmp_path / 'list.txt').write_text('a 4 1\n')
     dataset = videos(root, tmp_path / 'list.txt', 'img', filename_tmpl='img_{:05}.png')
     assert index_motion(dataset, size=8, grid=4) == {}
@@ -174,19 +162,26 @@ def test_paths(video_folder, tmp_path, monkeypatch):
 
 def test_one_value_per_pair_of_frames(tmp_path, write_numbered_video):
     """All videos of a folder; one of a single frame has no motion."""
-    for count in (1, 2, 9):
+    counts = (1, 2, 9)
+    for count in counts:
         write_numbered_video(tmp_path / 'set' / 'sub' / f'{count}.mp4', count)
     dataset = videos(tmp_path / 'set')
     assert index_motion(dataset, grid=4) == {}
-    for count, path in zip((1, 2, 9), motion_paths(dataset), strict=True):
+    for number, (count, path) in enumerate(zip(counts, motion_paths(dataset), strict=True)):
         saved = np.load(path)
         assert saved.shape == (count - 1, 4, 4) and saved.dtype == np.float16
-        np.testing.assert_array_equal(
-            saved, measure_motion(read_grey(dataset.get_data_info([1, 2, 9].index(count))), grid=4)
-        )
+        frames = read_grey(dataset.get_data_info(number))
+        np.testing.assert_array_equal(saved, measure_motion(frames, grid=4))
     # Bit 0 of a frame's number is its left eighth and changes from each frame to the next.
     left = saved[:, :, 0].astype(float)
     assert left.min() > 60 and saved[0, :, 1:].max() < 10
+
+
+@pytest.fixture
+def listed(video_folder, tmp_path):
+    """Two of the videos."""
+    (tmp_path / 'list.txt').write_text('z.mp4\na.mkv\n')
+    return videos(video_folder, tmp_path / 'list.txt')
 
 
 def test_parallel_equals_serial(video_folder, tmp_path):
@@ -202,78 +197,56 @@ def test_parallel_equals_serial(video_folder, tmp_path):
     assert contents[0] == contents[1] and len(contents[0]) == 5
 
 
-def test_workers_may_be_spawned(video_folder):
+def test_workers_may_be_spawned(listed):
     """What a worker process gets survives pickling, and does the same."""
-    reader = MotionReader(videos(video_folder), 'dis', 48, 8)
-    again = pickle.loads(pickle.dumps(reader))
-    for number in range(5):
-        ((path, expected),) = reader(number)
-        ((other, found),) = again(number)
-        assert other == path
-        np.testing.assert_array_equal(found, expected)
+    reader = MotionReader(listed, 'dis', 48, 8)
+    ((path, expected),) = reader(0)
+    ((other, found),) = pickle.loads(pickle.dumps(reader))(0)
+    assert other == path
+    np.testing.assert_array_equal(found, expected)
 
 
-def test_resume_keeps_what_is_there(video_folder, tmp_path):
-    """A marked file is not measured again; a missing one is."""
-    ann_file = tmp_path / 'list.txt'
-    ann_file.write_text('z.mp4\na.mkv\n')
-    dataset = videos(video_folder, ann_file)
-    index_motion(dataset)
-    kept, missing = motion_paths(dataset)
-    content = open(missing, 'rb').read()
-    np.save(kept, np.float16([42]))
-    (tmp_path / 'list.motion' / 'a.mkv.npy').unlink()
-    index_motion(dataset)
-    assert np.load(kept) == [42] and open(missing, 'rb').read() == content
+def test_resume_keeps_what_is_there(listed, tmp_path, monkeypatch):
+    """A marked file is not measured again, a missing one is; a stop leaves no half file."""
 
-
-def test_an_interrupted_run_leaves_no_half_file(video_folder, tmp_path, monkeypatch):
     def stop(file, array):
         file.write(b'half')
         raise KeyboardInterrupt
 
-    (tmp_path / 'list.txt').write_text('a.mkv\n')
-    dataset = videos(video_folder, tmp_path / 'list.txt')
     with monkeypatch.context() as patch:
         patch.setattr(motion.np, 'save', stop)
         with pytest.raises(KeyboardInterrupt):
-            index_motion(dataset)
+            index_motion(listed)
     assert [path.name for path in (tmp_path / 'list.motion').iterdir()] == ['settings.json']
-    index_motion(dataset)
-    assert np.load(motion_paths(dataset)[0]).shape == (7, 8, 8)
+    index_motion(listed)
+    kept, missing = motion_paths(listed)
+    content = open(missing, 'rb').read()
+    np.save(kept, np.float16([42]))
+    (tmp_path / 'list.motion' / 'a.mkv.npy').unlink()
+    index_motion(listed)
+    assert np.load(kept) == [42] and open(missing, 'rb').read() == content
 
 
-@pytest.mark.parametrize('changes', [dict(measure='dis'), dict(size=32), dict(grid=4)])
-def test_other_settings_in_one_folder_are_refused(video_folder, tmp_path, changes):
-    (tmp_path / 'list.txt').write_text('a.mkv\n')
-    dataset = videos(video_folder, tmp_path / 'list.txt')
-    index_motion(dataset)
-    index_motion(dataset, measure='difference', size=64, grid=8)
-    with pytest.raises(UserError) as error:
-        index_motion(dataset, **changes)
-    message = str(error.value)
-    ((key, value),) = changes.items()
-    there = dict(measure='difference', size=64, grid=8)[key]
-    assert message.startswith(
-        f'{tmp_path}/list.motion holds motion of other settings ({key}: {there} and {value}); '
-    )
-    assert message.endswith('move or delete this folder') and '\n' not in message
-
-
-@pytest.mark.parametrize(
-    'changes, message',
-    [
+def test_other_settings_in_one_folder_are_refused(listed, tmp_path):
+    for settings, message in (
         (dict(measure='flow'), "unknown measure 'flow'; choose from difference, farneback, dis"),
         (dict(grid=65), 'grid is 65, size 64'),
         (dict(grid=0), 'grid is 0'),
         (dict(jobs=0), 'jobs 0'),
-    ],
-)
-def test_settings_out_of_range(video_folder, tmp_path, changes, message):
-    (tmp_path / 'list.txt').write_text('a.mkv\n')
-    with pytest.raises(UserError, match=message):
-        index_motion(videos(video_folder, tmp_path / 'list.txt'), **changes)
+    ):
+        with pytest.raises(UserError, match=message):
+            index_motion(listed, **settings)
     assert not (tmp_path / 'list.motion').exists()
+    index_motion(listed)
+    index_motion(listed, measure='difference', size=64, grid=8)
+    for key, there, value in (('measure', 'difference', 'dis'), ('size', 64, 32), ('grid', 8, 4)):
+        with pytest.raises(UserError) as error:
+            index_motion(listed, **{key: value})
+        message = str(error.value)
+        assert message.startswith(
+            f'{tmp_path}/list.motion holds motion of other settings ({key}: {there} and {value}); '
+        )
+        assert message.endswith('move or delete this folder') and '\n' not in message
 
 
 @pytest.mark.parametrize('jobs', [1, 2])
@@ -326,15 +299,13 @@ def test_videos_in_another_store(video_folder, tmp_path, left_out, prefix, backe
     assert list(found) == [f'{prefix}{video_folder}/gone.mp4'] and len(left_out) == 1
     local = videos(video_folder, tmp_path / 'list.txt')
     for number, name in enumerate(('a.mkv', 'b/one.avi')):
-        np.testing.assert_array_equal(
-            np.load(tmp_path / 'list.motion' / f'{name}.npy'),
-            measure_motion(read_grey(local.get_data_info(number)), grid=4),
-        )
+        saved = np.load(tmp_path / 'list.motion' / f'{name}.npy')
+        frames = read_grey(local.get_data_info(number))
+        np.testing.assert_array_equal(saved, measure_motion(frames, grid=4))
 
 
-def test_folder_that_cannot_be_written(video_folder, tmp_path):
+def test_folder_that_cannot_be_written(listed, tmp_path):
     """The cause is no fault of the videos."""
-    (tmp_path / 'list.txt').write_text('a.mkv\n')
     (tmp_path / 'list.motion').write_text('a file')
     with pytest.raises(UserError, match='list.motion/settings.json: cannot be written'):
-        index_motion(videos(video_folder, tmp_path / 'list.txt'))
+        index_motion(listed)

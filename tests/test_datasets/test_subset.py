@@ -1,6 +1,6 @@
 """Lists of few labels: shares against exact fractions, one inside the other, and their tool."""
 
-import sys
+import re
 from collections import Counter
 from fractions import Fraction
 
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_vclr import load_tool
 
 from mmssl_video.datasets.subset import draw_subset, read_labels
 from mmssl_video.errors import UserError
@@ -42,32 +41,20 @@ def test_every_class_has_its_share(sizes, percent, seed):
 
 
 @given(sizes_of_classes, percents, percents, seeds)
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=40)
 def test_smaller_lists_are_in_larger_ones(sizes, one, other, seed):
+    """By share and by number; the order of lines has no influence."""
     lines = make_list(sizes)
     small, large = (draw_subset(lines, p / 100, seed=seed) for p in sorted((one, other)))
     assert set(small) <= set(large)
     few = min(sizes)
-    fewer = draw_subset(lines, per_class=(few + 1) // 2, seed=seed)
-    assert set(fewer) <= set(draw_subset(lines, per_class=few, seed=seed))
-
-
-@given(sizes_of_classes, percents, seeds)
-@settings(deadline=None, max_examples=30)
-def test_the_order_of_lines_has_no_influence(sizes, percent, seed):
-    lines = make_list(sizes)
+    many = draw_subset(lines, per_class=few, seed=seed)
+    counts = Counter(read_labels(lines)[many].tolist())
+    assert counts == dict.fromkeys(range(len(sizes)), few)
+    assert set(draw_subset(lines, per_class=(few + 1) // 2, seed=seed)) <= set(many)
     backwards = lines[::-1]
-    drawn = {lines[i] for i in draw_subset(lines, percent / 100, seed=seed)}
-    assert {backwards[i] for i in draw_subset(backwards, percent / 100, seed=seed)} == drawn
-
-
-@given(st.lists(st.integers(3, 20), min_size=1, max_size=6), st.integers(1, 3), seeds)
-@settings(deadline=None, max_examples=30)
-def test_per_class(sizes, per_class, seed):
-    lines = make_list(sizes)
-    drawn = draw_subset(lines, per_class=per_class, seed=seed)
-    counts = Counter(read_labels(lines)[drawn].tolist())
-    assert counts == dict.fromkeys(range(len(sizes)), per_class)
+    again = draw_subset(backwards, max(one, other) / 100, seed=seed)
+    assert {backwards[i] for i in again} == {lines[i] for i in large}
 
 
 def test_every_video_is_drawn_as_often():
@@ -96,7 +83,7 @@ def test_the_draw_stays_what_it_is():
 
 
 @given(sizes_of_classes, percents, percents, seeds, st.data())
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=20)
 def test_what_is_left_out_gives_its_turn_to_the_next_of_its_class(sizes, one, other, seed, data):
     """As the slow way: take the bad ones out of each class's order; smaller stays in larger."""
     lines = make_list(sizes)
@@ -105,45 +92,32 @@ def test_what_is_left_out_gives_its_turn_to_the_next_of_its_class(sizes, one, ot
         draw_subset(lines, p / 100, seed=seed, left_out=bad) for p in sorted((one, other))
     )
     assert not bad & set(large.tolist()) and set(small) <= set(large)
-    assert len(large) == min(
-        max(round(max(one, other) / 100 * len(lines)), len(sizes)), len(lines) - len(bad)
-    )
-    labels, good = read_labels(lines), [i for i in range(len(lines)) if i not in bad]
+    total = max(round(max(one, other) / 100 * len(lines)), len(sizes))
+    assert len(large) == min(total, len(lines) - len(bad))
+    labels = read_labels(lines)
     for label in range(len(sizes)):
         # A class's order: what is drawn first, second, ... of it alone.
-        own = [i for i in range(len(lines)) if labels[i] == label]
+        own = np.flatnonzero(labels == label)
         own_lines = [lines[i] for i in own]
-        drawn = [
-            set(draw_subset(own_lines, per_class=n, seed=seed)) for n in range(len(own) + 1)[1:]
-        ]
-        order = [own[(new - old).pop()] for old, new in zip([set(), *drawn], drawn, strict=False)]
-        kept = [i for i in order if i in good]
-        count = int((labels[large] == label).sum())
-        assert set(large[labels[large] == label].tolist()) == set(kept[:count])
+        order, before = [], set()
+        for number in range(1, len(own) + 1):
+            drawn = set(draw_subset(own_lines, per_class=number, seed=seed))
+            order.append(own[(drawn - before).pop()])
+            before = drawn
+        kept = [i for i in order if i not in bad]
+        found = large[labels[large] == label]
+        assert set(found.tolist()) == set(kept[: len(found)])
 
 
-def test_left_out_per_class():
-    lines = make_list([5, 3])
-    first, *_ = draw_subset(lines, per_class=1, seed=2).tolist()
-    drawn = draw_subset(lines, per_class=2, seed=2, left_out=[first])
-    assert first not in drawn and sorted(read_labels(lines)[drawn]) == [0, 0, 1, 1]
-    bad = [i for i, label in enumerate(read_labels(lines)) if label == 1][:2]
-    with pytest.raises(UserError, match='class 1 has 1 videos, fewer than 2'):
-        draw_subset(lines, per_class=2, left_out=bad)
-
-
-@pytest.mark.parametrize(
-    ('line', 'label'),
-    [
-        ('a.mp4 7', 7),
-        ('some/two words 3.MP4   12 ', 12),
-        ('folder/of frames 120 5', 5),
-        ('no_suffix 0', 0),
-        ('3 4 5', 5),
-    ],
-)
-def test_labels_are_the_last_column(line, label):
-    assert read_labels([line]).tolist() == [label]
+def test_labels_are_the_last_column():
+    for line, label in {
+        'a.mp4 7': 7,
+        'some/two words 3.MP4   12 ': 12,
+        'folder/of frames 120 5': 5,
+        'no_suffix 0': 0,
+        '3 4 5': 5,
+    }.items():
+        assert read_labels([line]).tolist() == [label]
 
 
 @pytest.mark.parametrize(
@@ -185,26 +159,35 @@ def test_arguments_out_of_range(kwargs, words):
 # -- The tool ----------------------------------------------------------------------------------
 
 
-def call(monkeypatch, *args):
-    monkeypatch.setattr(sys, 'argv', ['subset_annotations.py', *map(str, args)])
-    try:
-        load_tool('subset_annotations').main()
-    except SystemExit as end:
-        return end.code
-    return 0
+@pytest.fixture
+def subset(tool_runner):
+    """``subset(*arguments)``: exit status, output and errors."""
+    return tool_runner('subset_annotations')
 
 
-def test_tool(tmp_path, monkeypatch, capsys):
+def test_tool(tmp_path, subset):
     frames = [f'class {i % 3}/clip{i:02} {50 + i} {i % 3}' for i in range(30)]
     source, out = tmp_path / 'train.txt', tmp_path / 'new' / 'few.txt'
     source.write_text('\n'.join(frames[:10]) + '\n\n' + '\n'.join(frames[10:]))
-    assert call(monkeypatch, source, out, '--fraction', '0.2', '--seed', 4) == 0
+    status, said = subset(source, out, '--fraction', '0.2', '--seed', 4)
+    assert status == 0
     assert out.read_text().splitlines() == [frames[i] for i in draw_subset(frames, 0.2, seed=4)]
-    told = [line.split() for line in capsys.readouterr().out.splitlines()]
+    told = [line.split() for line in said.out.splitlines()]
     assert told[0] == [f'{out}:', '6', 'of', '30', 'videos', '(20.00%)']
     assert told[2:] == [['list', '3', '30', '10', '10'], ['drawn', '3', '6', '2', '2']]
-    assert call(monkeypatch, source, out, '--per-class', '1') == 0
+    assert subset(source, out, '--per-class', '1')[0] == 0
     assert len(out.read_text().splitlines()) == 3
+    # A list of Windows.
+    source.write_bytes('ä.mp4 3\r\nb.mp4 4\r\n'.encode('utf-16'))
+    assert subset(source, out, '--per-class', 1)[0] == 0
+    assert out.read_bytes() == 'ä.mp4 3\nb.mp4 4\n'.encode()
+    # Folders of raw frames, of which one is missing.
+    (tmp_path / 'v' / 'a').mkdir(parents=True)
+    source.write_text('a 120 3\nb 120 3\n')
+    for seed in range(4):
+        args = ('--per-class', 1, '--data-root', tmp_path / 'v', '--seed', seed)
+        assert subset(source, out, *args)[0] == 0
+        assert out.read_text() == 'a 120 3\n'
 
 
 @pytest.fixture
@@ -228,55 +211,40 @@ def half_bad(tmp_path, write_numbered_video):
 
 
 @pytest.mark.parametrize('size', [('--fraction', 0.5), ('--per-class', 4)])
-def test_tool_draws_no_broken_video(half_bad, monkeypatch, capsys, left_out, size):
+def test_tool_draws_no_broken_video(half_bad, subset, left_out, size):
     """Each is replaced by the next of its class and named, also one whose packets are damaged."""
     source, out = half_bad / 'train.txt', half_bad / 'few.txt'
-    assert call(monkeypatch, source, out, *size, '--data-root', half_bad / 'v') == 0
+    status, said = subset(source, out, *size, '--data-root', half_bad / 'v')
+    assert status == 0
     drawn = out.read_text().splitlines()
     assert drawn == [line for line in source.read_text().splitlines() if 'good' in line]
-    assert capsys.readouterr().out.startswith('8 videos that cannot be read are left out\n')
+    assert said.out.startswith('8 videos that cannot be read are left out\n')
     assert {message.partition(' cannot be read')[0] for message in left_out} == {
         f'{half_bad}/v/{label}/bad {i}.mp4' for label in (0, 1) for i in range(4)
     }
-    assert call(monkeypatch, source, out, *size) == 0  # without a folder nothing is opened
+    assert subset(source, out, *size)[0] == 0  # without a folder nothing is opened
     assert any('bad' in line for line in out.read_text().splitlines())
 
 
-def test_tool_finds_too_few_that_can_be_read(half_bad, monkeypatch, capsys):
+def test_tool_finds_too_few_that_can_be_read(half_bad, subset):
     source, out = half_bad / 'train.txt', half_bad / 'few.txt'
-    args = ('--per-class', 5, '--data-root', half_bad / 'v')
-    assert call(monkeypatch, source, out, *args) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith(f'error: {source}: ') and 'videos cannot be read, and class' in error
-    assert call(monkeypatch, source, out, '--per-class', 5, '--data-root', half_bad / 'no') == 2
-    assert f'{half_bad}/no: no such folder; set --data-root' in capsys.readouterr().err
+    for folder, error in (
+        ('v', f'error: {source}: .*videos cannot be read, and class'),
+        ('no', f'{half_bad}/no: no such folder; set --data-root'),
+    ):
+        status, said = subset(source, out, '--per-class', 5, '--data-root', half_bad / folder)
+        assert status == 2 and re.search(error, said.err)
+    args = (source, out, '--fraction', 1, '--data-root', half_bad / 'v')
     source.write_text('0/bad 0.mp4 0\n1/bad 1.mp4 1\n')
-    assert call(monkeypatch, source, out, '--fraction', 1, '--data-root', half_bad / 'v') == 2
-    assert 'none of its videos can be read; check --data-root' in capsys.readouterr().err
+    status, said = subset(*args)
+    assert status == 2 and 'none of its videos can be read; check --data-root' in said.err
     source.write_text('0/good 0.mp4 0\n1/bad 1.mp4 1\n')
-    assert call(monkeypatch, source, out, '--fraction', 1, '--data-root', half_bad / 'v') == 0
-    assert 'no video can be read of class 1\n' in capsys.readouterr().out
+    status, said = subset(*args)
+    assert status == 0 and 'no video can be read of class 1\n' in said.out
     assert out.read_text() == '0/good 0.mp4 0\n'
 
 
-def test_tool_looks_for_folders_of_raw_frames(tmp_path, monkeypatch):
-    (tmp_path / 'v' / 'a').mkdir(parents=True)
-    (tmp_path / 'train.txt').write_text('a 120 3\nb 120 3\n')
-    args = ('--per-class', 1, '--data-root', tmp_path / 'v')
-    for seed in range(4):
-        out = tmp_path / f'{seed}.txt'
-        assert call(monkeypatch, tmp_path / 'train.txt', out, *args, '--seed', seed) == 0
-        assert out.read_text() == 'a 120 3\n'
-
-
-def test_tool_reads_a_list_of_windows(tmp_path, monkeypatch):
-    (tmp_path / 'train.txt').write_bytes('ä.mp4 3\r\nb.mp4 4\r\n'.encode('utf-16'))
-    out = tmp_path / 'out.txt'
-    assert call(monkeypatch, tmp_path / 'train.txt', out, '--per-class', 1) == 0
-    assert out.read_bytes() == 'ä.mp4 3\nb.mp4 4\n'.encode()
-
-
-def test_errors_of_the_tool(tmp_path, monkeypatch, capsys):
+def test_errors_of_the_tool(tmp_path, subset):
     (tmp_path / 'empty.txt').write_text('\n')
     (tmp_path / 'multi.txt').write_text('a.mp4 1 2\n')
     out = tmp_path / 'out.txt'
@@ -286,7 +254,7 @@ def test_errors_of_the_tool(tmp_path, monkeypatch, capsys):
         ('multi.txt', out, 'multi.txt: line 1: '),
         ('multi.txt', tmp_path / 'multi.txt', 'is the list to draw from'),
     ):
-        assert call(monkeypatch, tmp_path / name, path, '--fraction', 0.5) == 2
-        error = capsys.readouterr().err
-        assert words in error and error.count('\n') == 1
+        status, said = subset(tmp_path / name, path, '--fraction', 0.5)
+        assert status == 2
+        assert words in said.err and said.err.count('\n') == 1
     assert not out.exists()
