@@ -108,7 +108,6 @@ def _seconds(ticks, unit):
 
 # -- Edit lists ----------------------------------------------------------------------------------
 for _codec, _order in (
-    ('libx264', 'P'),
     ('libx264', 'B'),
     ('libx264', 'open'),
     ('libx265', 'open'),
@@ -154,15 +153,13 @@ for _suffix in ('ts', 'mkv'):
     _video = _track(order='B')
     _changed(f'negative.{_suffix}', _video, trim, 17 / FPS, avoid_negative_ts='disabled')
 for _suffix in ('mp4', 'mkv', 'ts', 'flv', 'mov', 'nut'):
-    for _order in ('P', 'B'):
-        _name = f'{_order}.{_suffix}'
-        for _spacing, _ticks, _unit in (
-            ('uneven', UNEVEN_TICKS, Fraction(1, 1000)),
-            ('fine', FINE_TICKS, FINE),
-            ('late', range(1234567, 1234657), Fraction(1, FPS)),
-        ):
-            _video = _track(order=_order, ticks=_ticks, time_base=_unit)
-            _written(f'{_spacing} {_name}', _video, times=_seconds(_ticks, _unit))
+    for _spacing, _ticks, _unit in (
+        ('uneven', UNEVEN_TICKS, Fraction(1, 1000)),
+        ('fine', FINE_TICKS, FINE),
+        ('late', range(1234567, 1234657), Fraction(1, FPS)),
+    ):
+        _video = _track(order='B', ticks=_ticks, time_base=_unit)
+        _written(f'{_spacing} B.{_suffix}', _video, times=_seconds(_ticks, _unit))
 for _suffix, _codec, _order in (
     ('mp4', 'libx265', 'open'),
     ('mkv', 'libx265', 'open'),
@@ -195,8 +192,7 @@ for _flags in (
     'faststart',
     'negative_cts_offsets',
 ):
-    for _order in ('P', 'B'):
-        _written(f'{_flags} {_order}.mp4', _track(order=_order), movflags=_flags)
+    _written(f'{_flags} B.mp4', _track(order='B'), movflags=_flags)
 _written('no edit list.mp4', _track(order='B'), use_editlist='0')
 _written('TS named.mp4', _track(order='B'), container='mpegts')
 _written('MKV named.avi', _track(order='B'), container='matroska')

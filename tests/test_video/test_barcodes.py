@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp('kinds')
 
 
-def assert_right(video: Barcoded, num_singles: int = 2) -> None:
+def assert_right(video: Barcoded, num_singles: int = 1) -> None:
     """Read a video in every order; all of it must be what was written.
 
     Args:
@@ -61,8 +61,7 @@ def assert_right(video: Barcoded, num_singles: int = 2) -> None:
         assert len(reader) == length, f'{path.name}: {len(reader)} frames, not {length}'
         compare('in order', range(length), reader)
         compare('last', [length - 1], reader)
-        for _ in range(2):
-            compare('random', rng.choices(range(length), k=8), reader)
+        compare('random', rng.choices(range(length), k=min(12, length)), reader)
         compare('strided', range(rng.randrange(length), length, 3), reader)
         with pytest.raises(IndexError):
             reader.get_batch([length])
@@ -74,8 +73,7 @@ def assert_right(video: Barcoded, num_singles: int = 2) -> None:
         with VideoReader(path) as reader:
             compare('single', [index], reader)
     with VideoReader(content, name=path.name) as reader:
-        for number in (1, 8):
-            compare('from bytes', rng.choices(range(length), k=number), reader)
+        compare('from bytes', rng.choices(range(length), k=min(8, length)), reader)
     with VideoReader(path, forward=True) as reader:
         for start in range(0, length, 24):
             compare('forward', range(start, min(start + 40, length)), reader)
@@ -122,14 +120,17 @@ def _containers():
     return formats
 
 
-# Pictures that encoders take, of which some know few sizes, and how many: three GOPs of 12 or less.
-NUM_PICTURES = {SIZE: 26, (176, 144): 15, (128, 128): 15, (256, 128): 15, (720, 576): 4}
+# Pictures that encoders take, of which some know few sizes, and how many: three GOPs of 6 or less.
+NUM_PICTURES = {SIZE: 14, (176, 144): 8, (128, 128): 8, (256, 128): 8, (720, 576): 3}
 
 
 def _track(codec):
     """Pictures of a size and format that an encoder takes; or None."""
+    encoder = Codec(codec, 'w')
     for size, number in NUM_PICTURES.items():
-        for pix_fmt in Codec(codec, 'w').video_formats or [None]:
+        if encoder.intra_only:  # without GOPs
+            number = min(number, 6)
+        for pix_fmt in encoder.video_formats or [None]:
             track = Track(barcodes(range(number), size), codec, pix_fmt=pix_fmt and pix_fmt.name)
             try:
                 context = av.CodecContext.create(codec, 'w')
@@ -155,12 +156,12 @@ def _plays(path, track, container):
 
 @pytest.mark.parametrize('codec', _encoders())
 def test_codec_in_all_containers(codec, tmp_path):
-    """With GOPs of 1, 12 and 250 frames, in all orders that the encoder knows."""
+    """With GOPs of 1, 6 and 250 frames, in all orders that the encoder knows."""
     track = _track(codec)
     if track is None:
         pytest.skip('encodes no picture of ours')
     orders = ORDERS.get(codec, {'P': {}})
-    gops = [(12, order) for order in orders]
+    gops = [(6, order) for order in orders]
     if not Codec(codec, 'w').intra_only:
         gops += [(1, 'P'), (250, list(orders)[-1])]
     variants = [replace(track, gop=gop, options=orders[order]) for gop, order in gops]
@@ -199,24 +200,23 @@ def test_kind(name, folder, monkeypatch):
     length = len(video.numbers)
     for options in (dict(index_path=folder / 'index'), dict(num_threads=4)):
         with VideoReader(video.path, **options) as reader:
-            for _ in range(3):
-                indices = rng.choices(range(length), k=6)
-                expected = [video.numbers[index] for index in indices]
-                assert read_barcodes(reader.get_batch(indices)) == expected, (options, indices)
+            indices = rng.choices(range(length), k=8)
+            expected = [video.numbers[index] for index in indices]
+            assert read_barcodes(reader.get_batch(indices)) == expected, (options, indices)
 
 
 @pytest.mark.parametrize(
-    'codec, pix_fmt, suffix',
+    'first, codec, pix_fmt, suffix',
     [
-        ('libx264', 'yuv444p', 'mp4'),
-        ('mpeg4', 'yuv420p', 'avi'),
-        ('libvpx-vp9', 'yuv420p', 'webm'),
-        ('mjpeg', 'yuvj420p', 'mkv'),
-        ('mpeg2video', 'yuv420p', 'ts'),
+        (2, 'libx264', 'yuv444p', 'mp4'),
+        (3, 'mpeg4', 'yuv420p', 'avi'),
+        (4, 'libvpx-vp9', 'yuv420p', 'webm'),
+        (5, 'mjpeg', 'yuvj420p', 'mkv'),
+        (6, 'mpeg2video', 'yuv420p', 'ts'),
     ],
 )
-def test_widths_from_2_to_72(codec, pix_fmt, suffix, tmp_path):
-    for width in range(2, 73):
+def test_widths_from_2_to_72(first, codec, pix_fmt, suffix, tmp_path):
+    for width in range(first, 73, 5):
         size = width, 50 + width % 2
         track = Track(barcodes(range(12), size), codec, gop=5, pix_fmt=pix_fmt)
         with VideoReader(write(tmp_path / f'a.{suffix}', track)) as reader:
@@ -292,7 +292,7 @@ def test_cut_short(name, tmp_path):
     muxer = {'movflags': flags} if flags else {}
     whole = write(tmp_path / f'whole {name}', track, **muxer).read_bytes()
     path = tmp_path / name
-    for share in (0.02, 0.1, 0.3, 0.5, 0.6, 0.8, 0.95, 1):
+    for share in (0.02, 0.1, 0.3, 0.6, 0.8, 0.95, 1):
         path.write_bytes(whole[: int(share * len(whole)) - 1])
         try:
             with VideoReader(path) as reader:
@@ -351,11 +351,9 @@ def test_cut_in_front(codec, order, suffix, tmp_path):
 
 # -- Real files ------------------------------------------------------------------------------------
 def test_same_pixels_as_in_sequence(real_data):
-    """Of real clips, and of a video of each class of JHMDB."""
+    """Of real clips, and of three videos of JHMDB."""
     paths = sorted((real_data / 'clips').iterdir())
-    for group in sorted((real_data / 'jhmdb21').iterdir()):
-        if group.is_dir():
-            paths += sorted(group.iterdir())[:1]
+    paths += sorted((real_data / 'jhmdb21').glob('*/*'))[::300][:3]
     rng = random.Random(0)
     for path in paths:
         with VideoReader(path) as reader:

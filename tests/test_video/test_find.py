@@ -19,13 +19,12 @@ def make(root, *names, content=b'\0'):
     return root
 
 
-@pytest.mark.parametrize(
-    'suffix', ['.mp4', '.ts', '.mts', '.m2ts', '.3gp', '.ogv', '.vob', '.asf', '.divx', '.VOB']
-)
-def test_suffixes(tmp_path, suffix):
-    make(tmp_path, f'a/holiday{suffix}', f'a/holiday{suffix}.part', f'a{suffix}.d/notes.txt')
-    assert is_video(f'holiday{suffix}') and suffix.lower() in VIDEO_SUFFIXES
-    assert find_videos(tmp_path) == [f'a/holiday{suffix}']
+def test_suffixes(tmp_path):
+    for suffix in '.mp4 .ts .mts .m2ts .3gp .ogv .vob .asf .divx .VOB'.split():
+        root = tmp_path / suffix[1:]
+        make(root, f'a/holiday{suffix}', f'a/holiday{suffix}.part', f'a{suffix}.d/notes.txt')
+        assert is_video(f'holiday{suffix}') and suffix.lower() in VIDEO_SUFFIXES
+        assert find_videos(root) == [f'a/holiday{suffix}']
 
 
 def test_what_is_hidden_is_no_video(tmp_path):
@@ -59,16 +58,10 @@ def test_linked_folders_are_followed_once_each(tmp_path):
     ):
         (root / name).symlink_to(target)
     found = find_videos(root)
-    assert [path for path in found if 'top' not in path and path[0] not in 'xy'] == [
-        'b/deep/two.mp4',
-        'b/one.mp4',
-    ]
-    assert sorted(path.split('/')[-1] for path in found) == [
-        'four.mp4',
-        'one.mp4',
-        'three.mp4',
-        'two.mp4',
-    ]
+    own = [path for path in found if 'top' not in path and path[0] not in 'xy']
+    assert own == ['b/deep/two.mp4', 'b/one.mp4']
+    names = sorted(path.split('/')[-1] for path in found)
+    assert names == ['four.mp4', 'one.mp4', 'three.mp4', 'two.mp4']
 
 
 def test_linked_files_count_each(tmp_path):
@@ -97,12 +90,9 @@ def test_folder_that_may_not_be_read(tmp_path, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, 'scandir', scan)
-    with pytest.raises(UserError) as error:
+    message = f'^{tmp_path}/secret: cannot be searched for videos .Permission denied.; make it read'
+    with pytest.raises(UserError, match=message):
         find_videos(tmp_path)
-    assert str(error.value) == (
-        f'{tmp_path}/secret: cannot be searched for videos (Permission denied); make it readable, '
-        'or move it elsewhere'
-    )
 
 
 # -- Faults of files ---------------------------------------------------------------------------

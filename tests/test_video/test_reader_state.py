@@ -5,6 +5,7 @@ import os
 import time
 import weakref
 from dataclasses import replace
+from itertools import count, cycle, islice
 
 import av
 import numpy as np
@@ -17,13 +18,8 @@ from mmssl_video.video.index import VideoIndex
 CONTAINERS = {
     'a.mp4': dict(codec='libx264'),
     'open.mp4': dict(codec='libx264', options={'x264-params': 'open-gop=1:bframes=2'}),
-    'a.mkv': dict(codec='libx264'),
     'a.ts': dict(codec='libx264'),
-    'a.flv': dict(codec='libx264'),
-    'a.mpg': dict(codec='mpeg2video', fps=25),
     'a.avi': dict(codec='mpeg4', options=dict(bf='2')),
-    'a.webm': dict(codec='libvpx', options=dict(deadline='realtime')),
-    'a.nut': dict(codec='mpeg4'),
 }
 
 
@@ -48,38 +44,36 @@ def fed(monkeypatch):
     return numbers
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that goes on by a hundredth of a second each time it is read."""
+    seconds = count(0, 0.01)
+    monkeypatch.setattr(time, 'monotonic', lambda: next(seconds))
+
+
 @pytest.mark.parametrize('name', CONTAINERS)
 def test_long_videos_are_sought(
     tmp_path, write_numbered_video, frame_number, monkeypatch, name, fed
 ):
-    """Their packets are not kept; in each container, the frames are the same."""
+    """Packets are not kept; with a stored index nothing but what is needed is read."""
     path = write_numbered_video(tmp_path / name, 100, **CONTAINERS[name])
     monkeypatch.setattr(packets, 'PACKET_BYTES', 0)
     rng = np.random.default_rng(0)
     with VideoReader(path) as video:
-        assert len(video) == 100
         fed.clear()
         for indices in ([99], [0], *rng.integers(100, size=(20, 3))):
             assert [frame_number(frame) for frame in video.frames(indices)] == list(indices)
         assert len(fed) < 20 * 50  # not from the start each time
-    with VideoReader(path, forward=True) as video:
+        video.save_index(tmp_path / 'deep' / 'index.npz')
+    with VideoReader(path, forward=True) as forward:
         for first in range(0, 80, 8):
-            frames = video.frames(range(first, first + 20))
+            frames = forward.frames(range(first, first + 20))
             assert [frame_number(frame) for frame in frames] == list(range(first, first + 20))
-
-
-@pytest.mark.parametrize('name', CONTAINERS)
-def test_stored_index(tmp_path, write_numbered_video, frame_number, name, monkeypatch):
-    """With it nothing but what is needed is read, and all is known as without it."""
-    path = write_numbered_video(tmp_path / name, 60, **CONTAINERS[name])
-    index = tmp_path / 'deep' / 'index.npz'
-    with VideoReader(path) as plain:
-        plain.save_index(index)
     monkeypatch.setattr(packets.PacketSource, 'read', None)
-    with VideoReader(path, index_path=index) as video:
-        assert len(video) == 60 and video.avg_fps == plain.avg_fps
-        np.testing.assert_array_equal(video.times, plain.times)
-        assert [frame_number(frame) for frame in video.frames([59, 3, 30])] == [59, 3, 30]
+    with VideoReader(path, index_path=tmp_path / 'deep' / 'index.npz') as indexed:
+        assert len(indexed) == 100 and indexed.avg_fps == video.avg_fps
+        np.testing.assert_array_equal(indexed.times, video.times)
+        assert [frame_number(frame) for frame in indexed.frames([59, 3, 30])] == [59, 3, 30]
 
 
 def test_index_of_another_file_is_not_used(tmp_path, video, write_numbered_video, frame_number):
@@ -135,18 +129,15 @@ def test_only_what_is_needed_is_decoded(video, fed):
         assert fed == [12, 13, 84, 85]
 
 
-def test_repeated_frames_share_no_memory(video):
+def test_repeated_and_missing_frames(video):
     with VideoReader(video) as opened:
         frames = opened.frames([7, 3, 7, 7])
+        for wrong in ([100], [-1], [3, 999]):
+            with pytest.raises(IndexError, match=r'v\.mp4: .* of 100'):
+                opened.frames(wrong)
     for i, frame in enumerate(frames):
         assert not any(np.shares_memory(frame, other) for other in frames[i + 1 :])
     np.testing.assert_array_equal(frames[0], frames[3])
-
-
-@pytest.mark.parametrize('wrong', [[100], [-1], [3, 999]])
-def test_frames_that_are_not_there(video, wrong):
-    with VideoReader(video) as opened, pytest.raises(IndexError, match=r'v\.mp4: .* of 100'):
-        opened.frames(wrong)
 
 
 @pytest.mark.parametrize('forward', [False, True])
@@ -183,12 +174,10 @@ def test_failure_is_not_taken_for_the_end(video, monkeypatch, frame_number):
             assert frame_number(opened.frames([20])[0]) == 20
 
 
-def test_time_limit(video, monkeypatch):
+def test_time_limit(video, clock):
     """It holds for opening and decoding together, until it is renewed."""
     with pytest.raises(BadVideoError, match=r'v\.mp4 cannot be read \(.*longer than 0 seconds'):
         VideoReader(video, timeout=0)
-    seconds = iter(np.arange(0, 10**6, 0.01))
-    monkeypatch.setattr(time, 'monotonic', lambda: next(seconds))
     opened = VideoReader(video, timeout=3)
     with pytest.raises(BadVideoError, match='longer than 3 seconds'):
         for _ in range(10):
@@ -200,36 +189,34 @@ def test_time_limit(video, monkeypatch):
         endless.frames(range(100))
 
 
-def test_file_without_an_end(video, monkeypatch):
+class Endless:
+    """A container whose packets come again and again."""
+
+    def __init__(self, container):
+        self.container = container
+
+    def __getattr__(self, name):
+        return getattr(self.container, name)
+
+    def demux(self, stream):
+        return islice(cycle(list(self.container.demux(stream))), 10_000)
+
+
+def test_file_without_an_end(video, monkeypatch, clock):
     """Ended by the time limit."""
-    demux = packets.PacketSource._demux
-
-    def endless(self):
-        found = list(demux(self))
-        while True:
-            self._deadline.check()
-            yield found[0]
-
-    monkeypatch.setattr(packets.PacketSource, '_demux', endless)
-    start = time.monotonic()
-    with pytest.raises(BadVideoError, match=r'longer than 0\.3 seconds'):
-        VideoReader(video, timeout=0.3)
-    assert time.monotonic() - start < 5
+    av_open = av.open
+    monkeypatch.setattr(av, 'open', lambda *args, **kwargs: Endless(av_open(*args, **kwargs)))
+    with pytest.raises(BadVideoError, match=r'longer than 3 seconds'):
+        VideoReader(video, timeout=3)
 
 
 def test_what_is_no_video_file(tmp_path, video):
     """Never opened where that would wait, and told in words."""
-    (tmp_path / 'folder.mp4').mkdir()
     os.mkfifo(tmp_path / 'fifo.mp4')
-    (tmp_path / 'loop.mp4').symlink_to('loop.mp4')
-    (tmp_path / 'empty.mp4').touch()
     (tmp_path / 'text.mp4').write_text('not a video')
     (tmp_path / 'deep.mp4').symlink_to('v.mp4/x')
     for name, reason in (
-        ('folder', 'is a folder, not a file'),
         ('fifo', 'is a FIFO, not a file'),
-        ('loop', 'is a link that leads back to itself'),
-        ('empty', r'is empty \(0 bytes\)'),
         ('text', 'FFmpeg does not recognise it as a video'),
         ('absent', 'does not exist'),
         ('deep', 'is a link to .*, which does not exist'),
@@ -247,12 +234,6 @@ def test_too_many_open_files_is_no_fault_of_a_video(video, monkeypatch):
     monkeypatch.setattr(packets.av, 'open', fail)
     with pytest.raises(OSError, match='Too many'):
         VideoReader(video)
-
-
-def test_colon_in_a_path(tmp_path, write_numbered_video):
-    path = write_numbered_video(tmp_path / 'http:' / 'a:b.mp4', 10)
-    with VideoReader(path) as opened:
-        assert len(opened) == 10
 
 
 def test_frames_in_another_order_than_their_time_stamps(

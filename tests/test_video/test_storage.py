@@ -18,11 +18,9 @@ UNEVEN = np.cumsum([1, 3, 2, 1, 7, 1, 1, 4, 2, 2] * 3).tolist()  # hundredths of
 
 def store(source, path, kind, short_side=256, quality=None):
     """Facts of a stored video, and how much was done from time to time."""
-    parts = []
+    storage, parts = STORAGES[kind], []
     with VideoReader(source, forward=True) as video:
-        steps = store_video(
-            video, path, STORAGES[kind], short_side, quality or STORAGES[kind].quality
-        )
+        steps = store_video(video, path, storage, short_side, quality or storage.quality)
         while True:
             try:
                 parts.append(next(steps))
@@ -42,23 +40,20 @@ def sources(tmp_path_factory):
     root = tmp_path_factory.mktemp('sources')
     plain = write(root / 'plain.mp4', Track(range(30), options=B_FRAMES))
     uneven = Track(range(30), options=B_FRAMES, ticks=UNEVEN, time_base=storage.Fraction(1, 100))
-    times = (np.array(UNEVEN) - UNEVEN[0]) / 100
     tall = write(root / 'tall.mp4', Track(barcodes(range(20), (48, 64))))
+    avi = write(root / 'plain.avi', Track(range(20), 'mpeg4'))
+    # Shown turned by a right angle, and the bars from left to right.
+    turned = write_matrix(tall, root / 'turned.mp4', (0, -1, 1, 0))
     return {
-        'B-frames': (plain, list(range(30)), np.arange(30) / 25),
-        'edit list': (trim(plain, root / 'cut.mp4', 0.2), list(range(5, 30)), np.arange(25) / 25),
-        'variable rate': (write(root / 'uneven.mp4', uneven), list(range(30)), times),
-        # Shown turned by a right angle, and the bars from left to right.
-        'rotation': (
-            write_matrix(tall, root / 'turned.mp4', (0, -1, 1, 0)),
-            None,
-            np.arange(20) / 25,
+        'B-frames': (plain, range(30), np.arange(30) / 25),
+        'edit list': (trim(plain, root / 'cut.mp4', 0.2), range(5, 30), np.arange(25) / 25),
+        'variable rate': (
+            write(root / 'uneven.mp4', uneven),
+            range(30),
+            (np.array(UNEVEN) - UNEVEN[0]) / 100,
         ),
-        'AVI': (
-            write(root / 'plain.avi', Track(range(20), 'mpeg4')),
-            list(range(20)),
-            np.arange(20) / 25,
-        ),
+        'rotation': (turned, None, np.arange(20) / 25),
+        'AVI': (avi, range(20), np.arange(20) / 25),
     }
 
 
@@ -72,7 +67,7 @@ def test_frames_times_and_turn(sources, kind, name, tmp_path):
     fps = pytest.approx((len(times) - 1) / times[-1], 0.001)
     frames, own_times = read(path)
     original, _ = read(source)
-    numbers = read_barcodes(original) if numbers is None else numbers
+    numbers = read_barcodes(original) if numbers is None else list(numbers)
     assert -1 not in numbers and len(original) == len(numbers)
     assert read_barcodes(frames) == numbers == play(path)[0]
     np.testing.assert_allclose(own_times, times, atol=1 / STORAGES[kind].clock)
@@ -81,7 +76,7 @@ def test_frames_times_and_turn(sources, kind, name, tmp_path):
     assert facts == dict(frames=len(numbers), fps=fps, width=64, height=48)
     assert parts == sorted(parts) and parts[-1] == 1 and len(parts) == -(-len(numbers) // 8)
     with VideoReader(path) as video:
-        for number in np.random.default_rng(0).permutation(len(numbers)):
+        for number in np.random.default_rng(0).permutation(len(numbers))[:8]:
             assert read_barcodes(video.frames([number])) == [numbers[number]]
 
 
@@ -177,16 +172,10 @@ def test_fit_size(width, height, half):
 @pytest.mark.parametrize('kind', STORAGES)
 def test_odd_sizes_lose_a_row_and_nothing_else(kind, size, tmp_path):
     width, height = size
-    frames = np.random.default_rng(0).integers(0, 256, (3, height, width, 1), np.uint8)
-    frames = cv2.GaussianBlur(frames[..., 0].transpose(1, 2, 0), (0, 0), 2).reshape(
-        height, width, 3
-    )
-    track = Track(
-        np.broadcast_to(frames.transpose(2, 0, 1)[..., None], (3, height, width, 3)),
-        'ffv1',
-        pix_fmt='bgr0',
-    )
-    write(tmp_path / 'source.mkv', track)
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    frames = cv2.GaussianBlur(noise, (0, 0), 2).reshape(height, width, 3).transpose(2, 0, 1)
+    grey = np.broadcast_to(frames[..., None], (3, height, width, 3))
+    write(tmp_path / 'source.mkv', Track(grey, 'ffv1', pix_fmt='bgr0'))
     path = tmp_path / f'v{STORAGES[kind].suffix}'
     facts, _ = store(tmp_path / 'source.mkv', path, kind, quality=2)
     assert (facts['width'], facts['height']) == fit_size(width, height, 256)
@@ -217,11 +206,12 @@ def test_one_frame(kind, tmp_path, numbered_frames):
 
 def test_damage_in_the_middle(tmp_path, real_data):
     """What is good is read, then the error comes."""
-    steps = None
     with VideoReader(real_data / 'broken' / 'corrupt_from_frame_28.mp4', forward=True) as video:
-        steps = store_video(video, tmp_path / 'v.mkv', STORAGES['mjpeg'], 256, 3)
+        parts = []
         with pytest.raises(BadVideoError, match='corrupt_from_frame_28.mp4 .*damaged'):
-            assert 0.3 < max(steps) < 0.6
+            for part in store_video(video, tmp_path / 'v.mkv', STORAGES['mjpeg'], 256, 3):
+                parts.append(part)
+    assert 0.3 < max(parts) < 0.6
 
 
 def test_a_file_that_lacks_frames_is_no_result(tmp_path, numbered_frames, monkeypatch):
@@ -253,24 +243,3 @@ def test_little_is_in_memory_and_each_part_has_its_time(tmp_path, numbered_frame
     store(tmp_path / 'source.mp4', tmp_path / 'v.mkv', 'mjpeg')
     assert sum(asked) - 4 == 100 and max(asked) == 8  # the size is seen in single frames
     assert len(renewed) > 100 / 8
-
-
-@pytest.mark.parametrize('kind', STORAGES)
-def test_real_clips(kind, real_data, tmp_path):
-    """Near to what the reader gives of the original, made smaller."""
-    for name in ('test.avi', 'book.mkv'):
-        path = tmp_path / f'v{STORAGES[kind].suffix}'
-        facts, _ = store(real_data / 'clips' / name, path, kind)
-        with VideoReader(real_data / 'clips' / name) as video, VideoReader(path) as stored:
-            assert len(video) == len(stored)
-            numbers = [0, len(video) // 3, len(video) - 1]
-            size = stored.width, stored.height
-            assert min(size) == min(256, video.width, video.height)
-            expected = np.stack(
-                [
-                    cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-                    for frame in video.frames(numbers)
-                ]
-            )
-            error = stored.get_batch(numbers).astype(float) - expected
-        assert 10 * np.log10(255**2 / (error**2).mean()) > 36
