@@ -37,23 +37,15 @@ def with_spectrum(spectrum, num_rows, dim):
 # Numbers ----------------------------------------------------------------------------------------
 
 
-def test_std_of_points_on_the_sphere_is_one():
+def test_std_of_points_that_fill_the_sphere_or_are_all_alike():
     assert embedding_std(cloud(20000, 64)) == pytest.approx(1, abs=0.005)
-
-
-def test_std_of_equal_points_is_zero():
     assert embedding_std(cloud(1, 64).expand(100, 64)) == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize('scale', [0.1, 0.5])
-def test_std_tells_the_mean_cosine(scale):
-    """By its definition, and: the mean cosine of two points is 1 - std^2, dimensions alike."""
-    points = F.normalize(cloud(1, 256, 3) + scale * cloud(4000, 256), dim=1)
-    std = embedding_std(points)
-    rows = points.numpy()
-    assert std == pytest.approx(np.mean(np.std(rows, axis=0)) * 16, rel=1e-12)
-    mean_cosine = (rows @ rows.T).mean()
-    assert 1 - std**2 == pytest.approx(mean_cosine, rel=1e-2)
+def test_std_by_its_definition():
+    points = F.normalize(cloud(1, 64, 3) + 0.5 * cloud(400, 64), dim=1)
+    expected = np.mean(np.std(points.numpy(), axis=0)) * 8
+    assert embedding_std(points) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -72,21 +64,17 @@ def test_rank_of_known_spectra(spectrum, expected, shape):
 
 
 def test_rank_is_bounded_by_rows_and_dimensions():
-    assert effective_rank(torch.eye(6)[:4]) == pytest.approx(4)
     assert 60 < effective_rank(cloud(4000, 64)) < 64
     assert 7 < effective_rank(cloud(8, 64)) < 8
     assert effective_rank(cloud(1, 64).float().expand(100, 64)) == pytest.approx(1, abs=1e-3)
-
-
-def test_zeros_fill_no_dimension():
     assert effective_rank(torch.zeros(8, 4)) == 0
 
 
-def test_rank_of_broken_embeddings_is_nan():
-    for value in (math.nan, math.inf):
-        broken = cloud(8, 4)
-        broken[2, 1] = value
-        assert math.isnan(effective_rank(broken))
+@pytest.mark.parametrize('value', [math.nan, math.inf])
+def test_rank_of_broken_embeddings_is_nan(value):
+    broken = cloud(8, 4)
+    broken[2, 1] = value
+    assert math.isnan(effective_rank(broken))
 
 
 # The hook ---------------------------------------------------------------------------------------
@@ -175,7 +163,6 @@ def test_similarities_are_those_of_a_loop():
         assert scalars[f'{name}_negative'] == pytest.approx(cosines[~own].mean(), rel=1e-9)
         assert scalars[f'{name}_std'] == embedding_std(query)
         assert scalars[f'{name}_rank'] == effective_rank(query)
-    assert scalars['video_positive'] > 0.5 and abs(scalars['order_positive']) < 0.3
     assert len(scalars) == 8
 
 
@@ -186,24 +173,18 @@ def test_queues_are_measured_with_or_without_a_pair():
     assert scalars == {'video_queue': 25, 'inter_queue': 0}
 
 
-def test_it_measures_every_interval():
-    runner = stub_runner(pairs_of())
-    hook, steps = started(runner, interval=3), []
-    for iteration in range(7):
-        runner.iter = iteration
+@pytest.mark.parametrize(
+    ('max_iters', 'interval', 'expected'),
+    [(60, 3, list(range(3, 61, 3))), (139, 50, list(range(6, 139, 6)))],
+    ids=['every interval', 'a short run twenty times'],
+)
+def test_when_it_measures(max_iters, interval, expected):
+    runner = stub_runner(pairs_of(), max_iters=max_iters)
+    hook, steps = started(runner, interval), []
+    for runner.iter in range(max_iters):
         if measure(runner, hook):
             steps.append(runner.visualizer.step)
-    assert steps == [3, 6]
-
-
-def test_a_short_run_is_measured_twenty_times():
-    runner = stub_runner(pairs_of(), max_iters=139)
-    hook, steps = started(runner, interval=50), []
-    for iteration in range(139):
-        runner.iter = iteration
-        if measure(runner, hook):
-            steps.append(runner.visualizer.step)
-    assert steps == list(range(6, 139, 6))
+    assert steps == expected
 
 
 def test_the_line_of_the_log():
@@ -301,8 +282,11 @@ def test_losses_are_compared_with_the_chance_level_of_the_queue_as_it_was():
 # Warm-up ----------------------------------------------------------------------------------------
 
 
-def optimizer():
-    return torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+OPTIMIZER = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+
+
+def linear(start, end, stop, **kwargs):
+    return LinearLR(OPTIMIZER, start_factor=start, end_factor=end, begin=0, end=stop, **kwargs)
 
 
 @pytest.mark.parametrize(
@@ -310,27 +294,25 @@ def optimizer():
     [
         (lambda: None, 100),
         (lambda: [], 100),
-        (lambda: [LinearLR(optimizer(), start_factor=0.1, begin=0, end=2)], 60),
+        (lambda: [linear(0.1, 1, 2)], 60),
         (
             lambda: [
-                LinearLR(optimizer(), start_factor=0.1, begin=0, end=50, by_epoch=False),
-                CosineAnnealingLR(optimizer(), T_max=950, begin=50, by_epoch=False),
+                linear(0.1, 1, 50, by_epoch=False),
+                CosineAnnealingLR(OPTIMIZER, T_max=950, begin=50, by_epoch=False),
             ],
             50,
         ),
-        (lambda: [ConstantLR(optimizer(), factor=0.1, begin=0, end=3)], 90),
-        (lambda: [LinearLR(optimizer(), start_factor=1, end_factor=0.1, begin=0, end=9)], 100),
-        (lambda: [WarmupCosineLR(optimizer(), warmup=1.5, end=30)], 45),
+        (lambda: [ConstantLR(OPTIMIZER, factor=0.1, begin=0, end=3)], 90),
+        (lambda: [linear(1, 0.1, 9)], 100),
+        (lambda: [WarmupCosineLR(OPTIMIZER, warmup=1.5, end=30)], 45),
         (
             lambda: [
-                WarmupCosineLR.build_iter_from_epoch(
-                    optimizer(), warmup=1.5, end=30, epoch_length=30
-                )
+                WarmupCosineLR.build_iter_from_epoch(OPTIMIZER, warmup=1.5, end=30, epoch_length=30)
             ],
             45,
         ),
-        (lambda: [WarmupCosineLR(optimizer(), warmup=0, end=30)], 100),
-        (lambda: [LinearLR(optimizer(), start_factor=0.1, begin=0, end=99)], 1000),
+        (lambda: [WarmupCosineLR(OPTIMIZER, warmup=0, end=30)], 100),
+        (lambda: [linear(0.1, 1, 99)], 1000),
     ],
 )
 def test_the_warmup_is_that_of_the_schedulers_or_a_tenth_of_the_run(build, expected):
@@ -394,60 +376,43 @@ def work_dir(videos, tmp_path_factory):
     return folder / 'work'
 
 
-KEYS = {f'{head}_{key}' for head in ('inter', 'intra', 'video') for key in ('std', 'rank')} | {
-    f'{head}_{key}' for head in ('inter', 'intra', 'video') for key in ('positive', 'negative')
-}
-
-
-def records_of(work_dir):
-    """What the JSON file has from the monitor, by step."""
+def test_log_json_and_tensorboard_have_the_scalars(work_dir):
     (path,) = work_dir.glob('*/vis_data/2*.json')
     records = [json.loads(line) for line in path.read_text().splitlines()]
-    return {record['step']: record for record in records if 'video_std' in record}
-
-
-def test_log_and_json_have_the_scalars(work_dir):
-    records = records_of(work_dir)
+    records = {record['step']: record for record in records if 'video_std' in record}
     assert list(records) == [1, 2, 3, 4, 5, 6]
+    measured = ('std', 'rank', 'positive', 'negative')
+    keys = {f'{head}_{key}' for head in ('inter', 'intra', 'video') for key in measured}
+    keys |= {'inter_queue', 'video_queue'}
     for record in records.values():
-        assert KEYS | {'inter_queue', 'video_queue', 'step'} == record.keys()
-        assert 0 <= record['video_std'] <= 1 <= record['video_rank'] <= 4
-        assert -1 <= record['video_negative'] < record['video_positive'] <= 1 + 1e-6
-    assert [record['video_queue'] for record in records.values()] == [
-        25,
-        50,
-        75,
-        100,
-        100,
-        100,
-    ]
+        assert record.keys() == keys | {'step'}
+    fills = [record['video_queue'] for record in records.values()]
+    assert fills == [25, 50, 75, 100, 100, 100]
     (log,) = work_dir.glob('*/*.log')
     lines = [line for line in log.read_text().splitlines() if 'collapse monitor: ' in line]
     assert len(lines) == 6
     assert f'video std {records[6]["video_std"]:.3g}, ' in lines[-1]
 
-
-def test_tensorboard_has_the_scalars(work_dir):
-    records = records_of(work_dir)
     (events,) = work_dir.glob('*/vis_data/events.out.tfevents.*')
     accumulator = EventAccumulator(str(events)).Reload()
-    for key in KEYS | {'video_queue'}:
+    for key in keys:
         logged = {event.step: event.value for event in accumulator.Scalars(key)}
         expected = {step: record[key] for step, record in records.items()}
         assert logged == pytest.approx(expected, rel=1e-6)
 
 
+def diagnosis_of(checkpoint):
+    return torch.load(checkpoint, weights_only=False)['diagnosis']
+
+
 def test_warnings_are_in_log_and_file(work_dir):
     (log,) = work_dir.glob('*/*.log')
     told = read_messages(work_dir)
-    logged = [
-        line.split(' - ')[-1] for line in log.read_text().splitlines() if ' - WARNING - ' in line
-    ]
+    lines = [line for line in log.read_text().splitlines() if ' - WARNING - ' in line]
+    logged = [line.split(' - ')[-1] for line in lines if 'What usually helps' in line]
     *warnings, remedy = told.warnings
     assert warnings and told.notes == []
-    assert [f'{line.split(": ", 1)[1]} {remedy}' for line in warnings] == [
-        line for line in logged if 'What usually helps' in line
-    ]
+    assert [f'{line.split(": ", 1)[1]} {remedy}' for line in warnings] == logged
     assert 'the loss has not come down from chance' in warnings[0] and 'intra (' in warnings[0]
 
 
@@ -460,11 +425,10 @@ def test_a_resumed_run_tells_what_an_unbroken_one_does(videos, work_dir, tmp_pat
     assert 'Iteration 5' not in (tmp_path / 'warnings.txt').read_text()
     cfg = config(videos, tmp_path, 'collapse second')
     cfg.resume = True
-    resumed = Runner.from_cfg(cfg)
-    resumed.train()
+    Runner.from_cfg(cfg).train()
     assert read_messages(tmp_path) == read_messages(work_dir)
-    unbroken = torch.load(work_dir / 'epoch_3.pth', weights_only=False)['diagnosis']
-    assert torch.load(tmp_path / 'epoch_3.pth', weights_only=False)['diagnosis'] == unbroken
+    unbroken = diagnosis_of(work_dir / 'epoch_3.pth')
+    assert diagnosis_of(tmp_path / 'epoch_3.pth') == unbroken
     assert unbroken['objectives']['intra']['num_losses'] == 6
 
 
@@ -473,5 +437,4 @@ def test_weights_that_are_loaded_bring_no_memory(videos, work_dir, tmp_path):
     cfg.load_from = str(work_dir / 'epoch_3.pth')
     cfg.train_cfg.max_epochs = 1
     Runner.from_cfg(cfg).train()
-    state = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['diagnosis']
-    assert state['objectives']['intra']['num_losses'] == 2
+    assert diagnosis_of(tmp_path / 'epoch_1.pth')['objectives']['intra']['num_losses'] == 2

@@ -95,10 +95,6 @@ def test_the_hook_changes_no_weight(scale, options):
         assert torch.equal(with_hook, without)
 
 
-def test_without_the_hook_there_is_none():
-    assert train(OptimWrapper, hook=False)[0] is None
-
-
 def test_log_json_and_tensorboard_have_the_norm(tmp_path):
     cfg = tiny_config(write_videos(tmp_path / 'videos', 4), tmp_path / 'work', 'grad norm run')
     cfg.custom_hooks.append(dict(type='GradNormHook'))

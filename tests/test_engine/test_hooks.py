@@ -15,9 +15,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from tiny_vclr import tiny_config, tiny_model, write_videos
 
-from mmssl_video.engine.hooks import (
-    TargetStepHook,
-)
+from mmssl_video.engine.hooks import TargetStepHook
 
 
 def test_target_follows_optimiser_steps():
@@ -75,35 +73,21 @@ def whole_run(tmp_path_factory):
     return SimpleNamespace(runner=runner, watch=watch, log=log.read_text())
 
 
-def test_a_run_reports_each_objective_once(whole_run):
-    for name, chance in dict(
-        inter=math.log(21), intra=math.log(3), video=math.log(21), order=math.log(4)
-    ).items():
-        lines = re.findall(rf'objective {name}: .*', whole_run.log)
-        assert len(lines) == 1
-        assert lines[0].endswith(f'loss_{name} at chance {chance:.3f}')
-
-
-def test_a_run_reports_its_queues(whole_run):
+def test_a_run_with_all_hooks(whole_run):
+    names = 'inter', 'intra', 'video', 'order'
+    for name, entries in zip(names, (21, 3, 21, 4), strict=True):
+        (line,) = re.findall(rf'objective {name}: .*', whole_run.log)
+        assert line.endswith(f'loss_{name} at chance {math.log(entries):.3f}')
+        assert len(re.findall(rf'loss_{name}: [\d.]+', whole_run.log)) >= 6
     assert re.findall(r'queue of inter: (\w+)', whole_run.log) == ['8', '16', 'full']
-
-
-def test_a_run_logs_every_loss_under_its_own_name(whole_run):
-    last = whole_run.log.splitlines()[-1] + whole_run.log
-    for name in ('inter', 'intra', 'video', 'order'):
-        assert len(re.findall(rf'loss_{name}: [\d.]+', last)) >= 6
     for losses in whole_run.watch.losses:
-        parts = sum(losses[f'loss_{name}'] for name in ('inter', 'intra', 'video', 'order'))
+        parts = sum(losses[f'loss_{name}'] for name in names)
         assert losses['loss'] == pytest.approx(parts, rel=1e-6)
-
-
-def test_a_run_moves_its_momentum(whole_run):
     expected = [1 - 0.2 * (1 + math.cos(math.pi * t / 6)) / 2 for t in range(6)]
     assert whole_run.watch.momenta == pytest.approx(expected)
-
-
-def test_hooks_are_registered_with_their_priorities(whole_run):
-    names = [type(hook).__name__ for hook in whole_run.runner.hooks]
     # The draws of an iteration are seeded before any other hook could draw.
-    assert names.index('ReproducibleHook') < names.index('ObjectiveReportHook')
-    assert names.index('ProgressBarHook') > names.index('ObjectiveReportHook')
+    hooks = [type(hook).__name__ for hook in whole_run.runner.hooks]
+    reproducible, report, progress = (
+        hooks.index(f'{name}Hook') for name in ('Reproducible', 'ObjectiveReport', 'ProgressBar')
+    )
+    assert reproducible < report < progress

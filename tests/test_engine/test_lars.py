@@ -1,17 +1,11 @@
-"""LARS against a slow loop in float64, and against torch's SGD where it is one."""
-
-import copy
+"""LARS against a slow loop in float64."""
 
 import pytest
 import torch
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
 from torch import nn
 
 from mmssl_video.engine.optimizers import LARS
 from mmssl_video.errors import UserError
-
-init_default_scope('mmaction')
 
 SHAPES = [(4, 3, 1, 2, 2), (5, 4), (5,), (), (2, 3, 3, 3), (6,)]
 STEPS = 6
@@ -95,26 +89,6 @@ def test_trust_coefficient_and_eps_are_those_of_the_group():
         torch.testing.assert_close(w - params[i].detach(), step, rtol=1e-9, atol=1e-13)
 
 
-@pytest.mark.parametrize('nesterov', [False, True])
-def test_parameters_of_one_dimension_take_steps_of_sgd(nesterov):
-    values, grads = draw([(7,), (), (3,)], dtype=torch.float32)
-    ours, theirs = parameters(values), parameters(values)
-    arguments = dict(lr=0.1, momentum=0.9, weight_decay=0.01, nesterov=nesterov)
-    descend(LARS(ours, **arguments), ours, grads)
-    descend(torch.optim.SGD(theirs, **arguments), theirs, grads)
-    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
-
-
-def test_the_step_of_a_layer_ignores_the_scale_of_its_gradient():
-    values, grads = draw([(5, 4), (3, 2, 2)], steps=1)
-    for factor in (1, 1000):
-        params = parameters(values)
-        descend(LARS(params, lr=0.5), params, [[factor * g for g in grads[0]]])
-        for p, value in zip(params, values, strict=True):
-            step = float((p.detach() - value).norm())
-            assert step == pytest.approx(0.5 * 1e-3 * float(value.norm()), rel=1e-6)
-
-
 def test_a_zero_weight_or_gradient_takes_a_step_of_sgd():
     weight = torch.arange(6.0).reshape(2, 3)
     params = parameters([torch.zeros(2, 3), weight, torch.zeros(2, 3)])
@@ -167,9 +141,8 @@ def test_step_takes_a_closure():
     torch.testing.assert_close(params[0].detach(), torch.full((2, 2), 3 - 3e-3))  # |w| = 6
 
 
-@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
-def test_a_resumed_run_equals_an_unbroken_one(tmp_path, dtype):
-    values, grads = draw(dtype=dtype)
+def test_a_resumed_run_equals_an_unbroken_one(tmp_path):
+    values, grads = draw(dtype=torch.bfloat16)
 
     def build(start):
         params = parameters(start)
@@ -187,37 +160,6 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, dtype):
     optimizer.load_state_dict(torch.load(tmp_path / 'optimizer.pth', weights_only=True))
     descend(optimizer, second, grads[3:])
     assert all(torch.equal(a, b) for a, b in zip(whole, second, strict=True))
-
-
-def test_mmengine_builds_it_without_decay_of_normalisation_and_bias():
-    model = nn.Sequential(nn.Conv3d(3, 4, 2), nn.BatchNorm3d(4), nn.Flatten(), nn.Linear(4, 5))
-    wrapper = build_optim_wrapper(
-        model,
-        dict(
-            type='OptimWrapper',
-            optimizer=dict(type='LARS', lr=0.6, weight_decay=1e-6, trust_coefficient=2e-3),
-            paramwise_cfg=dict(norm_decay_mult=0, bias_decay_mult=0),
-        ),
-    )
-    assert type(wrapper.optimizer) is LARS
-    decays = {
-        id(p): group['weight_decay']
-        for group in wrapper.optimizer.param_groups
-        for p in group['params']
-    }
-    assert {name: decays[id(p)] for name, p in model.named_parameters()} == {
-        '0.weight': 1e-6,
-        '0.bias': 0,
-        '1.weight': 0,
-        '1.bias': 0,
-        '3.weight': 1e-6,
-        '3.bias': 0,
-    }
-    before = copy.deepcopy(model.state_dict())
-    wrapper.update_params(model(torch.randn(8, 3, 2, 2, 2)).square().mean())
-    for name in ('0.weight', '3.weight'):
-        step = float((model.state_dict()[name] - before[name]).norm())
-        assert step == pytest.approx(0.6 * 2e-3 * float(before[name].norm()), rel=1e-4)
 
 
 def test_nesterov_without_momentum_is_refused():

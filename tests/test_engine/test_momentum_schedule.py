@@ -2,13 +2,10 @@
 
 import math
 
-import numpy as np
 import pytest
 from stubs import stub_model, stub_runner
 
-from mmssl_video.engine.hooks import (
-    MomentumScheduleHook,
-)
+from mmssl_video.engine.hooks import MomentumScheduleHook
 from mmssl_video.errors import UserError
 
 
@@ -28,10 +25,6 @@ def test_momentum_follows_half_a_cosine(start, end):
     for t, value in enumerate(drawn):
         expected = end - (end - start) * (math.cos(math.pi * t / 10) + 1) / 2
         assert value == pytest.approx(expected, rel=1e-12)
-    assert drawn[0] == pytest.approx(start)
-    assert drawn[5] == pytest.approx((start + end) / 2)
-    assert drawn[10] == pytest.approx(end)
-    assert np.all(np.diff(drawn) * np.sign(end - start) > 0)
 
 
 def test_momentum_schedule_ends_at_one_by_default():

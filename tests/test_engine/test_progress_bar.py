@@ -6,9 +6,7 @@ import re
 import torch
 from stubs import stub_runner
 
-from mmssl_video.engine.hooks import (
-    ProgressBarHook,
-)
+from mmssl_video.engine.hooks import ProgressBarHook
 
 
 def run_progress(runner, start=0):

@@ -51,27 +51,19 @@ class NumberReader(nn.Module):
 
 def config(ndim=2, clip_len=1, frame_interval=1, decoder='Video'):
     shape = {2: 'NCHW', 3: 'NCTHW'}[ndim]
+    sampling = dict(clip_len=clip_len, frame_interval=frame_interval, num_clips=30, test_mode=True)
+    head = dict(type='OrderHead', projector=dict(type='ProjectionMLP', in_channels=2))
     return Config(
         dict(
             model=dict(
                 type='SSLRecognizer',
                 backbone=dict(type='NumberReader'),
-                heads=dict(
-                    order=dict(
-                        type='OrderHead', projector=dict(type='ProjectionMLP', in_channels=2)
-                    )
-                ),
+                heads=dict(order=head),
                 data_preprocessor=dict(type='ActionDataPreprocessor', format_shape=shape),
             ),
             feature_pipeline=[
                 dict(type=f'{decoder}Init'),
-                dict(
-                    type='SampleFrames',
-                    clip_len=clip_len,
-                    frame_interval=frame_interval,
-                    num_clips=30,
-                    test_mode=True,
-                ),
+                dict(type='SampleFrames', **sampling),
                 dict(type=f'{decoder}Decode'),
                 dict(type='Resize', scale=(32, 24)),
                 dict(type='FormatShape', input_format=shape),
@@ -98,11 +90,11 @@ def write_annotations(path, videos):
     return content
 
 
-def extract(folder, out, cfg=None, anns=('train.json',), **kwargs):
+def extract(folder, out, cfg=None, anns=('train.json',), model=None, **kwargs):
     cfg = cfg or config()
-    model = build_encoder(cfg, None)
-    kwargs = dict(num_workers=0, interval=8, bins=10) | kwargs
     anns = [str(folder / ann) for ann in anns]
+    kwargs = dict(num_workers=0, interval=8, bins=10) | kwargs
+    model = model or build_encoder(cfg, None)
     return extract_bmn_features(cfg, model, anns, str(folder / 'videos'), str(out), **kwargs)
 
 
@@ -157,46 +149,30 @@ def contents(out):
 # -- Rescaling -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('bins', [2, 7, 100])
-@pytest.mark.parametrize('num_features', [1, 2, 7, 33, 100, 101, 250])
+@pytest.mark.parametrize(
+    ('num_features', 'bins'), [(1, 2), (2, 7), (7, 2), (7, 7), (33, 100), (101, 100), (250, 7)]
+)
 def test_rescale_is_the_mean_over_each_bin(num_features, bins):
-    """Against a sum over two thousand points in every bin."""
-    features = np.random.default_rng(num_features).normal(size=(num_features, 3))
+    """Against a sum over two thousand points in every bin; constants stay."""
+    features = np.random.default_rng(num_features).normal(size=(num_features, 2))
+    features[:, 1] = 4
     rows = rescale(features, bins)
-    assert rows.shape == (bins, 3)
+    assert rows.shape == (bins, 2)
     centres = np.arange(num_features) + 0.5
     for i in range(bins):
         times = (i + (np.arange(2000) + 0.5) / 2000) * num_features / bins
-        for d in range(3):
-            expected = np.interp(times, centres, features[:, d]).mean()
-            assert rows[i, d] == pytest.approx(expected, abs=2e-4)
-
-
-@pytest.mark.parametrize('num_features', [3, 60, 100, 101, 250])
-def test_rescale_keeps_time_and_mean(num_features):
-    """What is linear stays linear, but within half a feature of the ends; constants stay."""
-    time = np.arange(num_features)[:, None] + 0.5
-    rows = rescale(np.hstack([time, np.full_like(time, 4)]), 100)
+        expected = np.interp(times, centres, features[:, 0]).mean()
+        assert rows[i, 0] == pytest.approx(expected, abs=2e-4)
     np.testing.assert_allclose(rows[:, 1], 4)
-    expected = (np.arange(100) + 0.5) / 100 * num_features
-    half = num_features / 200  # of a bin
-    inside = (expected - half >= 0.5 - 1e-9) & (expected + half <= num_features - 0.5 + 1e-9)
-    np.testing.assert_allclose(rows[inside, 0], expected[inside])
-    assert np.abs(rows[:, 0] - expected).max() <= 0.5
-    assert rows[:, 0].mean() == pytest.approx(num_features / 2)
 
 
 # -- The time axis ---------------------------------------------------------------------------
 
 CASES = [
     # frames, interval, ndim, clip_len, frame_interval: fewer and more clips than rows, with a rest
-    (250, 16, 2, 1, 1),
-    (255, 5, 2, 1, 1),
-    (231, 2, 2, 1, 1),
     (200, 2, 2, 1, 1),  # as many as rows
     (113, 1, 2, 1, 1),
     (250, 16, 2, 4, 3),
-    (250, 16, 3, 8, 4),
     (255, 5, 3, 3, 5),
     (231, 2, 3, 4, 1),
 ]
@@ -273,52 +249,39 @@ def test_files(folder, whole):
             np.testing.assert_allclose(numbers(whole, name), rescale(clips, 10)[:, 0], rtol=1e-5)
 
 
-@pytest.mark.parametrize('kwargs', [dict(batch_size=3), dict(batch_size=2, num_workers=2)])
-def test_parts_and_workers_give_the_same(folder, whole, tmp_path, kwargs):
-    extract(folder, tmp_path, anns=('train.json', 'val.json'), **kwargs)
+def test_parts_and_workers_give_the_same(folder, whole, tmp_path):
+    extract(folder, tmp_path, anns=('train.json', 'val.json'), batch_size=2, num_workers=2)
     assert contents(tmp_path) == contents(whole)
 
 
-def test_batch_size_is_the_clips_at_a_time(folder, tmp_path):
-    cfg = config()
-    model = build_encoder(cfg, None)
-    arguments = [str(folder / 'train.json')], str(folder / 'videos'), str(tmp_path)
-    extract_bmn_features(cfg, model, *arguments, interval=8, batch_size=4, num_workers=0)
+def test_batch_size_is_the_clips_at_a_time(folder, whole, tmp_path):
+    model = build_encoder(config(), None)
+    extract(folder, tmp_path, model=model, batch_size=4)
     assert model.backbone.calls == [4, 2, 4, 4, 2, 2]  # of 6, 10 and 2 clips
+    for name, content in contents(tmp_path).items():
+        assert content == contents(whole)[name]
 
 
-def process(rank, folder):
-    """The body of each of two processes."""
-    out = folder / 'two'
-    read = []
+def process(rank, folder, bad):
+    """The body of each of two processes; the second one, and then the first, meets a bad video."""
+    read, said = [], []
     write = bmn_features._write
     bmn_features._write = lambda *args: (read.append(args[0].name), write(*args))
-    extract(folder, out, anns=('train.json', 'val.json'))
-    return read
+    extract(folder, folder / 'two', anns=('train.json', 'val.json'))
+    for source, out, change in (
+        ('second', 'out0', {}),
+        ('first', 'out1', {}),
+        ('first', 'out1', dict(interval=4)),
+    ):
+        try:
+            extract(bad / source, bad / out, **change)
+        except UserError as error:
+            said.append(str(error))
+    return read[:2], said
 
 
 def test_two_processes(folder, whole, tmp_path):
-    read = run_in_processes(process, tmp_path, folder)
-    assert read == [['v_a', 'v_c'], ['v_b', 'v_d']]
-    assert contents(folder / 'two') == contents(whole)
-
-
-def stop_in_one(rank, folder):
-    """The body of each of two processes: the second one, and then the first, meets a bad video."""
-    said = []
-    for number, (video, change) in enumerate(
-        (('v_b.mp4', {}), ('v_a.mp4', {}), ('v_a.mp4', dict(interval=4)))
-    ):
-        source = folder / ('first' if video == 'v_a.mp4' else 'second')
-        try:
-            extract(source, folder / f'out{min(number, 1)}', **change)
-        except UserError as error:
-            said.append(str(error))
-    return said
-
-
-def test_what_stops_one_process_stops_all(folder, tmp_path):
-    """A video, and a folder of other settings."""
+    """They share the videos. A bad one, or a folder of other settings, stops both."""
     good = (folder / 'videos' / 'v_a.mp4').read_bytes()
     for name, bad in (('first', 'v_a'), ('second', 'v_b')):
         (tmp_path / name / 'videos').mkdir(parents=True)
@@ -326,12 +289,16 @@ def test_what_stops_one_process_stops_all(folder, tmp_path):
             content = good[:300] if video == bad else good
             (tmp_path / name / 'videos' / f'{video}.mp4').write_bytes(content)
         write_annotations(tmp_path / name / 'train.json', dict(v_a=50, v_b=50))
-    one, other = run_in_processes(stop_in_one, tmp_path, tmp_path)
-    assert one == other and len(one) == 3
-    for said, path in zip(one, ('second/videos/v_b', 'first/videos/v_a'), strict=False):
-        assert said.startswith(f'{tmp_path}/{path}.mp4 cannot be read (')
-        assert said.endswith(', or leave such videos out with `skip_bad=True`')
-    assert 'out1 holds features of other settings' in one[2]
+    (read, said), (read_by_other, said_by_other) = run_in_processes(
+        process, tmp_path, folder, tmp_path
+    )
+    assert (read, read_by_other) == (['v_a', 'v_c'], ['v_b', 'v_d'])
+    assert contents(folder / 'two') == contents(whole)
+    assert said == said_by_other and len(said) == 3
+    for message, path in zip(said, ('second/videos/v_b', 'first/videos/v_a'), strict=False):
+        assert message.startswith(f'{tmp_path}/{path}.mp4 cannot be read (')
+        assert message.endswith(', or leave such videos out with `skip_bad=True`')
+    assert 'out1 holds features of other settings' in said[2]
     assert [path.name for path in (tmp_path / 'out0' / 'csv').iterdir()] == ['v_a.csv']
     assert [path.name for path in (tmp_path / 'out1' / 'csv').iterdir()] == ['v_b.csv']
 
@@ -368,9 +335,8 @@ def test_other_settings_are_refused(folder, whole):
         extract(folder, whole, cfg)
     model = build_encoder(config(), None)
     nn.init.ones_(model.backbone.weight)  # other weights
-    arguments = [str(folder / 'train.json')], str(folder / 'videos'), str(whole)
     with pytest.raises(UserError, match='of other settings'):
-        extract_bmn_features(config(), model, *arguments, interval=8, bins=10)
+        extract(folder, whole, model=model)
 
 
 # -- Faults ------------------------------------------------------------------------------------
@@ -406,13 +372,10 @@ def test_videos_that_are_missing_or_broken(folder, tmp_path, left_out):
     assert extract(source, out) == {}
 
 
-def test_a_broken_video_stops(folder, tmp_path):
+def test_none_can_be_read(tmp_path):
     (tmp_path / 'videos').mkdir()
-    (tmp_path / 'videos' / 'v_a.mp4').write_bytes((folder / 'videos/v_a.mp4').read_bytes()[:300])
+    (tmp_path / 'videos' / 'v_a.mp4').write_bytes(b'no video')
     write_annotations(tmp_path / 'train.json', dict(v_a=50))
-    with pytest.raises(UserError, match=r'v_a.mp4 cannot be read \(.*`skip_bad=True`$') as error:
-        extract(tmp_path, tmp_path / 'out')
-    assert '\n' not in str(error.value)
     with pytest.raises(UserError, match='bad_videos.txt: none of the videos can be read'):
         extract(tmp_path, tmp_path / 'out', skip_bad=True)
 
@@ -464,9 +427,9 @@ def test_a_mistake_in_the_pipeline_is_no_broken_video(folder, tmp_path):
 def test_annotations_that_cannot_be_read(folder, tmp_path, content, words):
     if content is not None:
         (tmp_path / 'a.json').write_text(content)
-    with pytest.raises(UserError, match=f'a.json: {words}') as error:
+    with pytest.raises(UserError, match=rf'^[^\n]*a.json: {words}[^\n]*$'):
         extract(folder, tmp_path / 'out', anns=(tmp_path / 'a.json',))
-    assert '\n' not in str(error.value) and not (tmp_path / 'out').exists()
+    assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize(
@@ -498,11 +461,8 @@ def test_wrong_durations():
     for seconds, near, far in ((5, (4.1, 5.9), (3.9, 6.1)), (200, (181, 219), (179, 221))):
         assert duration_fault(near, seconds) is None
         for annotated in far:
-            words = (
-                f'duration_second of its annotation is {annotated:g}, but the file has '
-                f'{seconds:.1f} s'
-            )
-            assert duration_fault([seconds, annotated], seconds) == words
+            fault = duration_fault([seconds, annotated], seconds)
+            assert f' {annotated:g}, but the file has {seconds:.1f} s' in fault
 
 
 def test_annotations_are_compared_with_the_videos(folder, whole, tmp_path, left_out):
@@ -586,31 +546,25 @@ def test_crops_and_frames_of_a_2d_backbone_are_averaged(tmp_path, write_numbered
     """Three crops with two frames each, against the crops by hand."""
     write_numbered_video(tmp_path / 'videos' / 'v_x.mp4', 20, fps=FPS)
     write_annotations(tmp_path / 'train.json', dict(v_x=20))
-    cfg = config()
+    cfg, seen = config(), []
     cfg.feature_pipeline[3] = dict(type='ThreeCrop', crop_size=48)
     model = build_encoder(cfg, None)
-    seen = []
     model.backbone.forward = lambda images: (seen.append(images), images.mean((2, 3)))[1]
-    arguments = [str(tmp_path / 'train.json')], str(tmp_path / 'videos'), str(tmp_path / 'out')
-    kwargs = dict(interval=10, bins=2, clip_len=2, frame_interval=3, num_workers=0)
-    extract_bmn_features(cfg, model, *arguments, **kwargs)
+    clips = dict(interval=10, bins=2, clip_len=2, frame_interval=3)
+    extract(tmp_path, tmp_path / 'out', cfg, model=model, **clips)
     (images,) = seen
     assert images.shape == (3 * 2 * 2, 3, 48, 48)
-    means = images.mean((2, 3))  # crop by crop, in each clip by clip
-    clips = [means[[2 * k, 2 * k + 1, 4 + 2 * k, 5 + 2 * k, 8 + 2 * k, 9 + 2 * k]].mean(0)
-             for k in range(2)]  # fmt: skip
+    means = images.mean((2, 3)).reshape(3, 2, 2, 3)  # crop by crop, in each clip by clip
     written = np.loadtxt(tmp_path / 'out' / 'csv' / 'v_x.csv', delimiter=',', skiprows=1)
-    np.testing.assert_allclose(written, rescale(np.stack(clips), 2), rtol=1e-4)
-    assert not np.allclose(means[:4], means[4:8])
+    expected = rescale(means.mean(dim=(0, 2)).numpy(), 2)
+    np.testing.assert_allclose(written, expected, rtol=1e-4)
+    assert not np.allclose(means[0], means[1])
 
 
 def test_a_backbone_that_reads_frames_together(folder, tmp_path):
-    cfg = config()
-    model = build_encoder(cfg, None)
+    model = build_encoder(config(), None)
     model.backbone.num_segments = 8
-    arguments = [str(folder / 'train.json')], str(folder / 'videos'), str(tmp_path)
-    with pytest.raises(
-        UserError, match='reads 8 frames together, but a clip has 1; set `clip_len='
-    ):
-        extract_bmn_features(cfg, model, *arguments)
+    words = 'reads 8 frames together, but a clip has 1; set `clip_len='
+    with pytest.raises(UserError, match=words):
+        extract(folder, tmp_path, model=model)
     assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tracemalloc
 
 import numpy as np
@@ -75,7 +76,7 @@ def memory_mapped(path, values):
 
 
 def test_memory_mapped_features_are_neither_loaded_nor_cast(tmp_path):
-    num_videos, dim = 40_000, 256  # 41 MB
+    num_videos, dim = 20_000, 256  # 20 MB
     features = np.lib.format.open_memmap(tmp_path / 'x.npy', 'w+', np.float32, (num_videos, dim))
     labels, names = np.zeros(num_videos, int), np.full(num_videos, 'a')
     tracemalloc.start()
@@ -83,7 +84,7 @@ def test_memory_mapped_features_are_neither_loaded_nor_cast(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert mapped.features is features
-    assert peak < 10e6
+    assert peak < 5e6
     half = memory_mapped(tmp_path / 'half.npy', np.ones((3, 2), np.float16))
     with pytest.raises(UserError, match="'features' holds float16 instead of float32"):
         FeatureSet(**arrays(features=half))
@@ -100,11 +101,9 @@ def test_rows_that_are_not_finite_are_found_in_any_part(tmp_path, monkeypatch):
 
 
 def test_arrays_are_cast():
-    features = FeatureSet(
-        **arrays(features=np.ones((3, 2), np.float16), labels=np.ones(3, np.uint8))
-    )
-    assert features.features.dtype == np.float32
-    assert features.labels.dtype == np.int64
+    changes = dict(features=np.ones((3, 2), np.float16), labels=np.ones(3, np.uint8))
+    features = FeatureSet(**arrays(**changes))
+    assert (features.features.dtype, features.labels.dtype) == (np.float32, np.int64)
 
 
 @pytest.mark.parametrize(
@@ -123,17 +122,12 @@ def test_arrays_are_cast():
         ({'clips': np.zeros(3)}, "'clips' holds float64 instead of integers"),
     ],
 )
-def test_unsound_arrays_are_refused_in_memory_and_on_disk(tmp_path, changes, words):
-    with pytest.raises(UserError) as error:
-        FeatureSet(**arrays(**changes))
-    assert words in str(error.value)
+def test_unsound_arrays_are_refused(tmp_path, changes, words):
+    """On disk, with the file and a remedy."""
     path = tmp_path / 'bad.npz'
     np.savez(path, **arrays(**changes))
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match=f'^{path}: .*{re.escape(words)}.*extract') as error:
         FeatureSet.load(path)
-    assert str(error.value).startswith(f'{path}: ')
-    assert words in str(error.value)
-    assert 'extract' in str(error.value)  # the remedy
     assert '\n' not in str(error.value)
 
 
@@ -142,6 +136,9 @@ def test_files_that_are_no_feature_files(tmp_path):
         FeatureSet.load(tmp_path / 'absent.npz')
     with pytest.raises(UserError, match=r"lacks the array 'features' \(it holds nothing\)"):
         FeatureSet.load(tmp_path)
+    np.savez(tmp_path / 'x.npz', features=np.zeros((3, 2)), ids=np.arange(3))
+    with pytest.raises(UserError, match=r"lacks the array 'labels' \(it holds features, ids\)"):
+        FeatureSet.load(tmp_path / 'x.npz')
 
     np.save(tmp_path / 'one.npy', np.zeros(3))
     (tmp_path / 'text.npz').write_text('features')
@@ -164,12 +161,6 @@ def test_files_that_are_no_feature_files(tmp_path):
     os.truncate(tmp_path / 'folder' / 'features.npy', 140)
     with pytest.raises(UserError, match="folder: the array 'features' cannot be read"):
         FeatureSet.load(tmp_path / 'folder')
-
-
-def test_missing_array_is_named_with_what_is_there(tmp_path):
-    np.savez(tmp_path / 'x.npz', features=np.zeros((3, 2)), ids=np.arange(3))
-    with pytest.raises(UserError, match=r"lacks the array 'labels' \(it holds features, ids\)"):
-        FeatureSet.load(tmp_path / 'x.npz')
 
 
 def test_pickled_code_is_not_run(tmp_path):
@@ -229,7 +220,6 @@ def pair(folder, first, second):
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [
-        (dict(weights='f6'), 'weights: a1b2c3 and f6'),
         (
             dict(weights='f6', checkpoint='none', config='seco.py'),
             'checkpoint: epoch_20.pth and none; config: vclr.py and seco.py; '
@@ -253,10 +243,9 @@ def test_features_of_other_settings_are_not_put_together(tmp_path, changes, word
     paths = pair(tmp_path, SETTINGS, SETTINGS | changes)
     with pytest.raises(UserError) as error:
         load_pair(*paths)
-    assert str(error.value) == (
-        f'{paths[0]} and {paths[1]} have features of different settings ({words}); extract both in '
-        'the same way, or give `allow_different=True`'
-    )
+    assert str(error.value).startswith(f'{paths[0]} and {paths[1]} have features of different')
+    assert f'({words}); ' in str(error.value)
+    assert str(error.value).endswith('or give `allow_different=True`')
     assert [found.source for found in load_pair(*paths, True)] == list(map(str, paths))
 
 
@@ -271,10 +260,8 @@ def test_what_sets_that_belong_together_may_differ_in(tmp_path, capsys):
 def test_sets_that_do_not_say_what_they_are_of(tmp_path, capsys, settings):
     paths = pair(tmp_path, SETTINGS, settings)
     assert [len(found) for found in load_pair(*paths)] == [3, 3]
-    assert capsys.readouterr().err == (
-        f'warning: {paths[1]}: the file does not say which encoder made the features, so it '
-        'cannot be compared\n'
-    )
+    warning = capsys.readouterr().err
+    assert warning.startswith(f'warning: {paths[1]}: the file does not say which encoder made')
 
 
 @pytest.mark.parametrize(

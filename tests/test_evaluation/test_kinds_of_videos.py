@@ -26,7 +26,7 @@ from mmssl_video.evaluation.loader import VideoLoader, feature_pipeline
 from mmssl_video.video import VideoReader, is_video
 from mmssl_video.visualization.browse import read_sample
 
-NUM_KINDS, NUM_CLIPS, INTERVAL, BINS = 34, 10, 3, 7
+NUM_KINDS, NUM_CLIPS, INTERVAL, BINS = 17, 10, 3, 7
 CFG = Config(
     dict(
         model=dict(backbone=dict(type='BarcodeReader')),
@@ -54,7 +54,7 @@ class BarcodeReader(nn.Module):
 
 @pytest.fixture(scope='module')
 def videos(tmp_path_factory):
-    """Files of 34 kinds by the names ``v_<n>``, and the numbers that each shows."""
+    """Files of 17 kinds by the names ``v_<n>``, and the numbers that each shows."""
     folder = tmp_path_factory.mktemp('kinds')
     names = [name for name in KINDS if is_video(name) and None not in KINDS[name].numbers]
     found = {}

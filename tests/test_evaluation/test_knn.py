@@ -1,11 +1,10 @@
-"""kNN accuracy against a loop over votes and against scikit-learn's classifier."""
+"""kNN accuracy against a loop over votes."""
 
 import math
 
 import numpy as np
 import pytest
 from processes import run_in_processes
-from sklearn.neighbors import KNeighborsClassifier
 
 from mmssl_video.errors import UserError
 from mmssl_video.evaluation import FeatureSet, knn, knn_accuracy
@@ -60,18 +59,6 @@ def test_votes_are_those_of_a_loop(blobs, k, temperature):
     assert result['chance'] == 14.29
     assert [result[f'num_{name}'] for name in ('gallery', 'query', 'classes')] == [150, 80, 7]
     assert (result['k'], result['temperature'], result['dim']) == (k, temperature, 6)
-
-
-@pytest.mark.parametrize('k', [1, 10, 60])
-@pytest.mark.parametrize('temperature', [0.07, 10.0])
-def test_accuracy_is_that_of_scikit_learn(blobs, k, temperature):
-    gallery, query = blobs
-    classifier = KNeighborsClassifier(
-        k, metric='cosine', weights=lambda distance: np.exp((1 - distance) / temperature)
-    )
-    classifier.fit(gallery.features.astype(np.float64), gallery.labels)
-    expected = classifier.score(query.features.astype(np.float64), query.labels)
-    assert knn_accuracy(*blobs, k, temperature)['top1'] == round(100 * expected, 2)
 
 
 def test_leave_one_out_is_a_loop_over_the_others(blobs):

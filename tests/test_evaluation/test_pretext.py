@@ -52,7 +52,7 @@ def by_hand(model, cfg, ann_file, root, rounds, seed):
     return 100 * sum(right) / len(right)
 
 
-@pytest.mark.parametrize(('rounds', 'seed'), [(1, 0), (4, 0), (4, 1)])
+@pytest.mark.parametrize(('rounds', 'seed'), [(1, 0), (4, 1)])
 def test_accuracy_is_that_of_a_loop(setting, rounds, seed):
     accuracy, chance = pretext_accuracy(*setting, rounds=rounds, seed=seed)['rotation']
     assert accuracy == pytest.approx(by_hand(*setting, rounds, seed))
