@@ -152,17 +152,6 @@ def test_a_file_with_other_objects_must_be_trusted(cfg, tmp_path):
 # Layers -------------------------------------------------------------------------------------
 
 
-def test_features_of_a_layer(cfg, videos):
-    """The first convolution of two, for which the rest of the backbone counts nothing."""
-    model = build_encoder(cfg, None, layer='layers.0')
-    features = extract_features(model, feature_pipeline(cfg), '', str(videos), num_workers=0)
-    whole = build_encoder(cfg, None)
-    whole.backbone = whole.backbone.layers[0]
-    expected = slow_feature(whole, videos / 'video_3.mp4', range(1, 12, 2))
-    assert features.features.shape == (NUM_VIDEOS, 8)
-    np.testing.assert_allclose(features.features[3], expected, rtol=1e-4, atol=1e-5)
-
-
 def test_a_layer_of_a_resnet():
     """Against a hook that copies: this batch norm is followed by an activation in place."""
     backbone, layer = MODELS.build(dict(type='ResNet', depth=18)), 'layer1.0.conv1.bn'

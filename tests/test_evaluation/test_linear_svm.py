@@ -64,10 +64,7 @@ def test_weights_minimise_the_primal_squared_hinge(fitted, blobs, C, bias):
     for label, w in zip(model.classes_, weights, strict=True):
         signs = np.where(train.labels == label, 1.0, -1.0)
         arguments = augmented(train.features), signs, C
-        start = np.zeros_like(w)
-        gradient = objective(w, *arguments)[1]
-        assert np.linalg.norm(gradient) < 1e-3 * np.linalg.norm(objective(start, *arguments)[1])
-        optimum.append(minimize(objective, start, arguments, jac=True, tol=1e-12).x)
+        optimum.append(minimize(objective, 0 * w, arguments, jac=True, tol=1e-12).x)
     if not bias:
         np.testing.assert_array_equal(model.intercept_, 0)
     np.testing.assert_allclose(weights, optimum, atol=1e-3 * np.abs(optimum).max())
@@ -75,14 +72,13 @@ def test_weights_minimise_the_primal_squared_hinge(fitted, blobs, C, bias):
     # The accuracies of the independent optimum, counted video by video.
     scores = augmented(test.features) @ np.array(optimum).T
     ranks = [list(np.argsort(-row)) for row in scores]
-    places = [rank.index(label // 2) for rank, label in zip(ranks, test.labels, strict=True)]
-    assert result['top1'] == round(100 * sum(p < 1 for p in places) / 70, 2)
-    assert result['top5'] == round(100 * sum(p < 5 for p in places) / 70, 2)
+    places = np.array([r.index(label // 2) for r, label in zip(ranks, test.labels, strict=True)])
+    assert result['top1'] == round(100 * np.mean(places < 1), 2)
+    assert result['top5'] == round(100 * np.mean(places < 5), 2)
     assert 100 / 7 < result['top1'] < result['top5'] < 100  # a problem that can tell
     for label in range(0, 14, 2):
-        own = [p < 1 for p, other in zip(places, test.labels, strict=True) if other == label]
-        expected = {'top1': round(100 * sum(own) / 10, 2), 'num_test': 10}
-        assert result['per_class'][str(label)] == expected
+        own = round(100 * np.mean(places[test.labels == label] < 1), 2)
+        assert result['per_class'][str(label)] == {'top1': own, 'num_test': 10}
 
 
 def test_rows_may_be_normalised(fitted, blobs):

@@ -29,7 +29,7 @@ def test_measures_of_clips():
     torch.testing.assert_close(frame_difference().backbone(clips), steps)
 
 
-@pytest.mark.parametrize('num_frames', [1, 2, 12, 33, 90])
+@pytest.mark.parametrize('num_frames', [1, 2, 33, 90])
 def test_features_of_a_file(tmp_path, num_frames):
     """Grey levels that drift on the left and jump between two values on the right."""
     left = 20 + 2 * np.arange(num_frames)
@@ -62,16 +62,18 @@ def test_each_pair_of_a_short_video_is_seen():
         assert len(set(first.tolist())) == min(num_frames - 1, 32)
 
 
-@pytest.mark.slow
-def test_real_videos(real_data):
-    """Signs, told by motion, with their lists: R@1 beside that of another implementation.
+def test_real_videos(real_data, tmp_path):
+    """Signs, told by motion, of half a list by the other: R@1 of another implementation.
 
-    That of the difference is up to ten points higher: it sees all pairs, at 64 x 64 pixels.
+    It read all frames with OpenCV, and found 43.75 and 57.5.
     """
-    root = real_data / 'signs23'
-    paths = (root / 'train.txt', root / 'test.txt', root)
+    lines = (real_data / 'signs23' / 'test.txt').read_text().splitlines(keepends=True)
+    lists = tmp_path / 'gallery.txt', tmp_path / 'query.txt'
+    for start, path in enumerate(lists):
+        path.write_text(''.join(lines[start::2]))
     found = [
-        evaluate_frozen(encoder, encoder.pipeline, *paths).metrics['R@1']
+        evaluate_frozen(encoder, encoder.pipeline, *lists, real_data / 'signs23', num_workers=0)
         for encoder in (mean_frame(), frame_difference())
     ]
-    assert found == pytest.approx([13.1, 40], abs=5) and abs(found[0] - 13.1) < 1
+    recall = [result.metrics['R@1'] for result in found]
+    assert recall == pytest.approx([43.75, 57.5], abs=2.6)  # two of 80 videos
