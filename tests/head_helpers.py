@@ -2,11 +2,14 @@
 
 import inspect
 import math
+from contextlib import contextmanager
 
+import pytest
 import torch
 from mmaction.registry import MODELS
 from tiny_vclr import CHANNELS, SEGMENTS
 
+from mmssl_video.errors import UserError
 from mmssl_video.models.heads.base import SSLHead, VisibleTokens, small_mlp
 
 N = 5
@@ -95,6 +98,14 @@ def map_views(function, views):
         return [VisibleTokens(*map(function, tokens)) for tokens in view]
 
     return {name: apply(view) for name, view in views.items()}
+
+
+@contextmanager
+def refused(words):
+    """The block raises a UserError that matches ``words`` and has one line."""
+    with pytest.raises(UserError, match=words) as error:
+        yield
+    assert '\n' not in str(error.value)
 
 
 def apply(head, online, target, fields):
