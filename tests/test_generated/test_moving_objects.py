@@ -45,13 +45,16 @@ def test_motions(seed):
     assert radius == pytest.approx(np.full(31, SPAN))
 
 
-@pytest.mark.parametrize(('motion', 'reverse'), [('fall', 'rise'), ('grow', 'shrink')])
+REVERSES = pytest.mark.parametrize(('motion', 'reverse'), [('fall', 'rise'), ('grow', 'shrink')])
+
+
+@REVERSES
 def test_reverses_show_the_same_pictures(motion, reverse):
     assert path(motion)[::-1] == pytest.approx(path(reverse))
     assert np.abs(path(motion) - path(reverse)).max() > 0.5
 
 
-@pytest.mark.parametrize(('motion', 'reverse'), [('fall', 'rise'), ('grow', 'shrink')])
+@REVERSES
 def test_only_the_order_of_frames_tells_reverses_apart(motion, reverse):
     """A linear probe on the mean and the spread of each pixel over time is at chance."""
     videos = []
@@ -79,10 +82,10 @@ def test_textures_are_the_same_for_all_motions(monkeypatch):
         )
     for name, textures in drawn.items():
         used = textures
-        for seed in range(240):
+        for seed in range(240 if name == 'fall' else 12):
             render_object(name, np.random.default_rng(seed), size=(8, 6), num_frames=2)
     # Seeds 0, 1, ... have the same textures in all classes, and each is as frequent.
-    assert len({tuple(textures) for textures in drawn.values()}) == 1
+    assert len({tuple(textures[:12]) for textures in drawn.values()}) == 1
     counts = np.unique(drawn['fall'], return_counts=True)[1]
     assert len(counts) == len(TEXTURES) and chisquare(counts).pvalue > 1e-3
 

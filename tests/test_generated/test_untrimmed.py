@@ -21,7 +21,7 @@ from mmssl_video.generated.untrimmed import (
 from mmssl_video.video import VideoReader
 
 SMALL = dict(size=(64, 64), seconds=(6, 9))
-SIZES = dict(train=3, val=2)
+SIZES = dict(train=1, val=2)
 
 
 @pytest.fixture(scope='module')
@@ -104,13 +104,11 @@ def test_scenes_are_those_of_the_trimmed_set():
 
 def test_annotation_by_hand():
     shots = [(10, None), (20, 'maze'), (5, None), (6, None), (4, 'stars'), (5, None)]
+    segments = [dict(segment=[1.0, 3.0], label='maze'), dict(segment=[4.1, 4.5], label='stars')]
     assert annotate(shots, 10) == dict(
         duration_second=5.0,
         duration_frame=50,
-        annotations=[
-            dict(segment=[1.0, 3.0], label='maze'),
-            dict(segment=[4.1, 4.5], label='stars'),
-        ],
+        annotations=segments,
         feature_frame=48,
         fps=10,
         rfps=10,
