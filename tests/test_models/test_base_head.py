@@ -4,9 +4,8 @@ import math
 
 import pytest
 import torch
-from head_helpers import build_head, features
+from head_helpers import build_head, refused
 
-from mmssl_video.errors import UserError
 from mmssl_video.models.heads.base import normalize
 
 
@@ -21,19 +20,8 @@ def test_a_row_without_direction_gets_no_gradient():
     assert normalize(torch.tensor([[math.nan, 1.0]])).isnan().any()
 
 
-@pytest.mark.parametrize(('name', 'key_view'), [('IntraFrameHead', 2), ('OrderHead', 1)])
-def test_views_with_other_segments_than_the_head_are_refused(name, key_view):
-    head = build_head(name)
-    with pytest.raises(UserError, match=r'num_segments is 3, but the views have 5') as error:
-        head.loss(features(0, num_segments=5), features(key_view, num_segments=5))
-    assert '\n' not in str(error.value)
-
-
-def test_a_view_is_named_once():
-    with pytest.raises(UserError, match=r'views \(0, 1, 1\) of a head: name each view once'):
+def test_views_that_make_no_pairs_are_refused():
+    with refused(r'views \(0, 1, 1\) of a head: name each view once'):
         build_head('MoCoHead', query_views=(0, 1, 1), key_views=(0, 1))
-
-
-def test_a_view_makes_no_pair_with_itself():
-    with pytest.raises(UserError, match=r'query views \(1,\) and key views \(1,\) .* make no pair'):
+    with refused(r'query views \(1,\) and key views \(1,\) .* make no pair'):
         build_head('MoCoHead', query_views=(1,), key_views=(1,))

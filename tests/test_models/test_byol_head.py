@@ -23,15 +23,6 @@ def test_loss_equals_the_squared_distance():
     assert byol_loss(-target, target).item() == pytest.approx(4)
 
 
-def test_gradient_equals_finite_differences():
-    torch.manual_seed(0)
-    raw, target = torch.randn(2, 3, 4, dtype=torch.float64)
-    target = F.normalize(target, dim=-1)
-    assert torch.autograd.gradcheck(
-        lambda x: byol_loss(F.normalize(x, dim=-1), target), raw.requires_grad_()
-    )
-
-
 def test_half_precision_and_autocast_compute_in_float32():
     torch.manual_seed(0)
     exact = F.normalize(torch.randn(2, 7, 64), dim=-1)
@@ -68,8 +59,6 @@ def test_head_loss(views, num_segments):
     target = features(*views, num_segments=num_segments, seed=1)
     value = head.loss(online, target)
     assert value['loss'].item() == pytest.approx(slow_loss(head, online, target), rel=1e-9)
-    weighted = build_head('BYOLHead', views=views, loss_weight=0.25).loss(online, target)
-    assert weighted['loss'] == value['loss'] * 0.25
     assert head.online_views == head.target_views == views
 
 

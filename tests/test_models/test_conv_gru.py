@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import nn
 
 from mmssl_video.models.conv_gru import ConvGRU
 
@@ -64,39 +63,6 @@ def test_state_equals_the_slow_loop(kernel_size, starts_at_zero):
 
 
 @torch.no_grad()
-def test_equals_pytorchs_gru_where_the_order_of_the_reset_does_not_matter():
-    """With a diagonal matrix, the reset gate may come before or after the product."""
-    gru, reference = build(), nn.GRU(C, D, batch_first=True).double()
-    reset_in, update_in, candidate_in = reference.weight_ih_l0.chunk(3)
-    reset_state, update_state, candidate_state = reference.weight_hh_l0.chunk(3)
-    candidate_state.copy_(torch.diag(draw(D)))
-    reference.bias_hh_l0.zero_()
-    reset_bias, update_bias, candidate_bias = reference.bias_ih_l0.chunk(3)
-    for layer, sign, from_map, from_state, bias in (
-        (gru.reset, 1, reset_in, reset_state, reset_bias),
-        (gru.update, -1, update_in, update_state, update_bias),  # theirs keeps the old state
-        (gru.candidate, 1, candidate_in, candidate_state, candidate_bias),
-    ):
-        layer.weight.copy_(sign * torch.cat([from_map, from_state], dim=1)[..., None, None])
-        layer.bias.copy_(sign * bias)
-    maps = draw(N, S, C, H, W)
-    got = gru(maps)
-    sequences = maps.permute(0, 3, 4, 1, 2).flatten(0, 2)  # one of each place
-    _, last = reference(sequences)
-    torch.testing.assert_close(got, last[0].unflatten(0, (N, H, W)).permute(0, 3, 1, 2))
-
-
-@torch.no_grad()
-def test_maps_read_one_by_one_give_the_same_state():
-    gru = build()
-    maps = draw(N, S, C, H, W)
-    state = gru(maps[:, :1])
-    for s in range(1, S):
-        state = gru(maps[:, s : s + 1], state)
-    assert torch.equal(state, gru(maps))
-
-
-@torch.no_grad()
 def test_dropout_acts_on_the_state_after_each_step_in_training_only():
     gru = build(dropout=0.4)
     maps = draw(2, 2, C, 30, 30)
@@ -110,17 +76,6 @@ def test_dropout_acts_on_the_state_after_each_step_in_training_only():
         kept = state != 0
         torch.testing.assert_close(state[kept], whole[kept] / 0.6)
         assert kept.double().mean().item() == pytest.approx(0.6, abs=0.02)
-
-
-def test_gradient_equals_finite_differences():
-    gru = build()
-    maps, state = draw(1, 2, C, 1, 2).requires_grad_(), draw(1, D, 1, 2, seed=1).requires_grad_()
-    assert torch.autograd.gradcheck(gru, (maps, state))
-
-
-def test_number_of_parameters():
-    """Three convolutions of input and state, with biases: DPC's have 256 channels each."""
-    assert sum(p.numel() for p in ConvGRU(256, 256).parameters()) == 3 * (512 * 256 + 256)
 
 
 def test_runs_under_autocast():

@@ -1,18 +1,13 @@
 """DPC and MemDPC, place by place in float64."""
 
 import math
-from types import SimpleNamespace
+from itertools import product
 
 import pytest
 import torch
-from head_helpers import build_head
+from head_helpers import build_head, mean, refused
 from mmaction.registry import MODELS
-from mmengine.hooks import SyncBuffersHook
-from mmengine.model import ExponentialMovingAverage
-from processes import run_in_processes
-from tiny_vclr import CHANNELS, tiny_model
-
-from mmssl_video.errors import UserError
+from tiny_vclr import CHANNELS
 
 N, S, T, H, W = 3, 5, 2, 2, 3
 SHAPE = N, S, CHANNELS, T, H, W
@@ -46,6 +41,11 @@ def draw_maps(shape=SHAPE, seed=0):
 def at_place(convolution, vector):
     """A 1x1 convolution of one vector."""
     return convolution.weight[:, :, 0, 0] @ vector + convolution.bias
+
+
+def blocks_at_place(head, maps, y, x):
+    """The vectors of all blocks of one sample."""
+    return [at_place(head.reduction, block[:, :, y, x].mean(dim=1)) for block in maps]
 
 
 def gru_step(gru, vector, state):
@@ -84,18 +84,13 @@ def slow_outputs(head, maps):
     total, ranks, pairs = 0, [], []
     for backward, gru in enumerate(head.aggregators):
         predicted, targets = {}, {}
-        for n in range(len(maps)):
-            for y in range(H):
-                for x in range(W):
-                    vectors = [
-                        at_place(head.reduction, maps[n, s, :, :, y, x].mean(dim=1))
-                        for s in range(maps.shape[1])
-                    ]
-                    if backward:
-                        vectors.reverse()
-                    seen, unseen = vectors[: -head.num_predicted], vectors[-head.num_predicted :]
-                    for p, vector in enumerate(predict_at_place(head, gru, seen)):
-                        predicted[n, p, y, x], targets[n, p, y, x] = vector, unseen[p]
+        for n, y, x in product(range(len(maps)), range(H), range(W)):
+            vectors = blocks_at_place(head, maps[n], y, x)
+            if backward:
+                vectors.reverse()
+            seen, unseen = vectors[: -head.num_predicted], vectors[-head.num_predicted :]
+            for p, vector in enumerate(predict_at_place(head, gru, seen)):
+                predicted[n, p, y, x], targets[n, p, y, x] = vector, unseen[p]
         losses = []
         for index in sorted(predicted):
             vector = predicted[index]
@@ -104,12 +99,8 @@ def slow_outputs(head, maps):
             losses.append(math.log(sum(map(math.exp, products.values()))) - own)
             ranks.append(sum(product >= own for product in products.values()) - 1)
             pairs.append([x / x.norm() for x in (vector, targets[index])])
-        total += sum(losses) / len(losses)
+        total += mean(losses)
     return total, ranks, [torch.stack(side) for side in zip(*pairs, strict=True)]
-
-
-def share(correct):
-    return 100 * sum(correct) / len(correct)
 
 
 @pytest.mark.parametrize('name', HEADS)
@@ -123,90 +114,33 @@ def test_loss_and_accuracy(name, num_predicted):
         loss, ranks, pair = slow_outputs(head, maps)
         assert set(value) == {'loss', 'acc', 'acc5', 'pair'}
         assert value['loss'].item() == pytest.approx(0.5 * loss, rel=1e-9)
-        assert value['acc'].item() == pytest.approx(share([rank == 0 for rank in ranks]))
-        assert value['acc5'].item() == pytest.approx(share([rank < 5 for rank in ranks]))
+        assert value['acc'].item() == pytest.approx(100 * mean([rank == 0 for rank in ranks]))
+        assert value['acc5'].item() == pytest.approx(100 * mean([rank < 5 for rank in ranks]))
         for got, expected in zip(value['pair'], pair, strict=True):
             torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-12)
         seen += ranks
     assert 0 in seen and max(seen) > 5
 
 
-def test_directions():
-    """DPC and half of MemDPC read forward; the other half has a ConvGRU of its own."""
-    assert len(build('dpc').aggregators) == len(build('forward').aggregators) == 1
-    head = build('memdpc')
-    maps = draw_maps()
-    both = head.loss({0: maps}, {})['loss'].item()
-    forward, backward = head.aggregators
-    one = build('forward')
-    weights = head.state_dict()
-    parts = []
-    for number, ordered in ((0, maps), (1, maps.flip(1))):
-        own = {
-            key.replace(f'aggregators.{number}', 'aggregators.0'): value
-            for key, value in weights.items()
-            if f'aggregators.{1 - number}' not in key
-        }
-        one.load_state_dict(own)
-        parts.append(one.loss({0: ordered}, {})['loss'].item())
-    assert both == pytest.approx(sum(parts), rel=1e-12)
-    assert parts[0] != pytest.approx(parts[1], rel=1e-3)
-
-
-@pytest.mark.parametrize('name', HEADS)
-def test_predictions_see_nothing_of_what_they_predict(name):
-    head = build(name)
-    maps = draw_maps()
-    seen = head.reduction(maps.mean(dim=3).flatten(0, 1)).unflatten(0, (N, S))[:, : S - 2]
-    predicted = head.predict(seen, head.aggregators[0])
-    assert predicted.shape == (N, 2, 4, H, W)
-    # A place depends on itself alone, a sample on itself alone.
-    other = seen.clone()
-    other[1, :, :, 0, 2] += 1
-    changed = (head.predict(other, head.aggregators[0]) != predicted).any(dim=2)
-    expected = torch.zeros_like(changed)
-    expected[1, :, 0, 2] = True
-    assert torch.equal(changed, expected)
-
-
-@pytest.mark.parametrize('name', HEADS)
+@pytest.mark.parametrize('name', ['dpc', 'memdpc'])
 def test_context_is_the_mean_state_after_all_blocks(name):
     """Place by place, also those that the loss predicts; forward, then backward."""
     head = build(name, dropout=0.5).eval()
     maps = draw_maps()
-    expected = []
-    for n in range(N):
-        states = torch.zeros(len(head.aggregators), 4, dtype=torch.float64)
-        for y in range(H):
-            for x in range(W):
-                vectors = [
-                    at_place(head.reduction, maps[n, s, :, :, y, x].mean(dim=1)) for s in range(S)
-                ]
-                for direction, gru in enumerate(head.aggregators):
-                    state = torch.zeros(4, dtype=torch.float64)
-                    for vector in vectors[::-1] if direction else vectors:
-                        state = gru_step(gru, vector.relu(), state)
-                    states[direction] += state / (H * W)
-        expected.append(states.flatten())
-    torch.testing.assert_close(head.context(maps), torch.stack(expected), rtol=1e-9, atol=1e-12)
+    expected = torch.zeros(N, len(head.aggregators), 4, dtype=torch.float64)
+    for n, y, x in product(range(N), range(H), range(W)):
+        vectors = blocks_at_place(head, maps[n], y, x)
+        for direction, gru in enumerate(head.aggregators):
+            state = torch.zeros(4, dtype=torch.float64)
+            for vector in vectors[::-1] if direction else vectors:
+                state = gru_step(gru, vector.relu(), state)
+            expected[n, direction] += state / (H * W)
+    torch.testing.assert_close(head.context(maps), expected.flatten(1), rtol=1e-9, atol=1e-12)
     # Maps of any size, and a single block.
-    assert head.context(draw_maps((2, 1, CHANNELS, 1, 4, 4))).shape == (2, len(expected[0]))
+    assert head.context(draw_maps((2, 1, CHANNELS, 1, 4, 4))).shape == (2, expected[0].numel())
 
 
-def test_memory_bounds_the_prediction():
-    """A prediction is a mean of the memory's slots: with one that stands out, it is this slot."""
-    head = build('forward')
-    state = draw_maps((N, 4, H, W))
-    predicted = head.predict_block(state)
-    low, high = head.memory.amin(dim=0), head.memory.amax(dim=0)
-    assert (predicted >= low[:, None, None]).all() and (predicted <= high[:, None, None]).all()
-    with torch.no_grad():
-        head.predictor[-1].bias[3] += 1e3
-    predicted = head.predict_block(state)
-    torch.testing.assert_close(predicted, head.memory[3][:, None, None].expand_as(predicted))
-
-
-@pytest.mark.parametrize('name', HEADS)
+@pytest.mark.parametrize('name', ['dpc', 'memdpc'])
 def test_gradient_equals_finite_differences(name):
     """Into all blocks, also those that are predicted."""
     head = build(name, scale=1.0, num_predicted=1, map_size=(1, 2))
@@ -218,7 +152,6 @@ def test_gradient_equals_finite_differences(name):
 
 def test_dropout_is_of_the_state():
     head = build('dpc', dropout=0.5)
-    assert [gru.dropout.p for gru in head.aggregators] == [0.5]
     assert [gru.dropout.p for gru in build('memdpc', dropout=0.5).aggregators] == [0.5, 0.5]
     maps = draw_maps()
     assert head.loss({0: maps}, {})['loss'] != head.loss({0: maps}, {})['loss']
@@ -243,16 +176,11 @@ def test_chance_of_the_papers():
     with torch.device('meta'):
         dpc = MODELS.build(dict(type='DPCHead', in_channels=512))
         memdpc = MODELS.build(dict(type='MemDPCHead', in_channels=512))
-    assert (
-        dpc.chance_level(128)
-        == pytest.approx(math.log(128 * 3 * 16))
-        == pytest.approx(8.723, abs=1e-3)
-    )
+    assert dpc.chance_level(128) == pytest.approx(math.log(128 * 3 * 16))
     assert memdpc.chance_level(32) == pytest.approx(2 * math.log(32 * 3 * 16))
     assert memdpc.memory.shape == (1024, 256)
     assert dpc.predictor[-1].out_channels == 256
     for head, number in ((dpc, 1), (memdpc, 2)):
-        assert head.reads_maps and head.online_views == (0,) and head.target_views == ()
         assert len(head.aggregators) == number
         assert head.reduction.weight.shape == (256, 512, 1, 1)
         assert all(gru.dropout.p == 0.1 for gru in head.aggregators)
@@ -284,64 +212,13 @@ def test_kernels_start_orthogonal_and_biases_at_zero(name, options, gain):
         torch.testing.assert_close(small, gain**2 * torch.eye(len(small)), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize('name', HEADS)
-def test_what_does_not_fit_is_refused_in_one_line(name):
+@pytest.mark.parametrize('name', ['dpc', 'memdpc'])
+def test_what_does_not_fit_is_refused(name):
     head = build(name)
     kind, _ = HEADS[name]
-    with pytest.raises(UserError) as error:
+    with refused(f'^{kind}.num_predicted is 2, but the view has only 2 blocks.*num_segments'):
         head.loss({0: draw_maps((N, 2, CHANNELS, T, H, W))}, {})
-    assert str(error.value).startswith(f'{kind}.num_predicted is 2, but the view has only 2 blocks')
-    assert 'num_segments' in str(error.value)
-    with pytest.raises(UserError) as error:
+    with refused(rf'^{kind}.map_size is \(2, 3\), but the backbone makes maps of.*\(3, 2\)'):
         head.loss({0: draw_maps((N, S, CHANNELS, T, W, H))}, {})
-    assert str(error.value).startswith(f'{kind}.map_size is (2, 3), but the backbone makes maps of')
-    assert '(3, 2)' in str(error.value)
-    with pytest.raises(UserError, match=f'{kind}.num_predicted is 0'):
+    with refused(f'{kind}.num_predicted is 0'):
         build(name, num_predicted=0)
-
-
-# ------------------------------------------------------------------------------ in a recognizer
-
-
-def end_epoch_without_running_statistics():
-    """What happens to a model with DPC's batch normalisation at the end of an epoch.
-
-    Returns:
-        Its state dict before and after, and that of its moving average.
-    """
-    torch.manual_seed(0)
-    backbone = dict(
-        type='ResNet3dSlowOnly',
-        depth=18,
-        base_channels=4,
-        lateral=False,
-        norm_cfg=dict(type='BN3d', requires_grad=True, track_running_stats=False),
-    )
-    heads = ('video',)  # has a momentum copy of the backbone, and a queue
-    model = MODELS.build(tiny_model(heads, backbone=backbone, format_shape='NCTHW'))
-    model.init_weights()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    SyncBuffersHook().after_train_epoch(SimpleNamespace(model=model))
-    average = ExponentialMovingAverage(model, update_buffers=True)
-    average.update_parameters(model)
-    return before, model.state_dict(), average.module.state_dict()
-
-
-def process(rank):
-    """The body of each process."""
-    return end_epoch_without_running_statistics()
-
-
-@pytest.fixture(scope='module')
-def ranks(tmp_path_factory):
-    """What each of the two processes found."""
-    return run_in_processes(process, tmp_path_factory.mktemp('ranks'))
-
-
-def test_batch_normalisation_without_running_statistics_outlives_an_epoch(ranks):
-    for rank in ranks:
-        before, after, average = rank
-        assert not any('running' in name for name in before)
-        assert any(name.startswith('target_backbone') for name in before)
-        for name, tensor in before.items():
-            assert torch.equal(after[name], tensor) and torch.equal(average[name], tensor), name

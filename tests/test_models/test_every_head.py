@@ -4,13 +4,28 @@ The files of the heads compare their values with the papers' formulas.
 """
 
 import inspect
+import itertools
+import math
 from copy import deepcopy
+from types import SimpleNamespace
 
 import pytest
 import torch
-from head_helpers import CHANNELS, HEADS, SEGMENTS, N, apply, batch, build_head, example, map_views
+from head_helpers import (
+    CHANNELS,
+    HEADS,
+    SEGMENTS,
+    N,
+    apply,
+    batch,
+    build_head,
+    example,
+    map_views,
+    refused,
+)
 from mmaction.registry import MODELS
 from mmengine.dist import all_reduce
+from mmengine.hooks import SyncBuffersHook
 from processes import WORLD, run_in_processes
 from torch import nn
 
@@ -159,6 +174,53 @@ def test_embeddings_that_are_all_one_give_the_chance_level_while_the_queue_fills
         assert head.chance_level(N, filled) == head.chance_level(N)
 
 
+WITH_DROPOUT = [
+    name
+    for name in HEADS
+    if 'dropout' in inspect.signature(MODELS.get(name)).parameters and 'DPC' not in name
+]
+
+
+@pytest.mark.parametrize('name', WITH_DROPOUT)
+def test_dropout_is_before_the_last_layer_in_training_alone(name):
+    shown = []
+    for dropout in (0.0, 0.5):
+        head = build_head(name, dropout=dropout)
+        *_, last = (layer for layer in head.classifier.modules() if isinstance(layer, nn.Linear))
+        last.register_forward_pre_hook(lambda layer, args: shown.append(args[0].detach()))
+        for training in (True, False):
+            torch.manual_seed(0)
+            apply(head.train(training), *batch(head, num=200))
+    without, _, dropped, kept = shown
+    assert torch.equal(kept, without)
+    remain = dropped != 0
+    torch.testing.assert_close(dropped[remain], 2 * without[remain])
+    share = remain[without != 0].double().mean().item()
+    assert share == pytest.approx(0.5, abs=2 / math.sqrt((without != 0).sum()))
+
+
+@pytest.mark.parametrize(
+    ('name', 'sides'),
+    [
+        ('IntraFrameHead', [1]),  # its query view may be the query alone
+        ('OddOneOutHead', [0]),
+        ('OrderHead', [0, 1]),
+        ('PermutationHead', [0]),
+        ('ShuffleLearnHead', [0]),
+        ('VINCEHead', [0, 1]),
+    ],
+)
+def test_views_with_other_segments_than_the_head_are_refused(name, sides):
+    head = build_head(name)
+    wanted = head.num_segments
+    for side, number in itertools.product(sides, (wanted - 1, wanted + 1)):
+        inputs = list(batch(head))
+        inputs[side] = batch(head, num_segments=number)[side]
+        with refused(f'{name}.num_segments is {wanted}, but the views have {number}'):
+            apply(head, *inputs)
+    assert not getattr(head, 'queue', None) or not head.queue.num_filled
+
+
 @pytest.mark.parametrize('name', ['InterFrameHead', 'MoCoHead', 'NeighbourHead'])
 def test_the_queue_is_not_copied(name):
     """The backward pass reads the entries where they are, before they are replaced."""
@@ -184,14 +246,15 @@ def test_gradient_equals_finite_differences(name):
         views = dict(zip(online, views, strict=True))
         return apply(deepcopy(head), views, target, fields)['loss']  # the queue moves on
 
-    assert torch.autograd.gradcheck(loss, [view.requires_grad_() for view in online.values()])
+    views = [view.requires_grad_() for view in online.values()]
+    assert torch.autograd.gradcheck(loss, views, fast_mode=True)
 
 
 # --------------------------------------------------------------------------------- two processes
 
 
 def take_steps(name, batches):
-    """Steps on this process's share: means of loss, accuracy and gradients, and buffers at last."""
+    """Steps on this process's share: means of loss, accuracy and gradients, and the last state."""
     head = build_head(name)
     steps = []
     for step, inputs in enumerate(batches):
@@ -205,7 +268,9 @@ def take_steps(name, batches):
         for tensor in result.values():
             all_reduce(tensor, 'mean')
         steps.append(result)
-    return dict(steps=steps, buffers=dict(head.named_buffers()))
+    state = deepcopy(head.state_dict())
+    SyncBuffersHook().after_train_epoch(SimpleNamespace(model=head))  # leaves the queues alone
+    return dict(steps=steps, state=state, buffers=dict(head.named_buffers()))
 
 
 def process(rank, batches):

@@ -1,7 +1,5 @@
 """A probe trains its head and leaves the backbone as it was loaded, to the bit."""
 
-import math
-
 import pytest
 import torch
 from mmaction.registry import MODELS
@@ -18,7 +16,10 @@ CLASSES, SEGMENTS = 5, 3
 TINY_2D = dict(type='TinyBackbone', norm=True)
 TINY_3D = dict(type='TinyBackbone', ndim=3, norm=True)
 # MMAction2's own: their `train` freezes stages, and returns nothing.
-RESNET = dict(type='ResNet', depth=18, pretrained=None, norm_eval=False, frozen_stages=1)
+ONE_STAGE = dict(num_stages=1, out_indices=(0,), strides=(1,), dilations=(1,))
+RESNET = dict(
+    type='ResNet', depth=18, pretrained=None, norm_eval=False, frozen_stages=1, **ONE_STAGE
+)
 SLOWONLY = dict(
     type='ResNet3dSlowOnly',
     depth=18,
@@ -137,9 +138,8 @@ def probe(model, tmp_path, name, optim_wrapper='OptimWrapper'):
 @pytest.mark.parametrize(
     ('name', 'model'),
     [
-        ('2D', dict()),
         ('3D', dict(backbone=TINY_3D)),
-        ('ResNet', dict(backbone=RESNET, in_channels=512)),
+        ('ResNet', dict(backbone=RESNET, in_channels=64)),
         ('SlowOnly', dict(backbone=SLOWONLY, in_channels=32)),
         ('amp', dict()),
     ],
@@ -197,14 +197,6 @@ def test_gradient_is_that_of_the_layer_alone():
     log_p = scores.log_softmax(dim=1)
     expected = -sum(log_p[i, label].item() for i, label in enumerate(labels)) / 4
     assert loss['loss_cls'].item() == pytest.approx(expected)
-
-
-def test_starts_at_chance():
-    """Weights of 0.01 and features of length 1: all classes are as likely."""
-    model = build()
-    loss = model(torch.randn(4, SEGMENTS, 3, 32, 32), samples([0, 1, 2, 3]), mode='loss')
-    assert loss['loss_cls'].item() == pytest.approx(math.log(CLASSES), rel=0.02)
-    assert model.cls_head.fc_cls.bias.abs().max() == 0
 
 
 def test_probabilities_of_views_are_averaged():

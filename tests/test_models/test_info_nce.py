@@ -24,8 +24,6 @@ def embeddings(generator, *shape):
 def slow_info_nce(query, positive, negatives, temperature):
     """The definition, one query, one positive and one negative at a time."""
     query, positive, negatives = (np.asarray(x, np.float64) for x in (query, positive, negatives))
-    if positive.ndim == 2:
-        positive = positive[:, None]
     losses = []
     for n, q in enumerate(query):
         own = negatives if negatives.ndim == 2 else negatives[n]
@@ -62,21 +60,6 @@ def test_one_positive_needs_no_axis_of_its_own():
     query, positive, negatives = (embeddings(generator, n, 5) for n in (4, 4, 9))
     flat = info_nce(query, positive, negatives, 0.1)
     assert flat == info_nce(query, positive[:, None], negatives, 0.1)
-    assert flat.item() == pytest.approx(slow_info_nce(query, positive, negatives, 0.1), rel=1e-12)
-
-
-def test_positives_do_not_compete():
-    """The loss of two positives is the mean of two losses, not one softmax over both."""
-    generator = torch.Generator().manual_seed(1)
-    query, positive = embeddings(generator, 4, 5), embeddings(generator, 4, 2, 5)
-    negatives = embeddings(generator, 6, 5)
-    apart = [info_nce(query, positive[:, p], negatives, 0.2) for p in (0, 1)]
-    both = info_nce(query, positive, negatives, 0.2)
-    torch.testing.assert_close(both, (apart[0] + apart[1]) / 2, rtol=1e-12, atol=0)
-    one_softmax = info_nce(
-        query, positive[:, 0], torch.cat([negatives.expand(4, 6, 5), positive[:, 1:]], dim=1), 0.2
-    )
-    assert abs(one_softmax - apart[0]) > 1e-3  # the alternative would have been another number
 
 
 def test_without_negatives_loss_and_gradient_are_zero():
@@ -100,7 +83,7 @@ def test_gradient_equals_finite_differences(shared):
     )
 
 
-@pytest.mark.parametrize('num_negatives', [1, 2, 65536, 131072])
+@pytest.mark.parametrize('num_negatives', [1, 131072])
 def test_equal_similarities_give_chance_level(num_negatives):
     query = F.normalize(torch.ones(2, 4), dim=1)
     loss = info_nce(query, query, query[:1].expand(num_negatives, 4), 0.1)
@@ -140,17 +123,6 @@ def test_mixed_operands_follow_the_query():
         assert similarities.dtype == torch.float64
 
 
-def test_contrast_shapes_and_values():
-    query = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    positive = torch.tensor([[[0.6, 0.8], [1.0, 0.0]], [[0.6, 0.8], [1.0, 0.0]]])
-    shared = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.8, 0.6]])
-    with_positive, with_negatives = contrast(query, positive, shared, 0.5)
-    torch.testing.assert_close(with_positive, torch.tensor([[1.2, 2.0], [1.6, 0.0]]))
-    torch.testing.assert_close(with_negatives, torch.tensor([[0.0, 2.0, 1.6], [2.0, 0.0, 1.2]]))
-    own = torch.stack([shared, shared.flip(0)])
-    assert torch.equal(contrast(query, positive, own, 0.5)[1][1], with_negatives[1].flip(0))
-
-
 # Positives and negatives in one batch -------------------------------------------------------------
 
 
@@ -163,21 +135,13 @@ def test_in_batch_equals_the_slow_loop(num, num_keys, temperature, seed):
     losses, nearest = [], []
     for q, own in zip(query, positive.tolist(), strict=True):
         others = torch.cat([keys[:own], keys[own + 1 :]])
-        losses.append(slow_info_nce(q[None], keys[own][None], others, temperature))
+        losses.append(slow_info_nce(q[None], keys[own][None, None], others, temperature))
         nearest.append(all(q @ keys[own] >= q @ other for other in others))
     loss, correct = info_nce_in_batch(query, keys, positive, temperature)
     assert loss.dtype == torch.float64
     assert loss.item() == pytest.approx(sum(losses) / num, rel=1e-9, abs=1e-12)
     assert correct.dtype == torch.bool
     assert correct.tolist() == nearest
-
-
-def test_in_batch_is_info_nce_with_the_other_rows_as_negatives():
-    generator = torch.Generator().manual_seed(6)
-    query, keys = embeddings(generator, 4, 5), embeddings(generator, 4, 5)
-    others = torch.stack([torch.cat([keys[:n], keys[n + 1 :]]) for n in range(4)])
-    loss, _ = info_nce_in_batch(query, keys, torch.arange(4), 0.1)
-    torch.testing.assert_close(loss, info_nce(query, keys, others, 0.1), rtol=1e-12, atol=0)
 
 
 def test_in_batch_gradient_equals_finite_differences():

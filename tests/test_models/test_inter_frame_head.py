@@ -10,12 +10,12 @@ from head_helpers import (
     mean,
     project,
     queue_list,
+    refused,
     similarity,
 )
 from scipy.stats import chisquare
 from tiny_vclr import SEGMENTS
 
-from mmssl_video.errors import UserError
 from mmssl_video.models.heads.inter_frame import draw_query_segment
 
 
@@ -60,15 +60,11 @@ def test_inter_frame_random_segments_are_uniform():
 
 
 @pytest.mark.parametrize('name', ['InterFrameHead', 'IntraFrameHead'])
-@pytest.mark.parametrize('segment', [-1, 3, 7])
+@pytest.mark.parametrize('segment', [-1, 3])
 def test_query_segment_out_of_range(name, segment):
     head = build_head(name, query_segment=segment)
-    with pytest.raises(UserError) as error:
+    with refused(f'query_segment is {segment}, but a view has 3 segments.*from 0 to 2'):
         head.loss(features(0), features(2))
-    message = str(error.value)
-    assert f'query_segment is {segment}, but a view has 3 segments' in message
-    assert 'from 0 to 2' in message
-    assert '\n' not in message
 
 
 @pytest.mark.parametrize('name', ['InterFrameHead', 'IntraFrameHead'])
@@ -83,9 +79,9 @@ def test_a_query_view_of_the_query_alone(name):
     for _ in range(2):
         expected = again.loss(whole, target)['loss']
     assert value == expected
-    with pytest.raises(UserError, match="query_segment is 'random', but the query view has 1 seg"):
+    with refused("query_segment is 'random', but the query view has 1 seg"):
         build_head(name).loss(alone, target)
-    with pytest.raises(UserError, match='query_segment is 1, but a view has 1 segments'):
+    with refused('query_segment is 1, but a view has 1 segments'):
         build_head(name, query_segment=1).loss(alone, target)
 
 

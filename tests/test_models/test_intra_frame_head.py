@@ -4,15 +4,13 @@ import math
 
 import pytest
 import torch
-from head_helpers import N, build_head, cross_entropy, features, mean, project, similarity
-
-from mmssl_video.errors import UserError
+from head_helpers import N, build_head, cross_entropy, features, mean, project, refused, similarity
 
 
 @pytest.mark.parametrize('pairwise', [False, True])
 @pytest.mark.parametrize(
     ('num_segments', 'query_segment'),
-    [(2, 1), (2, 'random'), (3, 0), (3, 1), (3, 2), (3, 'random'), (5, 4), (5, 'random')],
+    [(2, 1), (3, 0), (3, 1), (3, 'random'), (5, 4)],
 )
 def test_intra_frame_loss(pairwise, num_segments, query_segment):
     head = build_head(
@@ -43,5 +41,5 @@ def test_intra_frame_loss(pairwise, num_segments, query_segment):
 
 
 def test_intra_frame_needs_another_frame():
-    with pytest.raises(UserError, match='2 or more'):
+    with refused('2 or more'):
         build_head('IntraFrameHead', num_segments=1)

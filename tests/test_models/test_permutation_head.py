@@ -6,10 +6,8 @@ from itertools import combinations, permutations
 
 import pytest
 import torch
-from head_helpers import N, batch, build_head, features, linear, log_loss, mean, relu
+from head_helpers import N, batch, build_head, linear, log_loss, mean, refused, relu
 from scipy.stats import chisquare
-
-from mmssl_video.errors import UserError
 
 
 def normalise_columns(rows, norm):
@@ -24,10 +22,16 @@ def normalise_columns(rows, norm):
     return list(zip(*columns, strict=True))
 
 
-@pytest.mark.parametrize('norm', [False, True])
 @pytest.mark.parametrize(
-    ('num_segments', 'up_to_reversal', 'orders_per_sample'),
-    [(2, False, 1), (3, False, 1), (3, True, 6), (3, False, 4), (4, True, 1), (5, True, 3)],
+    ('num_segments', 'up_to_reversal', 'orders_per_sample', 'norm'),
+    [
+        (2, False, 1, False),
+        (3, False, 1, True),
+        (3, True, 6, True),
+        (3, False, 4, False),
+        (4, True, 1, False),
+        (5, True, 3, True),
+    ],
 )
 def test_loss_and_accuracy(num_segments, up_to_reversal, orders_per_sample, norm):
     head = build_head(
@@ -72,7 +76,7 @@ def test_loss_and_accuracy(num_segments, up_to_reversal, orders_per_sample, norm
 def test_draws_are_uniform_and_labelled(num_segments, up_to_reversal):
     head = build_head('PermutationHead', num_segments=num_segments, up_to_reversal=up_to_reversal)
     torch.manual_seed(0)
-    orders, labels = head.draw_orders(20000)
+    orders, labels = head.draw_orders(5000)
     assert orders.dtype == labels.dtype == torch.int64
     assert chisquare(labels.bincount(minlength=head.num_classes).numpy()).pvalue > 1e-3
     found, counts = orders.unique(dim=0, return_counts=True)
@@ -103,76 +107,18 @@ def test_several_orders_of_a_sample_are_different_ones_and_uniform():
     assert labels.reshape(3, 24).sort(dim=1).values.tolist() == [[k // 2 for k in range(24)]] * 3
 
 
-@pytest.mark.parametrize('up_to_reversal', [False, True])
-def test_the_features_are_shown_in_the_order_of_the_label(up_to_reversal, monkeypatch):
-    """Segment s has feature s + 1, the layer of the pairs is the identity, the order is read off.
-
-    A classifier that knows the classes of the orders then makes no mistake.
-    """
-    num = 200
-    head = build_head(
-        'PermutationHead',
-        in_channels=1,
-        hidden_channels=2,
-        num_segments=4,
-        up_to_reversal=up_to_reversal,
-    )
-    head.pair_layer[0].weight.data = torch.eye(2).double()
-    head.pair_layer[0].bias.data.zero_()
-    known = [tuple(order) for order in head.orders.tolist()]
-    seen = set()
-
-    def classify(shown):
-        logits = shown.new_zeros(len(shown), head.num_classes)
-        for n, row in enumerate(shown.tolist()):
-            # Of (0, 1), (0, 2), (0, 3), ...: the first, then the second of the first three.
-            order = tuple(int(row[k]) - 1 for k in (0, 1, 3, 5))
-            pairs = list(zip(row[::2], row[1::2], strict=True))
-            assert pairs == [(i + 1, j + 1) for i, j in combinations(order, 2)]
-            logits[n, head.classes[known.index(order)]] = 100
-            seen.add(order)
-        return logits
-
-    monkeypatch.setattr(head.classifier, 'forward', classify)
-    segments = torch.arange(1.0, 5).double().reshape(1, 4, 1).expand(num, 4, 1)
-    torch.manual_seed(0)
-    value = head.loss({0: segments}, {})
-    assert value['loss'] == 0
-    assert value['acc'] == 100
-    assert seen == set(known)
-
-
-def test_dropout_is_on_the_pairs_in_training_alone(monkeypatch):
-    shown = []
-    for head in (build_head('PermutationHead'), build_head('PermutationHead', dropout=0.5)):
-        monkeypatch.setattr(
-            head.classifier, 'forward', lambda x: shown.append(x) or x.new_zeros(len(x), 6)
-        )
-        online = features(0, num=400)
-        for training in (True, False):
-            torch.manual_seed(0)
-            head.train(training).loss(online, {})
-    without, _, dropped, kept = shown
-    assert torch.equal(kept, without)
-    remain = dropped != 0
-    torch.testing.assert_close(dropped[remain], 2 * without[remain])
-    share = remain[without != 0].double().mean().item()
-    assert share == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt((without != 0).sum()))
-
-
 @pytest.mark.parametrize(
-    ('num_segments', 'up_to_reversal', 'chance', 'classes'),
-    [(3, False, 1.792, 6), (4, True, 2.485, 12), (2, False, 0.693, 2), (5, True, 4.094, 60)],
+    ('num_segments', 'up_to_reversal', 'classes'),
+    [(3, False, 6), (4, True, 12), (2, False, 2), (5, True, 60)],
 )
-def test_equal_logits_give_chance_level(num_segments, up_to_reversal, chance, classes):
+def test_equal_logits_give_chance_level(num_segments, up_to_reversal, classes):
     head = build_head('PermutationHead', num_segments=num_segments, up_to_reversal=up_to_reversal)
     torch.nn.init.zeros_(head.classifier.weight)
     torch.nn.init.zeros_(head.classifier.bias)
     loss = head.loss(*batch(head)[:2])['loss'].item()
-    assert loss == pytest.approx(head.chance_level(N)) == pytest.approx(chance, abs=1e-3)
+    assert loss == pytest.approx(head.chance_level(N)) == pytest.approx(math.log(classes))
     assert head.chance_accuracy(N) == pytest.approx(100 / classes)
     assert str(classes) in head.describe()
-    assert '\n' not in head.describe()
 
 
 @pytest.mark.parametrize(
@@ -186,12 +132,5 @@ def test_equal_logits_give_chance_level(num_segments, up_to_reversal, chance, cl
     ],
 )
 def test_wrong_numbers_are_refused(changes, message):
-    with pytest.raises(UserError, match=message) as error:
+    with refused(message):
         build_head('PermutationHead', **changes)
-    assert '\n' not in str(error.value)
-
-
-def test_views_with_other_segments_than_the_head_are_refused():
-    head = build_head('PermutationHead')
-    with pytest.raises(UserError, match='PermutationHead.num_segments is 3, but the views have 4'):
-        head.loss(features(0, num_segments=4), {})

@@ -41,12 +41,6 @@ def test_same_as_a_list(sizes):
     assert oldest_first[:, 0].tolist() == list(range(max(0, written - size), written))
 
 
-def test_starts_empty():
-    queue = EmbeddingQueue(5, 3)
-    assert queue.entries.shape == (0, 3)
-    assert int(queue.pointer) == int(queue.num_filled) == 0
-
-
 def test_state_dict_carries_contents_pointer_and_fill_count():
     queue = EmbeddingQueue(5, 2)
     queue.enqueue(numbered(0, 3))
@@ -113,7 +107,3 @@ def test_batch_larger_than_the_queue_is_an_error():
     check_queue_size(5, 5)
     with pytest.raises(UserError, match='^model.heads.inter: '):
         check_queue_size(4, 5, 'model.heads.inter')
-
-
-def test_repr_tells_the_size():
-    assert repr(EmbeddingQueue(4, 2)) == 'EmbeddingQueue(size=4, channels=2)'

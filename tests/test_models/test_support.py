@@ -1,16 +1,12 @@
 """The support set against a plain list: neighbours by brute force, labels, purity."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from head_helpers import latest, nearest
-from mmengine.hooks import SyncBuffersHook
-from processes import run_in_processes
 
-from mmssl_video.models.gather import gather
 from mmssl_video.models.memory import SupportQueue
 
 SIZE = 9
@@ -136,51 +132,3 @@ def test_resumes_from_its_state():
                 one.enqueue(queries, labels)
         for key, value in queue.state_dict().items():
             assert torch.equal(resumed.state_dict()[key], value), key
-
-
-# --------------------------------------------------------------------------------- two processes
-
-
-def enqueue_columns(rank):
-    """A queue is given embeddings that do not lie row by row in memory."""
-    queue = SupportQueue(5, 2)
-    columns = torch.tensor([[1.0, 2.0], [3.0, 4.0]]) + 10 * rank
-    labels = torch.tensor([1, 2]) + 10 * rank
-    slots = queue.enqueue(gather(columns.T), gather(labels))
-    return dict(slots=slots, entries=queue.entries, labels=queue.labels)
-
-
-def sync_buffers():
-    """The support set before and after MMEngine's hook at the end of an epoch."""
-    queue = filled_queue(4)
-    before = {name: buffer.clone() for name, buffer in queue.named_buffers()}
-    SyncBuffersHook().after_train_epoch(SimpleNamespace(model=queue))
-    return before, dict(queue.named_buffers())
-
-
-def process(rank):
-    """The body of each process."""
-    return dict(columns=enqueue_columns(rank), buffers=sync_buffers())
-
-
-@pytest.fixture(scope='module')
-def ranks(tmp_path_factory):
-    """What each of the two processes found."""
-    return run_in_processes(process, tmp_path_factory.mktemp('ranks'))
-
-
-def test_support_set_is_in_the_order_of_one_process(ranks):
-    for rank in ranks:
-        assert rank['columns']['slots'].tolist() == [0, 1, 2, 3]
-        expected = [[1, 3], [11, 13], [2, 4], [12, 14]]
-        assert rank['columns']['entries'].tolist() == expected
-        assert rank['columns']['labels'].tolist() == [1, 11, 2, 12, -1]
-
-
-def test_sync_buffers_hook_leaves_the_support_set_alone(ranks):
-    for rank in ranks:
-        before, after = rank['buffers']
-        assert before.keys() == after.keys() == {'embeddings', 'labels'}
-        for key, value in before.items():
-            assert after[key].dtype == value.dtype
-            assert torch.equal(after[key], value), key

@@ -1,10 +1,7 @@
 """Classification of paces and rotations against a loop in float64."""
 
-import math
-
 import pytest
-import torch
-from head_helpers import batch, build_head, features, linear, log_loss, mean
+from head_helpers import batch, build_head, linear, log_loss, mean
 
 
 @pytest.mark.parametrize('label', ['pace', 'rotation'])
@@ -26,21 +23,3 @@ def test_loss_and_accuracy(label, num_segments):
         assert value['acc'].item() == pytest.approx(100 * mean(right))
     assert {label for label, _ in seen} == {0, 1, 2, 3}
     assert {told for _, told in seen} == {False, True}
-
-
-def test_dropout_is_on_the_feature_in_training_alone(monkeypatch):
-    head = build_head('TransformationHead', dropout=0.5)
-    shown = []
-    monkeypatch.setattr(
-        head.classifier, 'forward', lambda x: shown.append(x) or x.new_zeros(len(x), 4)
-    )
-    views = features(0, num_segments=1, num=300)
-    torch.manual_seed(0)
-    for training in (True, False):
-        head.train(training).loss(views, {}, pace=torch.zeros(300, dtype=torch.int64))
-    dropped, kept = shown
-    assert torch.equal(kept, views[0][:, 0])
-    remain = dropped != 0
-    torch.testing.assert_close(dropped[remain], 2 * kept[remain])
-    share = remain.double().mean().item()
-    assert share == pytest.approx(0.5, abs=2 / math.sqrt(remain.numel()))

@@ -5,9 +5,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from head_helpers import CHANNELS, N, build_head, features, mean
-
-from mmssl_video.errors import UserError
+from head_helpers import N, build_head, features, mean, refused
 
 
 def slow_covariance(rows):
@@ -75,7 +73,7 @@ def test_weights_of_the_terms():
 
 def test_gradient_equals_finite_differences():
     head = build_head('VICRegHead')
-    views = [view.requires_grad_() for view in features(0, 1).values()]
+    views = [view.requires_grad_() for view in features(0, 1, num=3, num_segments=1).values()]
     assert torch.autograd.gradcheck(lambda *x: head.loss(dict(enumerate(x)), {})['loss'], views)
 
 
@@ -89,12 +87,6 @@ def test_chance_is_the_least_loss_of_views_that_have_nothing_in_common(weight, d
     losses = [head.loss({v: x * s for v, x in online.items()}, {})['loss'].item() for s in grid]
     assert grid[losses.index(min(losses))] == deviation
     assert min(losses) == pytest.approx(head.chance_level(N), rel=0.03)
-
-
-def test_embeddings_that_are_all_one():
-    same = torch.ones(N, 1, CHANNELS, dtype=torch.float64)
-    loss = build_head('VICRegHead').loss({0: same, 1: same}, {})['loss'].item()
-    assert loss == pytest.approx(24.75)
 
 
 def test_perfect_embeddings_have_no_loss():
@@ -116,5 +108,5 @@ def test_the_pair_are_directions_of_two_views():
 
 
 def test_without_invariance_it_is_no_task():
-    with pytest.raises(UserError, match='VICRegHead.invariance_weight is 0; set it above 0'):
+    with refused('VICRegHead.invariance_weight is 0; set it above 0'):
         build_head('VICRegHead', invariance_weight=0)

@@ -6,14 +6,14 @@ from functools import partial
 
 import pytest
 import torch
+from head_helpers import refused
 from mmaction.models import VisionTransformer
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from scipy.stats import chisquare
 from torch import nn
 
-from mmssl_video.errors import UserError
-from mmssl_video.models.heads.videomae import complement, normalize_patches, take
+from mmssl_video.models.heads.videomae import complement, normalize_patches
 
 SIDE, FRAMES, PATCH = 32, 4, 8  # 2 x 4 x 4 tokens
 GRID = (2, 4, 4)
@@ -42,13 +42,13 @@ PREPROCESSOR = dict(
 )
 
 
-def build(dtype=torch.float64, **head):
+def build(dtype=torch.float64, other_heads=(), **head):
     torch.manual_seed(0)
     model = MODELS.build(
         dict(
             type='SSLRecognizer',
             backbone=BACKBONE,
-            heads=dict(mae={**HEAD, **head}),
+            heads=dict(other_heads, mae={**HEAD, **head}),
             data_preprocessor=PREPROCESSOR,
         )
     )
@@ -68,7 +68,7 @@ def draw(name, ratio, grid, shape=(3, 2)):
     return MODELS.build(dict(type=name, ratio=ratio)).draw(shape, grid, torch.device('cpu'))
 
 
-@pytest.mark.parametrize('grid', list(itertools.product((1, 2, 3), (2, 3), (3, 4))))
+@pytest.mark.parametrize('grid', [(1, 2, 3), (2, 2, 4), (3, 3, 3)])
 def test_masks_leave_the_tokens_that_they_should(grid):
     time, height, width = grid
     for ratio in (0.5, 0.75, 0.8):
@@ -84,10 +84,6 @@ def test_masks_leave_the_tokens_that_they_should(grid):
         for visible in (tube, anywhere):
             assert (visible.diff(dim=-1) > 0).all()
             assert visible.min() >= 0 and visible.max() < num_tokens
-
-
-def test_numbers_of_the_paper():
-    assert draw('TubeMask', 0.9, (8, 14, 14)).shape[-1] == 160
 
 
 @pytest.mark.parametrize(('name', 'grid'), [('TubeMask', (2, 2, 2)), ('SpaceTimeMask', (2, 2, 1))])
@@ -159,40 +155,14 @@ def test_linear_layers_start_as_in_the_paper():
     assert 0 < model.heads['mae'].mask_token.std() < 0.04
 
 
-# Encoder: width, depth, heads; decoder: width, depth, heads.
-SIZES = dict(
-    S=((384, 12, 6), (192, 4, 3)),
-    B=((768, 12, 12), (384, 4, 6)),
-    L=((1024, 24, 16), (512, 12, 8)),
-    H=((1280, 32, 16), (640, 12, 8)),
-)
-
-
-@pytest.mark.parametrize('size', SIZES)
-def test_numbers_of_parameters(size, monkeypatch):
-    (width, depth, heads), (narrow, blocks, narrow_heads) = SIZES[size]
+def test_numbers_of_parameters_of_the_base_size(monkeypatch):
     # The parent asks for the numbers of stochastic depth.
     monkeypatch.setattr(torch, 'linspace', partial(torch.linspace, device='cpu'))
+    encoder = dict(type='MaskedVisionTransformer', embed_dims=768, depth=12, num_heads=12)
+    decoder = dict(type='VideoMAEHead', in_channels=768, mask=dict(type='TubeMask'))
     with torch.device('meta'):
-        encoder = MODELS.build(
-            dict(
-                type='MaskedVisionTransformer',
-                embed_dims=width,
-                depth=depth,
-                num_heads=heads,
-                use_mean_pooling=False,
-            )
-        )
-        decoder = MODELS.build(
-            dict(
-                type='VideoMAEHead',
-                in_channels=width,
-                mask=dict(type='TubeMask'),
-                decoder_channels=narrow,
-                depth=blocks,
-                num_heads=narrow_heads,
-            )
-        )
+        encoder = MODELS.build(encoder | dict(use_mean_pooling=False))
+        decoder = MODELS.build(decoder | dict(decoder_channels=384, depth=4, num_heads=6))
 
     def transformer(width, depth):
         """Attention 4 D^2, with biases of queries, values and output; MLP 8 D^2; norms."""
@@ -201,22 +171,8 @@ def test_numbers_of_parameters(size, monkeypatch):
     def count(module):
         return sum(parameter.numel() for parameter in module.parameters())
 
-    assert count(encoder) == transformer(width, depth) + 1536 * width + width
-    assert count(decoder) == (
-        transformer(narrow, blocks) + width * narrow + narrow + 1536 * narrow + 1536
-    )
-
-
-@pytest.mark.parametrize(
-    ('frames', 'size', 'message'),
-    [
-        (6, 32, 'model.backbone.num_frames is 4, but the clips have 6 frames'),
-        (4, 36, 'model.backbone.patch_size is 8, but the pictures are 36 x 36'),
-    ],
-)
-def test_clips_that_do_not_fit(frames, size, message):
-    with pytest.raises(UserError, match=message):
-        MODELS.build(BACKBONE)(torch.zeros(1, 3, frames, size, size))
+    assert count(encoder) == transformer(768, 12) + 1536 * 768 + 768
+    assert count(decoder) == transformer(384, 4) + 768 * 384 + 384 + 1536 * 384 + 1536
 
 
 # ------------------------------------------------------------------------------------------ loss
@@ -224,9 +180,9 @@ def test_clips_that_do_not_fit(frames, size, message):
 
 def test_target_is_what_a_loop_makes():
     head = build().heads['mae']
-    videos = clips(2)
+    videos = clips(1)
     found = normalize_patches(head.cut(videos))
-    for video, t, y, x in itertools.product(range(2), *map(range, GRID)):
+    for video, t, y, x in itertools.product(range(1), *map(range, GRID)):
         token = (t * GRID[1] + y) * GRID[2] + x
         for colour in range(3):
             values = [
@@ -279,28 +235,6 @@ def test_a_prediction_of_nothing_is_at_chance():
     assert MODELS.build(HEAD | dict(patch_size=16)).chance_level(1) == 511 / 512
 
 
-def test_an_affine_map_of_a_colour_changes_no_target():
-    head = build().heads['mae']
-    videos = clips(2)
-    factor = torch.tensor([3.0, 0.5, 7.0]).double()[:, None, None, None]
-    moved = videos * factor + torch.tensor([1.0, -2.0, 5.0]).double()[:, None, None, None]
-    one, other = (normalize_patches(head.cut(one)) for one in (videos, moved))
-    torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
-
-
-def test_no_masked_pixel_is_seen():
-    model = build()
-    head, inputs = model.heads['mae'], clips(2, 1).requires_grad_()
-    (visible,) = head.draw_visible(inputs)
-    visible = visible[:, 0]
-    tokens = model.backbone.forward_visible(inputs[:, 0], visible)
-    masked = complement(visible, 32)
-    head.decode(tokens, visible, masked).square().sum().backward()
-    gradient = head.cut(inputs.grad[:, 0])
-    assert not take(gradient, masked).any()
-    assert take(gradient, visible).abs().amax(dim=(2, 3)).min() > 0
-
-
 def test_order_of_visible_tokens_does_not_matter():
     """Positions say where a token is, not its place in the row."""
     model = build()
@@ -332,17 +266,8 @@ def test_bfloat16_is_finite_and_near():
 
 
 def test_one_pass_a_mask_beside_a_head_that_sees_everything():
-    model = MODELS.build(
-        dict(
-            type='SSLRecognizer',
-            backbone=BACKBONE,
-            heads=dict(
-                mae={**HEAD, 'num_masks': 3},
-                pace=dict(type='TransformationHead', in_channels=24, num_classes=4, label='pace'),
-            ),
-            data_preprocessor=PREPROCESSOR,
-        )
-    )
+    pace = dict(type='TransformationHead', in_channels=24, num_classes=4, label='pace')
+    model = build(torch.float32, dict(pace=pace), num_masks=3)
     seen = []
     model.backbone.blocks[0].register_forward_hook(lambda m, args, out: seen.append(out.shape[1]))
     samples = [ActionDataSample(pace=0) for _ in range(2)]
@@ -351,33 +276,33 @@ def test_one_pass_a_mask_beside_a_head_that_sees_everything():
     assert {'loss_mae', 'loss_pace'} <= outputs.keys()
 
 
-@pytest.mark.parametrize(
-    ('changes', 'message'),
-    [
+def test_mistakes_are_named():
+    for changes, message in (
         (dict(num_masks=0), 'num_masks is 0; set it to 1 or more'),
         (dict(num_heads=5), 'num_heads is 5, which does not divide'),
         (dict(mask=dict(type='TubeMask', ratio=1.0)), 'TubeMask.ratio is 1.0'),
-    ],
-)
-def test_settings_that_can_only_be_mistakes(changes, message):
-    with pytest.raises(UserError, match=message):
-        MODELS.build({**HEAD, **changes})
-
-
-@pytest.mark.parametrize('key', ['patch_size', 'tubelet_size'])
-def test_head_and_backbone_cut_the_same_tokens(key):
-    model = build()
-    setattr(model.heads['mae'], key, 1)
-    own = getattr(model.backbone, key)
-    with pytest.raises(UserError, match=rf'mae\.{key} is 1, but model\.backbone\.{key} is {own}'):
-        model.loss(clips(1, 1, 1), [])
-
-
-def test_what_does_not_fit_together_is_named():
+    ):
+        with refused(message):
+            MODELS.build({**HEAD, **changes})
+    for frames, size, message in (
+        (6, 32, 'model.backbone.num_frames is 4, but the clips have 6 frames'),
+        (4, 36, 'model.backbone.patch_size is 8, but the pictures are 36 x 36'),
+    ):
+        with refused(message):
+            MODELS.build(BACKBONE)(torch.zeros(1, 3, frames, size, size))
     head = MODELS.build({**HEAD, 'patch_size': 12})
-    with pytest.raises(UserError, match='tubelet_size 2 and patch_size 12, which do not divide'):
+    with refused('tubelet_size 2 and patch_size 12, which do not divide'):
         head.draw_visible(clips(1, 1))
+
+
+def test_head_and_backbone_fit_together():
     model = build()
+    for key, own in (('patch_size', PATCH), ('tubelet_size', 2)):
+        kept = getattr(model.heads['mae'], key)
+        setattr(model.heads['mae'], key, 1)
+        with refused(rf'mae\.{key} is 1, but model\.backbone\.{key} is {own}'):
+            model.loss(clips(1, 1, 1), [])
+        setattr(model.heads['mae'], key, kept)
     model.backbone = nn.Identity()
-    with pytest.raises(UserError, match='mae masks tokens, but a Identity sees all of them; use'):
+    with refused('mae masks tokens, but a Identity sees all of them; use'):
         model.loss(clips(1, 1, 1), [])
