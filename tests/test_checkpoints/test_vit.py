@@ -13,8 +13,6 @@ from mmssl_video.checkpoints.fitting import fit_tensors, own_names, select_backb
 from mmssl_video.errors import UserError
 
 WIDTH, DEPTH, HEADS, CLASSES = 12, 2, 3, 5
-# A block: two norms and three linear layers of two tensors, qkv, biases of queries and values.
-TENSORS = 2 + DEPTH * (2 * 2 + 3 * 2 + 1 + 2) + 2
 SIZES = dict(img_size=16, patch_size=8, num_frames=4, embed_dims=WIDTH, num_heads=HEADS)
 
 
@@ -139,21 +137,12 @@ def test_both_layouts_give_the_features_of_their_network(pooled):
         backbone = network(pooled, return_feat_map=not pooled)
         fitted = fit_tensors(converted, backbone, 'backbone.', 'x.pth', 'none')
         assert own_names(fitted, backbone) == ['pos_embed']
-        assert len(fitted) == TENSORS + 1
         backbone.load_state_dict(fitted)
         features = backbone(clips).detach()
         if not pooled:
             features = features.flatten(2).transpose(1, 2)
         torch.testing.assert_close(features, expected, rtol=1e-5, atol=1e-5)
         given.append(features)
-        heads = {key: value for key, value in converted.items() if 'backbone' not in key}
-        assert heads.keys() == (
-            {'cls_head.fc_cls.weight', 'cls_head.fc_cls.bias'} if pooled else set()
-        )
-        if pooled:
-            assert torch.equal(
-                heads['cls_head.fc_cls.weight'], hugging_face(True)['classifier.weight']
-            )
     assert torch.equal(*given)
 
 
@@ -162,7 +151,8 @@ def test_both_layouts_give_the_features_of_their_network(pooled):
 def test_there_and_back(layout, pooled):
     source = released(pooled) if layout == 'videomae' else hugging_face(pooled)
     ours = convert_weights(source)
-    classifier = {key.split('.')[-1]: ours[key] for key in ours if 'fc_cls' in key}
+    heads = {key: value for key, value in ours.items() if not key.startswith('backbone.')}
+    classifier = {key.removeprefix('cls_head.fc_cls.'): value for key, value in heads.items()}
     assert classifier.keys() == ({'weight', 'bias'} if pooled else set())
     # A checkpoint of ours has positions, which theirs has not.
     backbone = {**select_backbone(ours), 'pos_embed': get_sinusoid_encoding(8, WIDTH)}

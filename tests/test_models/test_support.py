@@ -117,18 +117,9 @@ def test_look_up_is_exact_under_autocast():
 
 
 def test_resumes_from_its_state():
-    assert set(filled_queue().state_dict()) == {'embeddings', 'labels', 'pointer', 'num_filled'}
-    for batches in ((), (4,), (7, 6)):
-        queue, resumed = filled_queue(*batches), filled_queue(3)
-        state = {key: value.clone() for key, value in queue.state_dict().items()}
-        resumed.load_state_dict(state)
-        for step in range(3):
-            queries, labels = draw(6, 80 + step)
-            found = [one.nearest(queries) for one in (queue, resumed)]
-            assert all(map(torch.equal, *found))
-            purities = queue.purity(found[0][1], labels), resumed.purity(found[1][1], labels)
-            torch.testing.assert_close(*purities, equal_nan=True)
-            for one in (queue, resumed):
-                one.enqueue(queries, labels)
-        for key, value in queue.state_dict().items():
-            assert torch.equal(resumed.state_dict()[key], value), key
+    queue, resumed = filled_queue(7, 6), filled_queue(3)
+    resumed.load_state_dict({key: value.clone() for key, value in queue.state_dict().items()})
+    for one in (queue, resumed):
+        one.enqueue(*draw(6, 80))
+    assert set(queue.state_dict()) == {'embeddings', 'labels', 'pointer', 'num_filled'}
+    torch.testing.assert_close(resumed.state_dict(), queue.state_dict(), rtol=0, atol=0)
