@@ -83,6 +83,24 @@ def random_scores(*shape):
     return torch.rand(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
+def test_the_limit_is_the_optimum_of_equation_3():
+    """There, ln Q is S / epsilon plus a term of the row and one of the column."""
+    scores, epsilon = random_scores(7, 4), 0.2
+    codes = sinkhorn(scores, epsilon, 500)
+    torch.testing.assert_close(sinkhorn(codes.log(), 1.0, 1), codes)  # a fixed point
+    rest = codes.log() - scores / epsilon
+    rest = rest - rest.mean(dim=0) - rest.mean(dim=1, keepdim=True) + rest.mean()
+    torch.testing.assert_close(rest, torch.zeros_like(rest), rtol=0, atol=1e-9)
+
+    def objective(q):
+        return (q * scores).sum() - epsilon * (q * q.log()).sum()
+
+    for _ in range(20):  # no other assignment with the same sums is better
+        step = torch.randn(7, 4, dtype=torch.float64)
+        step = step - step.mean(dim=0) - step.mean(dim=1, keepdim=True) + step.mean()
+        assert objective(codes + 1e-2 * codes.min() * step) < objective(codes)
+
+
 @pytest.mark.parametrize('scale', [1e3, 1e6, 1e30])
 def test_extreme_scores_give_valid_codes(scale):
     """Also where a prototype, or a sample, is far from all others: no share may become 0 / 0."""
@@ -101,6 +119,12 @@ def test_swapped_prediction_equals_the_slow_loop():
     scores, codes = random_scores(5, 7), sinkhorn(random_scores(7, 5).T, 0.2, 3)
     value = swapped_prediction(scores, codes, 0.1)
     assert value.item() == pytest.approx(slow_swap(scores.tolist(), codes.tolist(), 0.1), rel=1e-12)
+
+
+def test_swapped_prediction_gradient_equals_finite_differences():
+    codes = sinkhorn(random_scores(3, 4), 0.2, 3)
+    scores = random_scores(4, 3).T.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda s: swapped_prediction(s, codes, 0.3), scores)
 
 
 def test_half_precision_and_autocast_compute_in_float32():

@@ -13,7 +13,7 @@ from mmaction.structures import ActionDataSample
 from scipy.stats import chisquare
 from torch import nn
 
-from mmssl_video.models.heads.videomae import complement, normalize_patches
+from mmssl_video.models.heads.videomae import complement, normalize_patches, take
 
 SIDE, FRAMES, PATCH = 32, 4, 8  # 2 x 4 x 4 tokens
 GRID = (2, 4, 4)
@@ -68,7 +68,7 @@ def draw(name, ratio, grid, shape=(3, 2)):
     return MODELS.build(dict(type=name, ratio=ratio)).draw(shape, grid, torch.device('cpu'))
 
 
-@pytest.mark.parametrize('grid', [(1, 2, 3), (2, 2, 4), (3, 3, 3)])
+@pytest.mark.parametrize('grid', list(itertools.product((1, 2, 3), (2, 3), (3, 4))))
 def test_masks_leave_the_tokens_that_they_should(grid):
     time, height, width = grid
     for ratio in (0.5, 0.75, 0.8):
@@ -84,6 +84,10 @@ def test_masks_leave_the_tokens_that_they_should(grid):
         for visible in (tube, anywhere):
             assert (visible.diff(dim=-1) > 0).all()
             assert visible.min() >= 0 and visible.max() < num_tokens
+
+
+def test_numbers_of_the_paper():
+    assert draw('TubeMask', 0.9, (8, 14, 14)).shape[-1] == 160
 
 
 @pytest.mark.parametrize(('name', 'grid'), [('TubeMask', (2, 2, 2)), ('SpaceTimeMask', (2, 2, 1))])
@@ -155,14 +159,40 @@ def test_linear_layers_start_as_in_the_paper():
     assert 0 < model.heads['mae'].mask_token.std() < 0.04
 
 
-def test_numbers_of_parameters_of_the_base_size(monkeypatch):
+# Encoder: width, depth, heads; decoder: width, depth, heads.
+SIZES = dict(
+    S=((384, 12, 6), (192, 4, 3)),
+    B=((768, 12, 12), (384, 4, 6)),
+    L=((1024, 24, 16), (512, 12, 8)),
+    H=((1280, 32, 16), (640, 12, 8)),
+)
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_numbers_of_parameters(size, monkeypatch):
+    (width, depth, heads), (narrow, blocks, narrow_heads) = SIZES[size]
     # The parent asks for the numbers of stochastic depth.
     monkeypatch.setattr(torch, 'linspace', partial(torch.linspace, device='cpu'))
-    encoder = dict(type='MaskedVisionTransformer', embed_dims=768, depth=12, num_heads=12)
-    decoder = dict(type='VideoMAEHead', in_channels=768, mask=dict(type='TubeMask'))
     with torch.device('meta'):
-        encoder = MODELS.build(encoder | dict(use_mean_pooling=False))
-        decoder = MODELS.build(decoder | dict(decoder_channels=384, depth=4, num_heads=6))
+        encoder = MODELS.build(
+            dict(
+                type='MaskedVisionTransformer',
+                embed_dims=width,
+                depth=depth,
+                num_heads=heads,
+                use_mean_pooling=False,
+            )
+        )
+        decoder = MODELS.build(
+            dict(
+                type='VideoMAEHead',
+                in_channels=width,
+                mask=dict(type='TubeMask'),
+                decoder_channels=narrow,
+                depth=blocks,
+                num_heads=narrow_heads,
+            )
+        )
 
     def transformer(width, depth):
         """Attention 4 D^2, with biases of queries, values and output; MLP 8 D^2; norms."""
@@ -171,8 +201,10 @@ def test_numbers_of_parameters_of_the_base_size(monkeypatch):
     def count(module):
         return sum(parameter.numel() for parameter in module.parameters())
 
-    assert count(encoder) == transformer(768, 12) + 1536 * 768 + 768
-    assert count(decoder) == transformer(384, 4) + 768 * 384 + 384 + 1536 * 384 + 1536
+    assert count(encoder) == transformer(width, depth) + 1536 * width + width
+    assert count(decoder) == (
+        transformer(narrow, blocks) + width * narrow + narrow + 1536 * narrow + 1536
+    )
 
 
 # ------------------------------------------------------------------------------------------ loss
@@ -233,6 +265,28 @@ def test_a_prediction_of_nothing_is_at_chance():
     assert loss == pytest.approx(127 / 128, abs=1e-5)  # eps
     assert head.chance_level(2) == 127 / 128
     assert MODELS.build(HEAD | dict(patch_size=16)).chance_level(1) == 511 / 512
+
+
+def test_an_affine_map_of_a_colour_changes_no_target():
+    head = build().heads['mae']
+    videos = clips(2)
+    factor = torch.tensor([3.0, 0.5, 7.0]).double()[:, None, None, None]
+    moved = videos * factor + torch.tensor([1.0, -2.0, 5.0]).double()[:, None, None, None]
+    one, other = (normalize_patches(head.cut(one)) for one in (videos, moved))
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
+def test_no_masked_pixel_is_seen():
+    model = build()
+    head, inputs = model.heads['mae'], clips(2, 1).requires_grad_()
+    (visible,) = head.draw_visible(inputs)
+    visible = visible[:, 0]
+    tokens = model.backbone.forward_visible(inputs[:, 0], visible)
+    masked = complement(visible, 32)
+    head.decode(tokens, visible, masked).square().sum().backward()
+    gradient = head.cut(inputs.grad[:, 0])
+    assert not take(gradient, masked).any()
+    assert take(gradient, visible).abs().amax(dim=(2, 3)).min() > 0
 
 
 def test_order_of_visible_tokens_does_not_matter():
