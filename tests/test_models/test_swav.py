@@ -185,9 +185,10 @@ def test_head_loss_and_accuracy(views, num_segments, changes):
     head = build_head(views=views, **changes)
     online = features(*views, num_segments=num_segments)
     for view in views[1:]:  # near enough for some predictions to be right
-        online[view] = online[views[0]] + online[view]
+        online[view] = online[views[0]] + 0.4 * online[view]
     value = head.loss(online, {})
     loss, acc, embedded = slow_loss(head, online)
+    assert acc not in (0, 50, 100)  # the share of wrong ones is another
     assert value['loss'].item() == pytest.approx(loss, rel=1e-9)
     assert value['acc'].item() == pytest.approx(acc, rel=1e-6)
     queries, positives = value['pair']
