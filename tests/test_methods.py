@@ -375,7 +375,7 @@ def test_losses_of_random_weights_are_near_chance(path, videos):
     for step in dataset_cfg.pipeline:
         for inner in step.get('transforms', []):
             if inner.type == 'Resize':
-                inner.scale = (32, 32) if 'vit' in path else (16, 16)  # more than one token
+                inner.scale = (32, 32)
     dataset = DATASETS.build(dataset_cfg)
     dataset.set_epoch(seed=0, epoch=0)
     torch.manual_seed(0)

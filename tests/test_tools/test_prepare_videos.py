@@ -83,7 +83,7 @@ def test_stopped(tmp_path, write_numbered_video, forks, stop):
     """Whole files only; one word on Ctrl-C; the same command goes on and clears up."""
     source = write_numbered_video(tmp_path / 'a.mp4', 90)
     (tmp_path / 'set').mkdir()
-    for number in range(40):
+    for number in range(20):
         (tmp_path / 'set' / f'{number:02}.mp4').hardlink_to(source)
     out = tmp_path / 'out'
     command = 'prepare_videos.py', tmp_path / 'set', out, '--storage', 'h264', '--jobs', 2
@@ -97,7 +97,7 @@ def test_stopped(tmp_path, write_numbered_video, forks, stop):
     if stop == 'ctrl-c':
         assert stopped.stderr.splitlines()[-1] == 'interrupted' and not list(out.glob('.*'))
     stored = find_videos(out)
-    assert 3 <= len(stored) < 40 and not (out / 'videos.txt').exists()
+    assert 3 <= len(stored) < 20 and not (out / 'videos.txt').exists()
     before = {}
     for name in stored:
         before[name] = (out / name).stat().st_mtime_ns
@@ -105,7 +105,7 @@ def test_stopped(tmp_path, write_numbered_video, forks, stop):
             assert len(video) == 90
     lines = (out / 'videos.jsonl').read_bytes().count(b'\n')
     assert forks.run(*command).returncode == 0
-    assert len(find_videos(out)) == 40 and not list(out.glob('.*'))
+    assert len(find_videos(out)) == 20 and not list(out.glob('.*'))
     kept = [name for name in stored if (out / name).stat().st_mtime_ns == before[name]]
     assert len(kept) >= lines >= 1
     assert (out / 'videos.txt').read_text().splitlines() == find_videos(out)
