@@ -16,6 +16,7 @@ import torch
 from config_helpers import BACKBONES, PRETRAINING, REPOSITORY, build_on_meta, distinct, find_step
 from config_helpers import load as load_config
 from config_helpers import name_of as name_of_pretraining
+from mmaction.datasets.repeat_aug_dataset import repeat_pseudo_collate
 from mmaction.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
@@ -121,13 +122,20 @@ def dataset_of(cfg, split):
     return cfg[f'{split}_dataloader'].dataset
 
 
+def is_repeated(cfg, split):
+    """Whether a batch has each video twice, as where VideoMAE is fine-tuned at full size."""
+    return split == 'train' and 'collate_fn' in cfg.train_dataloader
+
+
 @pytest.mark.parametrize('path', CONFIGS)
 def test_reads_labelled_videos_where_docs_say_they_are(path):
     cfg, data = load(path), name_of(path)['data']
     folder = dict(activitynet='data/ActivityNet', generated='work_dirs').get(data, f'data/{data}')
     splits = {split: dataset_of(cfg, split) for split in ('train', 'val', 'test')}
     for split, dataset in splits.items():
-        assert dataset.type == 'VideoDataset'
+        assert dataset.type == (
+            'RepeatedVideoDataset' if is_repeated(cfg, split) else 'VideoDataset'
+        )
         assert dataset.ann_file.startswith(f'{folder}/')
         assert dataset.data_prefix.video.startswith(f'{folder}/')
         assert dataset.get('test_mode', False) == (split != 'train')
@@ -243,7 +251,7 @@ def check_pipelines(path, videos):
         size = picture_size(pipeline) // 4
         clip = (sampler.clip_len,) if is_3d(cfg) else ()
         dataset = build_dataset(cfg, split, videos)
-        sample = dataset[1]
+        sample = dataset[1][0] if is_repeated(cfg, split) else dataset[1]
         inputs = sample['inputs']
         assert inputs.dtype == torch.uint8
         assert inputs.shape == (sampler.num_clips * crops, 3, *clip, size, size)
@@ -356,8 +364,11 @@ def check_step(path, videos):
         if isinstance(module, _BatchNorm):
             torch.nn.init.ones_(module.weight)  # a block that starts as the identity: no gradient
     model.double().train()
-    batch = pseudo_collate([build_dataset(cfg, 'train', videos)[number] for number in range(3)])
-    batch = model.data_preprocessor(batch, training=True)
+    dataset = build_dataset(cfg, 'train', videos)
+    collate = repeat_pseudo_collate if is_repeated(cfg, 'train') else pseudo_collate
+    batch = model.data_preprocessor(
+        collate([dataset[number] for number in range(3)]), training=True
+    )
     batch['inputs'] = batch['inputs'].double()
 
     def loss():
@@ -440,6 +451,16 @@ def rates(path):
         for module in (model.backbone, model.cls_head)
     )
     return sorted(backbone), sorted(head)
+
+
+def test_each_video_is_twice_in_a_batch_of_videomae():
+    repeated = [path for path in CONFIGS if is_repeated(load(path), 'train')]
+    full_size = [path for path in FINETUNE if re.match('finetune/videomae_vit-[sb]', path)]
+    assert repeated == full_size and len(full_size) == 5
+    for path in repeated:
+        cfg = load(path)
+        assert cfg.train_dataloader.collate_fn == dict(type='repeat_pseudo_collate')
+        assert dataset_of(cfg, 'train').num_repeats == 2
 
 
 def test_rates_of_backbone_and_classifier():

@@ -13,10 +13,15 @@ from mmengine.fileio import list_from_file
 
 from mmssl_video.errors import UserError
 
+from .repeated_videos import RepeatedVideoDataset
 from .sources import FileCheck, path_of, read_list
 from .unlabeled_videos import UnlabeledVideoDataset
 
-FORMS = {VideoDataset: 'path label', RawframeDataset: 'folder num_frames label'}
+FORMS = {
+    VideoDataset: 'path label',
+    RepeatedVideoDataset: 'path label',
+    RawframeDataset: 'folder num_frames label',
+}
 FILES_REMEDY = (
     'check dataset.data_prefix, or leave such lines out (tools/check_videos.py writes a list of '
     'the videos that can be read)'

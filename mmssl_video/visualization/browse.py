@@ -111,6 +111,9 @@ def build_dataset(cfg: Config, split: str = 'train') -> BaseDataset:
     dataset = loader.dataset
     while 'dataset' in dataset:  # RepeatDataset and other wrappers
         dataset = dataset.dataset
+    if dataset.type == 'RepeatedVideoDataset':  # one of the samples of a video
+        dataset = {key: dataset[key] for key in dataset if key != 'num_repeats'}
+        dataset['type'] = 'VideoDataset'
     steps = [step['type'] for step in dataset.get('pipeline', [])]
     if not any(step.endswith('Decode') for step in steps):
         raise UserError(

@@ -75,6 +75,7 @@ WRONG = [
     (FRAMES, 'e 8 3\n', 'line 1: videos/e has label 3, but', ''),
     (FRAMES, 'e 8 2\nf 8 1\n', 'line 2: videos/f does not exist', ''),
     (FRAMES, 'e 8 0\ne 1\n\n', "line 3: '' is not of the form 'folder num_frames label'", ''),
+    (dict(type='RepeatedVideoDataset'), 'b.mp4 3\n', 'line 1: videos/b.mp4 has label 3, ', ''),
     (OURS, 'a.mp4 0\nmy video.mp4 3\n', 'line 2: videos/my video.mp4 has label 3, ', ''),
     (OURS, 'a.mp4 0\nb.mp4 Archery\n', 'line 2: videos/b.mp4 has no label, but', ''),
 ]

@@ -1,6 +1,6 @@
 # ViT-B on Kinetics-400, as VideoMAE is fine-tuned (arXiv 2203.12602, Table 10): layer decay, mixup
-# or cutmix of a batch, RandAugment, erasing; 5 clips and three crops to test. The rate is the
-# paper's 0.001 for 256 videos.
+# or cutmix of a batch, RandAugment, erasing, two clips of each video in a batch; 5 clips and three
+# crops to test. The rate is the paper's 0.001 for 256 videos.
 _base_ = [
     '../../_base_/pipelines/labelled.py',
     'mmaction::_base_/default_runtime.py',
@@ -83,8 +83,10 @@ train_dataloader = dict(
     num_workers=8,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='repeat_pseudo_collate'),
     dataset=dict(
-        type='VideoDataset',
+        type='RepeatedVideoDataset',
+        num_repeats=2,
         ann_file='data/kinetics400/kinetics400_train_list_videos.txt',
         data_prefix=dict(video='data/kinetics400/videos_train'),
         pipeline=train_pipeline,
