@@ -588,7 +588,9 @@ def test_branch_that_is_not_there():
         select_backbone({'state_dict': {}})
 
 
-@pytest.mark.parametrize(('shift_place', 'temporal_pool'), product(('block', 'blockres'), (0, 1)))
+@pytest.mark.parametrize(
+    ('shift_place', 'temporal_pool'), list(product(('block', 'blockres'), (0, 1)))
+)
 def test_tsm_is_written_without_the_shift(shift_place, temporal_pool):
     resnet = dict(depth=18, pretrained=None)
     tsm = dict(pretrained2d=False, shift_place=shift_place, temporal_pool=bool(temporal_pool))
