@@ -590,7 +590,8 @@ def test_small_recipes_share_one_budget(path):
     ]
     assert find_step(cfg.feature_pipeline, 'SampleFrames').num_clips == 6
     assert find_step(cfg.train_pipeline, 'Resize').scale == (64, 64)
-    assert cfg.train_dataloader.batch_size == 16
+    # BYOL learns nothing on some seeds in batches of 16.
+    assert cfg.train_dataloader.batch_size == (64 if 'byol' in cfg.model.heads else 16)
     assert cfg.train_dataloader.dataset.data_prefix == dict(video='')
 
 

@@ -55,9 +55,10 @@ def small(
     views: str = '4x2x2',
     backbone: str = 'slowonly-r18',
     epochs: int = 16,
+    batch: int = 16,
 ) -> str:
     """Return the path of a small recipe."""
-    return f'{method}/{name}_{backbone}_1x16-{views}-{epochs}e_generated-rgb.py'
+    return f'{method}/{name}_{backbone}_1x{batch}-{views}-{epochs}e_generated-rgb.py'
 
 
 def on_objects(title: str, method: str, name: str, views: str, task: str) -> Setting:
@@ -94,7 +95,7 @@ METHODS = [
     Setting('CVRL', CVRL),
     Setting('VCLR + CVRL', small('vclr', 'vclr-cvrl', '4x2x8')),
     Setting('ρ-MoCo, ρ = 3', small('rho_moco', 'rho-moco', '4x2x3')),
-    Setting('ρ-BYOL, ρ = 2', small('rho_byol', 'rho-byol', epochs=32)),
+    Setting('ρ-BYOL, ρ = 2', small('rho_byol', 'rho-byol', epochs=64, batch=64)),
     Setting('ρ-SimCLR, ρ = 3', small('rho_simclr', 'rho-simclr', '4x2x3')),
     Setting('ρ-SwAV, ρ = 2', small('rho_swav', 'rho-swav')),
     Setting('NNCLR', small('nnclr', 'nnclr', epochs=32)),
