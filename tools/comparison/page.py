@@ -41,8 +41,9 @@ Written by `{command}`, one thread a run. DIR has a `train.txt` and a `test.txt`
 INTRODUCTION = """\
 ## Generated videos
 
-Small recipes: 16 epochs by one optimiser and schedule (NNCLR, ρ-BYOL: 32), batches of 16. For
-contrast, SlowOnly-18 at a quarter of its width (2.0 M parameters), from random weights; {pretrain}
+Small recipes: 16 epochs by one optimiser and schedule, batches of 16 (NNCLR: 32 epochs; ρ-BYOL: 64
+epochs, batches of 64). For contrast, SlowOnly-18 at a quarter of its width (2.0 M parameters),
+from random weights; {pretrain}
 unlabelled videos (30 frames of 96 x 72 pixels), clips of 4 frames at 64 pixels. The backbone is
 judged frozen, on held-out videos of {classes} classes: {gallery} in the gallery, {query} queries.
 In the demo's generated set, which the methods are compared on, classes differ in texture alone,
