@@ -11,6 +11,7 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 import torch
+from mmaction.datasets import RepeatAugDataset
 from mmaction.registry import DATASETS
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
@@ -111,9 +112,6 @@ def build_dataset(cfg: Config, split: str = 'train') -> BaseDataset:
     dataset = loader.dataset
     while 'dataset' in dataset:  # RepeatDataset and other wrappers
         dataset = dataset.dataset
-    if dataset.type == 'RepeatedVideoDataset':  # one of the samples of a video
-        dataset = {key: dataset[key] for key in dataset if key != 'num_repeats'}
-        dataset['type'] = 'VideoDataset'
     steps = [step['type'] for step in dataset.get('pipeline', [])]
     if not any(step.endswith('Decode') for step in steps):
         raise UserError(
@@ -127,6 +125,8 @@ def build_dataset(cfg: Config, split: str = 'train') -> BaseDataset:
             f'{error.filename or error}: no such file; set {split}_dataloader.dataset.ann_file and '
             'data_prefix with --cfg-options'
         ) from error
+    if isinstance(built, RepeatAugDataset):  # one of the samples of a video
+        built.prepare_data = super(RepeatAugDataset, built).prepare_data
     for transform in built.pipeline.transforms:
         if isinstance(transform, SharedAugment):
             transform.photometric = 'worker'

@@ -283,10 +283,14 @@ def test_recognizer_configs(videos, clip_len, decode, frame_number):
     assert again.facts == ['class 1']
 
 
-def test_one_of_the_samples_of_a_video(videos):
-    cfg = recognizer_config(videos, 3, 'CenterCrop')
-    dataset = cfg.train_dataloader.dataset.dataset
-    dataset.update(type='RepeatedVideoDataset', num_repeats=2)
+@pytest.mark.parametrize(
+    ('kind', 'decode'), [('RepeatedVideoDataset', 'Video'), ('RepeatAugDataset', 'Decord')]
+)
+def test_one_of_the_samples_of_a_video(videos, kind, decode):
+    if decode == 'Decord':
+        pytest.importorskip('decord')
+    cfg = recognizer_config(videos, 3, 'CenterCrop', decode)
+    cfg.train_dataloader.dataset.dataset.update(type=kind, num_repeats=2)
     sample = read_sample(build_dataset(cfg), 0)
     assert [len(view) for view in sample.views] == [2]
 
