@@ -79,3 +79,48 @@ def test_encode_gives_the_mean_of_the_map_or_the_class_token(name):
             torch.testing.assert_close(feature, expected, rtol=0, atol=1e-5 * scale)
     assert features.shape == (2, shape[0])
     assert features.std(dim=0).max() > 1e-4  # different clips, different features
+
+
+SLOWFAST = dict(
+    type='ResNet3dSlowFast',
+    resample_rate=4,
+    speed_ratio=4,
+    slow_pathway=dict(
+        type='resnet3d',
+        depth=18,
+        pretrained=None,
+        lateral=True,
+        base_channels=16,
+        conv1_kernel=(1, 7, 7),
+        inflate=(0, 0, 1, 1),
+        conv1_stride_t=1,
+        pool1_stride_t=1,
+        zero_init_residual=False,
+    ),
+    fast_pathway=dict(
+        type='resnet3d',
+        depth=18,
+        pretrained=None,
+        lateral=False,
+        base_channels=2,
+        conv1_kernel=(5, 7, 7),
+        conv1_stride_t=1,
+        pool1_stride_t=1,
+        zero_init_residual=False,
+    ),
+)
+
+
+def test_both_pathways_make_the_feature():
+    """SlowFast's maps differ in time; a feature is the mean of each, the slow one first."""
+    torch.manual_seed(0)
+    backbone = MODELS.build(dict(SLOWFAST, pretrained=None)).eval()
+    clips = torch.randn(2, 2, 3, 8, 32, 32)
+    features = encode(backbone, clips, 'NCTHW')
+    slow, fast = backbone(clips.flatten(0, 1))
+    assert slow.shape == (4, 128, 2, 1, 1) and fast.shape == (4, 16, 8, 1, 1)
+    expected = torch.cat([slow.mean(dim=(2, 3, 4)), fast.mean(dim=(2, 3, 4))], dim=1)
+    torch.testing.assert_close(features, expected.view(2, 2, 144))
+    (features * torch.randn_like(features)).sum().backward()
+    for name, parameter in backbone.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
