@@ -43,9 +43,9 @@ INTRODUCTION = """\
 
 Small recipes: 16 epochs by one optimiser and schedule, batches of 16 (NNCLR: 32 epochs; ρ-BYOL: 64
 epochs, batches of 64). For contrast, SlowOnly-18 at a quarter of its width (2.0 M parameters),
-from random weights; {pretrain}
-unlabelled videos (30 frames of 96 x 72 pixels), clips of 4 frames at 64 pixels. The backbone is
-judged frozen, on held-out videos of {classes} classes: {gallery} in the gallery, {query} queries.
+from random weights; {pretrain} unlabelled videos (30 frames of 96 x 72 pixels), clips of 4 frames
+at 64 pixels. The backbone is judged frozen, on held-out videos of {classes} classes: {gallery} in
+the gallery, {query} queries.
 In the demo's generated set, which the methods are compared on, classes differ in texture alone,
 and colours, light and camera drift in a video. In the fixed scenes of the ablations, they stay as
 they are in a video and differ between videos; a class is a motion and a texture, and an SVM is
