@@ -31,12 +31,13 @@ case "$1 $2" in
     '-m pip')
         [[ $3 == --version ]] && exit
         echo "pip ${*:3}" >>"$LOG"
+        sleep "${PIP_SECONDS:-0}"
         exit "${PIP_STATUS:-0}" ;;
 esac
 """
 
 
-def executable(path, text):
+def executable(path, text=ECHO):
     """Writes a program."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -44,12 +45,20 @@ def executable(path, text):
     return path
 
 
-def run(*command, **variables):
-    """Runs a program with no interpreter chosen but by `variables`."""
+def start(*command, **variables):
+    """Starts a program with no interpreter chosen but by `variables`."""
     chosen = ('MMSSL_PYTHON', 'VIRTUAL_ENV', 'PYTHON', 'OMP_NUM_THREADS', 'PYTHONPATH')
     env = {k: v for k, v in os.environ.items() if k not in chosen}
     env |= {k: str(v) for k, v in variables.items()}
-    return subprocess.run(list(map(str, command)), env=env, capture_output=True, text=True)
+    streams = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(list(map(str, command)), env=env, **streams)
+
+
+def run(*command, **variables):
+    """Runs it to its end."""
+    process = start(*command, **variables)
+    output = process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, *output)
 
 
 @pytest.fixture
@@ -58,7 +67,25 @@ def checkout(tmp_path):
     root = tmp_path / 'a checkout'
     shutil.copytree(TOOLS, root / 'tools', ignore=shutil.ignore_patterns('*.py', '__pycache__'))
     (root / 'setup.py').write_text('# bounds')
+    (root / 'mmssl_video').mkdir()
+    (root / 'mmssl_video/__init__.py').touch()
     return root
+
+
+@pytest.fixture
+def call(checkout, tmp_path):
+    """``call(script, *arguments, **variables)`` -> what the stand-ins print, line by line."""
+    python = executable(tmp_path / 'my python')
+    executable(tmp_path / 'bin/srun')
+
+    def call(script, *arguments, **variables):
+        variables['PATH'] = f'{tmp_path}/bin:{os.environ["PATH"]}'
+        script = checkout / 'tools' / script
+        done = run('bash', script, *arguments, MMSSL_PYTHON=python, **variables)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    return call
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
@@ -68,38 +95,33 @@ def test_usage_when_arguments_are_missing(script):
     assert done.stderr.startswith('usage: ') and script in done.stderr
 
 
-def test_dist_train_passes_all_on(checkout, tmp_path):
-    python = executable(tmp_path / 'my python', ECHO)
-    script = checkout / 'tools/dist_train.sh'
-    done = run(
-        *('bash', script, 'a config.py', 2, '--cfg-options', 'a.b=c d', 'x=[1,2]'),
-        MMSSL_PYTHON=python,
-    )
-    assert done.stdout.splitlines() == [
+@pytest.mark.parametrize(
+    ('tool', 'arguments'),
+    [
+        ('train', ['a config.py']),
+        ('test', ['a config.py', 'a checkpoint.pth']),
+        ('extract_features', ['a config.py', 'none', 'x y.npz']),
+    ],
+)
+def test_dist_passes_all_on(checkout, call, tool, arguments):
+    options = ['--cfg-options', 'a.b=c d', 'x=[1,2]']
+    assert call(f'dist_{tool}.sh', *arguments, 2, *options) == [
         *(f'{checkout}/tools/launch.py', '--nnodes=1', '--node_rank=0', '--nproc_per_node=2'),
-        *('--master_addr=127.0.0.1', '--master_port=29500', str(checkout / 'tools/train.py')),
-        *('a config.py', '--launcher', 'pytorch', '--cfg-options', 'a.b=c d', 'x=[1,2]'),
+        *('--master_addr=127.0.0.1', '--master_port=29500', f'{checkout}/tools/{tool}.py'),
+        *(*arguments, '--launcher', 'pytorch', *options),
         *('OMP=1', 'MASTER_PORT=', f'PYTHONPATH={checkout}/tools/..'),
-    ], done.stderr
+    ]
 
 
-def test_dist_test_on_several_machines(checkout, tmp_path):
-    done = run(
-        *('bash', checkout / 'tools/dist_test.sh', 'c.py', 'a checkpoint.pth', 8, '--dump', 'p q'),
-        MMSSL_PYTHON=executable(tmp_path / 'python', ECHO),
-        NNODES=2,
-        NODE_RANK=1,
-        MASTER_ADDR='host',
-        PORT=1234,
-        OMP_NUM_THREADS=3,
-        PYTHONPATH='/mine',
-    )
-    assert done.stdout.splitlines() == [
+def test_dist_on_several_machines(checkout, call):
+    variables = dict(NNODES=2, NODE_RANK=1, MASTER_ADDR='host', PORT=1234, OMP_NUM_THREADS=3)
+    found = call('dist_test.sh', 'c.py', 'x.pth', 8, PYTHONPATH='/mine', **variables)
+    assert found == [
         *(f'{checkout}/tools/launch.py', '--nnodes=2', '--node_rank=1', '--nproc_per_node=8'),
-        *('--master_addr=host', '--master_port=1234', str(checkout / 'tools/test.py'), 'c.py'),
-        *('a checkpoint.pth', '--launcher', 'pytorch', '--dump', 'p q'),
+        *('--master_addr=host', '--master_port=1234', f'{checkout}/tools/test.py'),
+        *('c.py', 'x.pth', '--launcher', 'pytorch'),
         *('OMP=3', 'MASTER_PORT=', f'PYTHONPATH={checkout}/tools/..:/mine'),
-    ], done.stderr
+    ]
 
 
 @pytest.mark.parametrize(
@@ -123,57 +145,45 @@ def test_launch_ends_as_the_process_that_failed(tmp_path, forks, fails, status, 
 @pytest.mark.parametrize(
     'script, arguments', [('train', ['a config.py']), ('test', ['a config.py', 'a ckpt.pth'])]
 )
-def test_slurm(checkout, tmp_path, script, arguments):
-    executable(tmp_path / 'bin/srun', ECHO)
-    python = executable(tmp_path / 'python', ECHO)
-    done = run(
-        *('bash', checkout / f'tools/slurm_{script}.sh', 'part', 'a job', *arguments, '--x', 'y z'),
-        PATH=f'{tmp_path}/bin:{os.environ["PATH"]}',
-        MMSSL_PYTHON=python,
-        GPUS=4,
-        CPUS_PER_TASK=7,
-        SRUN_ARGS='--qos=high --quiet',
-        PORT=4321,
-    )
-    assert done.stdout.splitlines() == [
+def test_slurm(checkout, call, tmp_path, script, arguments):
+    variables = dict(GPUS=4, CPUS_PER_TASK=7, SRUN_ARGS='--qos=high --quiet', PORT=4321)
+    found = call(f'slurm_{script}.sh', 'part', 'a job', *arguments, '--x', 'y z', **variables)
+    assert found == [
         *('--partition=part', '--job-name=a job', '--gres=gpu:4', '--ntasks=4'),
         *('--ntasks-per-node=4', '--cpus-per-task=7', '--kill-on-bad-exit=1', '--qos=high'),
-        *('--quiet', str(python), '-u', str(checkout / f'tools/{script}.py'), *arguments),
+        *('--quiet', f'{tmp_path}/my python', '-u', f'{checkout}/tools/{script}.py', *arguments),
         *('--launcher', 'slurm', '--x', 'y z', 'OMP=1', 'MASTER_PORT=4321'),
         f'PYTHONPATH={checkout}/tools/..',
-    ], done.stderr
+    ]
 
 
-def test_slurm_defaults(checkout, tmp_path):
-    executable(tmp_path / 'bin/srun', ECHO)
-    done = run(
-        *('bash', checkout / 'tools/slurm_train.sh', 'part', 'job', 'c.py'),
-        PATH=f'{tmp_path}/bin:{os.environ["PATH"]}',
-        MMSSL_PYTHON=executable(tmp_path / 'python', ECHO),
-        GPUS=16,
-    )
-    lines = done.stdout.splitlines()
+def test_slurm_defaults(call):
+    lines = call('slurm_train.sh', 'part', 'job', 'c.py', GPUS=16)
     assert {'--gres=gpu:8', '--ntasks=16', '--ntasks-per-node=8', '--cpus-per-task=5'} <= set(lines)
     (port,) = (line.split('=')[1] for line in lines if line.startswith('MASTER_PORT='))
     assert 12000 <= int(port) < 32000
 
 
-def which(checkout, **variables):
-    """The interpreter that the scripts take."""
-    done = run('bash', checkout / 'tools/setup_env.sh', '--which', **variables)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+def test_run_tests_hands_arguments_to_pytest(checkout, call):
+    assert call('run_tests.sh', '-k', 'a b') == [
+        *('-m', 'pytest', '-n', '2', '--dist', 'loadfile', '--no-loadscope-reorder', '-k', 'a b'),
+        *('OMP=1', 'MASTER_PORT=', f'PYTHONPATH={checkout}'),
+    ]
 
 
 def test_choice_of_the_interpreter(checkout, tmp_path):
-    on_path = executable(tmp_path / 'bin/python', ECHO)
-    path = f'{tmp_path}/bin:{os.environ["PATH"]}'
-    mine = executable(tmp_path / 'mine', ECHO)
-    assert which(checkout, PATH=path) == str(on_path)
-    own = executable(checkout / '.venv/bin/python', ECHO)
-    assert which(checkout, PATH=path) == str(own)
-    assert which(checkout, PATH=path, VIRTUAL_ENV='/active') == str(on_path)
-    assert which(checkout, PATH=path, VIRTUAL_ENV='/active', MMSSL_PYTHON=mine) == str(mine)
+    def which(**variables):
+        variables['PATH'] = f'{tmp_path}/bin:{os.environ["PATH"]}'
+        done = run('bash', checkout / 'tools/setup_env.sh', '--which', **variables)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    on_path, mine = executable(tmp_path / 'bin/python'), executable(tmp_path / 'mine')
+    assert which() == str(on_path)
+    own = executable(checkout / '.venv/bin/python')
+    assert which() == str(own)
+    assert which(VIRTUAL_ENV='/active') == str(on_path)
+    assert which(VIRTUAL_ENV='/active', MMSSL_PYTHON=mine) == str(mine)
 
 
 @pytest.fixture
@@ -182,18 +192,18 @@ def setup_env(checkout, tmp_path):
     fake = executable(tmp_path / 'fake', FAKE_PYTHON)
     log = tmp_path / 'log'
 
-    def call(**variables):
+    def call(root=checkout, **variables):
         log.write_text('')
-        script = checkout / 'tools/setup_env.sh'
+        script = root / 'tools/setup_env.sh'
         done = run('bash', script, **{'PYTHON': fake, 'LOG': log, **variables})
-        done.steps = [line.split()[0] for line in log.read_text().splitlines()]
         done.log = log.read_text()
+        done.steps = [line.split()[0] for line in done.log.splitlines()]
         return done
 
     return call
 
 
-def test_setup_installs_once(checkout, setup_env):
+def test_setup_installs_once_and_follows_changes(checkout, setup_env, tmp_path):
     done = setup_env()
     assert done.stdout == f'{checkout}/.venv/bin/python\n', done.stderr
     assert done.steps == ['venv', 'pip'] and 'setup: installing' in done.stderr
@@ -201,23 +211,14 @@ def test_setup_installs_once(checkout, setup_env):
     done = setup_env()
     assert done.stdout == f'{checkout}/.venv/bin/python\n'
     assert done.steps == [] and done.stderr == ''
-
-
-@pytest.mark.parametrize('name', ['setup.py', 'tools/constraints.txt'])
-def test_setup_follows_changes(checkout, setup_env, name):
-    setup_env()
-    with open(checkout / name, 'a') as file:
-        file.write('# another bound\n')
-    assert setup_env().steps == ['pip']
-    assert setup_env().steps == []
-
-
-def test_setup_follows_the_folder(checkout, setup_env, tmp_path):
-    setup_env()
+    for name in ('setup.py', 'tools/constraints.txt'):
+        with open(checkout / name, 'a') as file:
+            file.write('# another bound\n')
+        assert setup_env().steps == ['pip']
+        assert setup_env().steps == []
     moved = checkout.rename(tmp_path / 'elsewhere')
-    log = tmp_path / 'log of the second'
-    done = run('bash', moved / 'tools/setup_env.sh', PYTHON=tmp_path / 'fake', LOG=log)
-    assert done.stdout == f'{moved}/.venv/bin/python\n' and log.read_text().startswith('pip')
+    done = setup_env(moved)
+    assert done.stdout == f'{moved}/.venv/bin/python\n' and done.steps == ['pip']
 
 
 def test_setup_goes_on_after_an_interruption(checkout, setup_env):
@@ -235,7 +236,7 @@ def test_setup_goes_on_after_an_interruption(checkout, setup_env):
     assert setup_env().steps == ['venv', 'pip']
 
 
-def test_setup_says_what_is_wrong(checkout, setup_env, tmp_path):
+def test_setup_says_what_is_wrong(checkout, setup_env):
     done = setup_env(WRONG_VERSION=1)
     assert done.returncode == 2 and 'is not Python 3.11 or 3.12' in done.stderr
     done = setup_env(MMSSL_PYTHON='/no/such/python')
@@ -245,42 +246,22 @@ def test_setup_says_what_is_wrong(checkout, setup_env, tmp_path):
     assert done.returncode == 2 and 'is not a source checkout' in done.stderr
 
 
-def test_setup_takes_a_chosen_interpreter_as_it_is(checkout, setup_env, tmp_path):
-    package = checkout / 'mmssl_video/__init__.py'
-    package.parent.mkdir()
-    package.touch()
+def test_setup_takes_a_chosen_interpreter_as_it_is(checkout, setup_env):
     done = setup_env(MMSSL_PYTHON=sys.executable)
     assert done.stdout == f'{sys.executable}\n' and done.steps == []
     assert not (checkout / '.venv').exists()
-    package.write_text("raise ImportError('mmssl_video needs numpy<2: run `pip install`')")
+    message = 'mmssl_video needs numpy<2: run `pip install`'
+    (checkout / 'mmssl_video/__init__.py').write_text(f'raise ImportError({message!r})')
     done = setup_env(MMSSL_PYTHON=sys.executable)
-    assert done.returncode == 2
-    assert 'ImportError: mmssl_video needs numpy<2: run `pip install`' in done.stderr
+    assert done.returncode == 2 and f'ImportError: {message}' in done.stderr
 
 
 def test_two_set_ups_at_once_install_once(checkout, tmp_path):
     if not shutil.which('flock'):
         pytest.skip('no flock on this system')
-    slow = FAKE_PYTHON.replace('exit "${PIP_STATUS', 'sleep 1; exit "${PIP_STATUS')
-    env = {**os.environ, 'PYTHON': str(executable(tmp_path / 'fake', slow))}
-    env['LOG'] = str(tmp_path / 'log')
-    env.pop('MMSSL_PYTHON', None)
-    command = ['bash', str(checkout / 'tools/setup_env.sh')]
-    both = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE) for _ in range(2)]
-    outputs = [process.communicate()[0].decode() for process in both]
+    variables = dict(PYTHON=executable(tmp_path / 'fake', FAKE_PYTHON), LOG=tmp_path / 'log')
+    command = 'bash', checkout / 'tools/setup_env.sh'
+    both = [start(*command, PIP_SECONDS=1, **variables) for _ in range(2)]
+    outputs = [process.communicate()[0] for process in both]
     assert outputs == [f'{checkout}/.venv/bin/python\n'] * 2
     assert (tmp_path / 'log').read_text().count('pip install') == 1
-
-
-def test_run_tests_hands_arguments_to_pytest(checkout, tmp_path):
-    package = checkout / 'mmssl_video/__init__.py'
-    package.parent.mkdir()
-    package.touch()
-    done = run(
-        *('bash', checkout / 'tools/run_tests.sh', '-k', 'a b'),
-        MMSSL_PYTHON=executable(tmp_path / 'python', ECHO),
-    )
-    assert done.stdout.splitlines() == [
-        *('-m', 'pytest', '-n', '2', '--dist', 'loadfile', '--no-loadscope-reorder', '-k', 'a b'),
-        *('OMP=1', 'MASTER_PORT=', f'PYTHONPATH={checkout}'),
-    ], done.stderr

@@ -1,6 +1,7 @@
 """What all tools share: help without heavy imports, arguments, configs."""
 
 import os
+import re
 import runpy
 import sys
 
@@ -60,6 +61,10 @@ def test_help_and_wrong_arguments_need_no_imports(tool, monkeypatch, capsys):
     assert call_light(tool, '--help', monkeypatch=monkeypatch) == 0
     text = capsys.readouterr().out
     assert text.startswith('usage: ') and max(map(len, text.splitlines())) <= 100
+    shown = 'bash tools/demo.sh' if tool == 'demo.py' else f'python tools/{tool} '
+    assert shown in text
+    for example in re.findall(r'configs/[\w/-]+\.py', text):
+        assert (REPOSITORY / example).is_file()
     assert call_light(tool, '--no-such-option', monkeypatch=monkeypatch) == 2
     assert 'error: ' in capsys.readouterr().err
 
@@ -126,24 +131,24 @@ def test_numbers_in_the_help_are_those_of_the_package(monkeypatch, capsys):
 
 
 @pytest.fixture
-def parser():
+def parser(monkeypatch):
+    monkeypatch.setenv('LOCAL_RANK', '5')
     parser = Parser('A tool.')
     parser.add_config('config')
     parser.add_checkpoint()
     parser.add_launcher()
+    parser.add_jobs()
     return parser
 
 
-def test_config_with_options(parser, tmp_path, monkeypatch):
-    monkeypatch.setenv('LOCAL_RANK', '0')
+def test_config_with_options(parser, tmp_path):
     path = tmp_path / 'c.py'
     path.write_text(
         'model = dict(heads=dict(a=dict(n=1), b=dict(n=2)))\n'
         'train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=True)\n'
     )
     options = ('model.heads.a=None', 'model.heads.b.n=[(1,2),(3,4)]', 'work_dir=x=y')
-    args = parser.parse_args([str(path), 'none', '--cfg-options', *options])
-    cfg = load_config(args)
+    cfg = load_config(parser.parse_args([str(path), 'none', '--cfg-options', *options]))
     assert cfg.model.heads == {'a': None, 'b': {'n': [(1, 2), (3, 4)]}}
     assert cfg.work_dir == 'x=y'
     assert cfg.train_dataloader == {'batch_size': 4, 'num_workers': 0}
@@ -152,26 +157,18 @@ def test_config_with_options(parser, tmp_path, monkeypatch):
         load_config(parser.parse_args(['absent.py', 'none']))
 
 
-def test_checkpoint(parser, tmp_path, monkeypatch):
-    monkeypatch.setenv('LOCAL_RANK', '0')
-    (tmp_path / 'w.pth').touch()
-    assert find_checkpoint(parser.parse_args(['c.py', 'none'])) is None
-    path = str(tmp_path / 'w.pth')
-    assert find_checkpoint(parser.parse_args(['c.py', path])) == path
+def test_checkpoint_and_jobs(parser, tmp_path):
+    args = parser.parse_args(['c.py', 'none'])
+    assert find_checkpoint(args) is None and args.jobs == available_cores()
+    path = tmp_path / 'w.pth'
+    path.touch()
+    assert find_checkpoint(parser.parse_args(['c.py', str(path)])) == str(path)
     with pytest.raises(UserError, match=r'absent\.pth: no such checkpoint'):
         find_checkpoint(parser.parse_args(['c.py', 'absent.pth']))
 
 
-def test_jobs(parser, monkeypatch):
-    parser.add_jobs()
-    monkeypatch.setenv('LOCAL_RANK', '0')
-    assert parser.parse_args(['c.py', 'none']).jobs == available_cores()
-    assert parser.parse_args(['c.py', 'none', '--jobs', '3']).jobs == 3
-
-
 def test_local_rank(parser, monkeypatch):
     """Of torch.distributed.launch; torchrun has set it in the environment."""
-    monkeypatch.setenv('LOCAL_RANK', '5')
     parser.parse_args(['c.py', 'none', '--local_rank', '3'])
     assert os.environ['LOCAL_RANK'] == '5'
     monkeypatch.delenv('LOCAL_RANK')

@@ -1,39 +1,40 @@
-"""A trained checkpoint, its backbone in a file of its own, and the recognizers that load it."""
+"""export_backbone.py and convert_weights.py: what the files hold, and the recognizers they fit."""
 
 import shlex
-import sys
 from argparse import ArgumentParser
 
 import pytest
 import torch
+from mmaction.models import VisionTransformer
 from mmaction.registry import MODELS
 from mmengine.config import Config, DictAction
-from mmengine.runner import Runner, load_checkpoint
-from tiny_vclr import build_tiny, load_tool, tiny_config, write_videos
+from mmengine.runner import Runner
+from tiny_vclr import build_tiny, tiny_config, write_videos
 
 RESNET = dict(type='ResNet', depth=18, pretrained=None, norm_eval=False)
 SLOW = dict(type='ResNet3dSlowOnly', depth=18, base_channels=4, pretrained=None, lateral=False)
 
 
-def call(monkeypatch, tool, *args):
-    monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, args)])
-    try:
-        load_tool(tool).main()
-    except SystemExit as end:
-        return end.code
-    return 0
+@pytest.fixture
+def export(tool_runner):
+    """``export(source, out, *options)`` -> what it prints."""
+
+    def run(*arguments):
+        status, said = tool_runner('export_backbone')(*arguments)
+        assert status == 0, said.err
+        return said.out
+
+    return run
 
 
 def load(path):
     return torch.load(path, weights_only=True)
 
 
-def recognizer(backbone, in_channels, **kwargs):
+def recognizer(backbone, in_channels):
     """TSN or TSM on a 2D backbone, SlowOnly on a 3D one, as MMAction2 builds them."""
     is_3d = '3d' in backbone['type']
-    head = dict(
-        type='I3DHead' if is_3d else 'TSNHead', num_classes=4, in_channels=in_channels, **kwargs
-    )
+    head = dict(type='I3DHead' if is_3d else 'TSNHead', num_classes=4, in_channels=in_channels)
     return MODELS.build(dict(type=f'Recognizer{2 + is_3d}D', backbone=backbone, cls_head=head))
 
 
@@ -50,46 +51,42 @@ def resnet(tmp_path_factory):
     return path
 
 
-def test_branches_of_a_trained_checkpoint(tmp_path, monkeypatch, capsys):
+def test_branches_of_a_trained_checkpoint(tmp_path, export, capsys):
     """Of two steps of VCLR, as the Runner leaves them."""
     cfg = tiny_config(write_videos(tmp_path / 'videos', 8), tmp_path, 'export', epochs=1)
     Runner.from_cfg(cfg).train()
     trained = tmp_path / 'epoch_1.pth'
     state = torch.load(trained, weights_only=False)['state_dict']
     capsys.readouterr()
+    exported = {}
     for branch, prefix in (('online', 'backbone.'), ('target', 'target_backbone.module.')):
         out = tmp_path / f'{branch}.pth'
-        assert call(monkeypatch, 'export_backbone', trained, out, '--branch', branch) == 0
-        assert capsys.readouterr().out == f'{out}: 4 tensors of the {branch} backbone\n'
-        exported = load(out)
+        said = export(trained, out, '--branch', branch)
+        assert said == f'{out}: 4 tensors of the {branch} backbone\n'
+        exported[branch] = load(out)['state_dict']
         wanted = {
             f'backbone.{key.removeprefix(prefix)}': value
             for key, value in state.items()
             if key.startswith(prefix)
         }
-        assert_same(exported['state_dict'], wanted)
-        meta = exported['meta']
+        assert_same(exported[branch], wanted)
+        meta = load(out)['meta']
         assert meta.pop('experiment_name').startswith('export_')
         assert meta == {'source': str(trained), 'branch': branch, 'epoch': 1, 'iter': 2}
-    online, target = (load(tmp_path / f'{name}.pth')['state_dict'] for name in ('online', 'target'))
-    assert not torch.equal(online['backbone.layers.0.weight'], target['backbone.layers.0.weight'])
+    first = 'backbone.layers.0.weight'
+    assert not torch.equal(exported['online'][first], exported['target'][first])
 
 
-def test_into_tsn(resnet, tmp_path, monkeypatch):
+def test_into_tsn(resnet, tmp_path, export):
     """By `load_from`, by `init_cfg`, and in torchvision's names by `pretrained`."""
     out, torchvision = tmp_path / 'backbone.pth', tmp_path / 'torchvision.pth'
-    assert call(monkeypatch, 'export_backbone', resnet, out) == 0
-    assert call(monkeypatch, 'export_backbone', resnet, torchvision, '--format=torchvision') == 0
-    wanted = {
-        key.removeprefix('backbone.'): value for key, value in load(out)['state_dict'].items()
-    }
-
+    export(resnet, out)
+    export(resnet, torchvision, '--format=torchvision')
+    state = load(out)['state_dict']
+    wanted = {key.removeprefix('backbone.'): value for key, value in state.items()}
     tsn = recognizer(RESNET, 512)
-    missing, unexpected = tsn.load_state_dict(load(out)['state_dict'], strict=False)
-    assert unexpected == []
-    assert missing == ['cls_head.fc_cls.weight', 'cls_head.fc_cls.bias']
-    tsn = recognizer(RESNET, 512)
-    load_checkpoint(tsn, str(out), map_location='cpu')  # what load_from does
+    missing, unexpected = tsn.load_state_dict(state, strict=False)
+    assert missing == ['cls_head.fc_cls.weight', 'cls_head.fc_cls.bias'] and unexpected == []
     assert_same(tsn.backbone.state_dict(), wanted)
 
     init_cfg = dict(type='Pretrained', checkpoint=str(out), prefix='backbone.')
@@ -99,126 +96,123 @@ def test_into_tsn(resnet, tmp_path, monkeypatch):
 
     names = load(torchvision)
     assert len(names) == 120
-    for key in ('conv1.weight', 'bn1.running_var', 'layer2.0.downsample.0.weight'):
-        assert key in names
+    assert names.keys() > {'conv1.weight', 'bn1.running_var', 'layer2.0.downsample.0.weight'}
+    wanted = {k: v for k, v in wanted.items() if not k.endswith('num_batches_tracked')}
     for backbone in (RESNET, dict(type='ResNetTSM', depth=18, num_segments=8)):
         model = recognizer({**backbone, 'pretrained': str(torchvision)}, 512)
         model.init_weights()
         got = {key.replace('.net.', '.'): v for key, v in model.backbone.state_dict().items()}
-        counters = {key for key in wanted if key.endswith('num_batches_tracked')}
-        assert_same(
-            {key: value for key, value in got.items() if key not in counters},
-            {key: value for key, value in wanted.items() if key not in counters},
-        )
+        assert_same({key: got[key] for key in got if key in wanted}, wanted)
 
 
-def test_into_slowonly(tmp_path, monkeypatch):
-    model = build_tiny(heads=('video',), backbone=SLOW, format_shape='NCTHW')
-    torch.save({'state_dict': model.state_dict()}, tmp_path / 'epoch_1.pth')
-    out = tmp_path / 'backbone.pth'
-    assert call(monkeypatch, 'export_backbone', tmp_path / 'epoch_1.pth', out) == 0
-    assert set(load(out)['meta']) == {'source', 'branch'}
-    slow = recognizer(SLOW, 32)
-    load_checkpoint(slow, str(out), map_location='cpu')
-    assert_same(slow.backbone.state_dict(), model.backbone.state_dict())
-    missing, unexpected = slow.load_state_dict(load(out)['state_dict'], strict=False)
-    assert unexpected == []
-    assert all(key.startswith('cls_head.') for key in missing)
-
-
-def test_tsm(tmp_path, monkeypatch):
-    """A fine-tuned TSM becomes the plain ResNet, in either format."""
-    tsm = recognizer(
-        dict(type='ResNetTSM', depth=18, num_segments=8, pretrained=None, pretrained2d=False), 512
-    )
-    torch.save({'state_dict': tsm.state_dict()}, tmp_path / 'tsm.pth')
-    plain = {k.replace('.net.', '.'): v for k, v in tsm.backbone.state_dict().items()}
-    out = tmp_path / 'out.pth'
-    assert call(monkeypatch, 'export_backbone', tmp_path / 'tsm.pth', out) == 0
-    assert_same(load(out)['state_dict'], {f'backbone.{key}': value for key, value in plain.items()})
-    tsn = recognizer(RESNET, 512)
-    assert set(tsn.load_state_dict(load(out)['state_dict'], strict=False).missing_keys) == {
-        'cls_head.fc_cls.weight',
-        'cls_head.fc_cls.bias',
-    }
-    assert (
-        call(monkeypatch, 'export_backbone', tmp_path / 'tsm.pth', out, '--format=torchvision') == 0
-    )
-    assert torch.equal(load(out)['layer1.0.conv1.weight'], plain['layer1.0.conv1.conv.weight'])
-
-
-def test_convert_back_and_forth(resnet, tmp_path, monkeypatch, capsys):
-    """export_backbone.py --format mocov2, and convert_weights.py of the result."""
-    moco, ours = tmp_path / 'moco.pth', tmp_path / 'ours.pth'
-    assert call(monkeypatch, 'export_backbone', resnet, moco, '--format', 'mocov2') == 0
-    assert call(monkeypatch, 'convert_weights', moco, ours) == 0
-    assert '120 tensors for the backbone and no head' in capsys.readouterr().out
-    assert call(monkeypatch, 'export_backbone', resnet, tmp_path / 'online.pth') == 0
-    assert_same(load(ours)['state_dict'], load(tmp_path / 'online.pth')['state_dict'])
+def test_convert_back_and_forth(resnet, tmp_path, export, tool_runner):
+    """export_backbone.py --format mocov2, and convert_weights.py of the result and of an MLP."""
+    convert = tool_runner('convert_weights')
+    moco, ours, online = (tmp_path / name for name in ('moco.pth', 'new/ours.pth', 'online.pth'))
+    export(resnet, online)
+    export(resnet, moco, '--format', 'mocov2')
+    status, said = convert(moco, ours)
+    assert status == 0 and '120 tensors for the backbone and no head' in said.out
+    assert_same(load(ours)['state_dict'], load(online)['state_dict'])
 
     state = load(moco)['state_dict']
     del state['module.encoder_q.bn1.bias']
     state['module.encoder_q.se.weight'] = torch.zeros(1)
+    for layer in ('0.weight', '0.bias', '2.weight', '2.bias'):
+        state[f'module.encoder_q.fc.{layer}'] = torch.randn(3)
     torch.save({'state_dict': state}, moco)
-    capsys.readouterr()
-    assert call(monkeypatch, 'convert_weights', moco, ours, '--allow-unknown') == 2
-    assert 'are missing: encoder_q.bn1.bias; use' in capsys.readouterr().err
-    both = ('--allow-unknown', '--allow-missing')
-    assert call(monkeypatch, 'convert_weights', moco, ours, *both) == 0
-    warned = capsys.readouterr().err.splitlines()
-    assert warned == [
+    options = ['--heads', 'inter', 'mine', '--allow-unknown']
+    status, said = convert(moco, ours, *options)
+    assert status == 2 and 'are missing: encoder_q.bn1.bias; use' in said.err
+    status, said = convert(moco, ours, *options, '--allow-missing')
+    assert status == 0 and said.err.splitlines() == [
         'warning: 1 keys of this mocov2 checkpoint are unknown: encoder_q.se.weight',
         'warning: 1 keys of this mocov2 checkpoint are missing: encoder_q.bn1.bias',
     ]
-    assert len(load(ours)['state_dict']) == 119
+    assert "127 tensors for the backbone and ['heads.inter.projector', 'heads.mine" in said.out
+    found = load(ours)['state_dict']
+    for head in ('inter', 'mine'):
+        wanted = state['module.encoder_q.fc.2.bias']
+        assert torch.equal(found[f'heads.{head}.projector.layers.2.bias'], wanted)
 
 
-def test_slowfast_comes_with_a_note_on_its_pixels(tmp_path, monkeypatch, capsys):
-    """0.45 and 0.225 of 255, as options that a config takes."""
+def test_slowonly_there_and_back(tmp_path, export, tool_runner):
+    """With a note on SlowFast's pixels, 0.45 and 0.225 of 255, as options that a config takes."""
     model = build_tiny(heads=('video',), backbone=SLOW, format_shape='NCTHW')
-    ours, theirs, back = (tmp_path / name for name in ('a.pth', 'b.pyth', 'c.pth'))
-    torch.save({'state_dict': model.state_dict()}, ours)
-    assert call(monkeypatch, 'export_backbone', ours, theirs, '--format', 'slowfast') == 0
-    assert 'note' not in capsys.readouterr().out
-    assert call(monkeypatch, 'convert_weights', theirs, back) == 0
-    assert_same(
-        load(back)['state_dict'],
-        {k: v for k, v in model.state_dict().items() if k.startswith('backbone.')},
+    source, ours, theirs, back = (tmp_path / name for name in ('a.pth', 'b.pth', 'c.pyth', 'd.pth'))
+    torch.save({'state_dict': model.state_dict()}, source)
+    export(source, ours)
+    assert set(load(ours)['meta']) == {'source', 'branch'}
+    missing, unexpected = recognizer(SLOW, 32).load_state_dict(
+        load(ours)['state_dict'], strict=False
     )
-    note = capsys.readouterr().out.splitlines()[1]
+    assert unexpected == [] and all(key.startswith('cls_head.') for key in missing)
+
+    assert 'note' not in export(source, theirs, '--format', 'slowfast')
+    status, said = tool_runner('convert_weights')(theirs, back)
+    assert status == 0
+    wanted = {f'backbone.{key}': value for key, value in model.backbone.state_dict().items()}
+    assert_same(load(ours)['state_dict'], wanted)
+    assert_same(load(back)['state_dict'], wanted)
+    note = said.out.splitlines()[1]
     assert note.startswith('note: ')
-    options = shlex.split(note.split('--cfg-options ')[1])
     cfg = Config(dict(model=dict(data_preprocessor=dict(mean=[0.0] * 3, std=[1.0] * 3))))
     parser = ArgumentParser()
     parser.add_argument('options', nargs='+', action=DictAction)
+    options = shlex.split(note.split('--cfg-options ')[1])
     cfg.merge_from_dict(parser.parse_args(options).options)
     assert cfg.model.data_preprocessor.mean == [0.45 * 255] * 3
     assert cfg.model.data_preprocessor.std == [0.225 * 255] * 3
 
 
-def test_errors(tmp_path, monkeypatch, capsys):
-    slow = build_tiny(heads=('intra',), backbone=SLOW, format_shape='NCTHW')
-    torch.save({'state_dict': slow.state_dict()}, tmp_path / 'slow.pth')
-    torch.save(
-        {'state_dict': {'backbone.conv1a.conv.weight': torch.zeros(1, 1, 3, 3)}}, tmp_path / 'c.pth'
-    )
-    torch.save(
-        {'state_dict': {'backbone.a': torch.zeros(1), 'heads.b.c': torch.zeros(1)}},
-        tmp_path / 'a.pth',
-    )
-    for name, option, words in (
-        ('none.pth', '--branch=online', 'none.pth: no such checkpoint file'),
-        ('slow.pth', '--format=torchvision', 'slow.pth: torchvision has names for 2D ResNets only'),
-        ('c.pth', '--format=torchvision', 'this backbone has conv1a.conv.weight; choose another'),
-        (
-            'a.pth',
-            '--branch=target',
-            'a.pth: has no target_backbone.module.… (found backbone, ',
-        ),
-    ):
-        args = (tmp_path / name, tmp_path / 'out.pth', option)
-        assert call(monkeypatch, 'export_backbone', *args) == 2
-        error = capsys.readouterr().err
-        assert words in error
-        assert error.count('\n') == 1
+def test_a_fine_tuned_vision_transformer_there_and_back(tmp_path, export, tool_runner):
+    """By Hugging Face's names: backbone and classifier, without the fixed positions."""
+    settings = dict(img_size=16, patch_size=8, num_frames=2, embed_dims=12, depth=1, num_heads=3)
+    backbone = VisionTransformer(**settings).state_dict()
+    ours = {f'backbone.{key}': value for key, value in backbone.items()}
+    ours |= {'cls_head.fc_cls.weight': torch.randn(4, 12), 'cls_head.fc_cls.bias': torch.randn(4)}
+    torch.save(dict(state_dict=ours), tmp_path / 'ours.pth')
+    theirs, back = tmp_path / 'pytorch_model.bin', tmp_path / 'back.pth'
+    export(tmp_path / 'ours.pth', theirs, '--format', 'huggingface')
+    assert 'classifier.weight' in load(theirs)
+    status, said = tool_runner('convert_weights')(theirs, back)
+    assert status == 0
+    assert f"{back}: 19 tensors for the backbone and ['cls_head']" in said.out
+    del ours['backbone.pos_embed']
+    assert_same(load(back)['state_dict'], ours)
+
+
+class NotATensor:
+    """Something that only a trusted file may hold."""
+
+
+FILES = {
+    'slow': {'backbone.conv1.conv.weight': torch.zeros(1, 3, 1, 7, 7)},
+    'c3d': {'backbone.conv1a.conv.weight': torch.zeros(1, 1, 3, 3)},
+    'online': {'backbone.a': torch.zeros(1), 'heads.b.c': torch.zeros(1)},
+    'unknown': {'weight': torch.zeros(1)},
+    'object': {'conv1.weight': NotATensor()},
+}
+
+
+@pytest.mark.parametrize(
+    ('command', 'words'),
+    [
+        ('export_backbone none --branch=online', 'none: no such checkpoint file'),
+        ('export_backbone slow --format=torchvision', 'torchvision has names for 2D ResNets only'),
+        ('export_backbone c3d --format=torchvision', 'has conv1a.conv.weight; choose another'),
+        ('export_backbone online --branch=target', 'has no target_backbone.module.… (found back'),
+        ('convert_weights none', 'none: no such checkpoint file'),
+        ('convert_weights unknown', 'has neither a ResNet of torchvision, MoCo v2, VCLR or'),
+        ('convert_weights object', 'which could run code on loading'),
+    ],
+)
+def test_errors(tmp_path, tool_runner, command, words):
+    tool, source, *options = command.split()
+    if source in FILES:
+        torch.save({'state_dict': FILES[source]}, tmp_path / source)
+    status, said = tool_runner(tool)(tmp_path / source, tmp_path / 'out.pth', *options)
+    assert status == 2
+    assert f'{tmp_path / source}' in said.err and words in said.err
+    assert said.err.count('\n') == 1
     assert not (tmp_path / 'out.pth').exists()

@@ -28,35 +28,22 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def run(tool_runner):
-    """``run(*arguments)`` -> exit status, stdout, stderr."""
-
-    def run(*arguments):
-        status, output = tool_runner('linear_probe')(*arguments)
-        return status, *output
-
-    return run
-
-
 @pytest.mark.parametrize(
     ('options', 'cost', 'raw'),
     [([], [1.0], False), (['--cost', 1, 100, '--raw'], [1.0, 100.0], True)],
 )
-def test_result(folder, run, options, cost, raw):
-    status, stdout, _ = run('train.npz', 'test.npz', '--out', 'new/p.json', *options)
+def test_result(folder, tool_runner, options, cost, raw):
+    run = tool_runner('linear_probe')
+    status, said = run('train.npz', 'test.npz', '--out', 'new/p.json', *options)
     assert status == 0
-    result = json.loads((folder / 'new' / 'p.json').read_text())
-    arguments = {'train': 'train.npz', 'test': 'test.npz', 'out': 'new/p.json'}
-    assert result.pop('arguments') == arguments | {
-        'cost': cost,
-        'raw': raw,
-        'allow_different': False,
-    }
+    result = json.loads((folder / 'new/p.json').read_text())
+    arguments = dict(train='train.npz', test='test.npz', out='new/p.json')
+    arguments |= dict(cost=cost, raw=raw, allow_different=False)
+    assert result.pop('arguments') == arguments
     train, test = (FeatureSet.load(folder / f'{name}.npz') for name in ('train', 'test'))
     assert result == linear_probe(train, test, cost, l2_normalize=not raw)
     assert result['num_test'] == 12  # videos, of 36 clips
-    assert stdout.splitlines() == [
+    assert said.out.splitlines() == [
         f'linear probe, C = {result["C"]:g}: 60 training features and 12 test videos of 6 classes, '
         '6 dimensions',
         f'  top-1       {result["top1"]:6.2f} %',
@@ -67,28 +54,22 @@ def test_result(folder, run, options, cost, raw):
     ]
 
 
-def test_a_set_classified_by_itself(folder, run):
-    status, stdout, _ = run('train.npz', 'train.npz', '--out', 'p.json')
+def test_a_set_classified_by_itself(folder, tool_runner):
+    status, said = tool_runner('linear_probe')('train.npz', 'train.npz', '--out', 'p.json')
     assert status == 0
-    assert '\nnote: 60 videos are in both sets, by name; a result on those says' in stdout
+    assert '\nnote: 60 videos are in both sets, by name; a result on those says' in said.out
     assert json.loads((folder / 'p.json').read_text())['num_shared'] == 60
-
-
-def test_help(run):
-    status, stdout, _ = run('--help')
-    assert status == 0
-    assert 'python tools/linear_probe.py work_dirs/' in stdout
 
 
 @pytest.mark.parametrize(
     ('arguments', 'error'),
     [
-        (['train.npz', 'absent.npz'], 'absent.npz: no such file'),
-        (['train.npz', 'test.npz', '--cost', 0], 'the cost C is 0.0; use a number above 0'),
+        (['absent.npz'], 'absent.npz: no such file'),
+        (['test.npz', '--cost', 0], 'the cost C is 0.0; use a number above 0'),
     ],
 )
-def test_errors(folder, run, arguments, error):
-    status, _, stderr = run(*arguments, '--out', 'x.json')
+def test_errors(folder, tool_runner, arguments, error):
+    status, said = tool_runner('linear_probe')('train.npz', *arguments, '--out', 'x.json')
     assert status == 2
-    assert stderr.startswith(f'error: {error}') and stderr.count('\n') == 1
+    assert said.err.startswith(f'error: {error}') and said.err.count('\n') == 1
     assert not (folder / 'x.json').exists()
