@@ -29,13 +29,9 @@ PRETRAINING = {
     'frames': 'vclr/vclr_r18_demo.py',
     'clips': 'mocov2/mocov2_slowonly-r18_1x16-4x2x2-16e_generated-rgb.py',
 }
-CHANNELS = {'frames': 64, 'clips': 16}
-# The first stage of the network alone.
-STAGES = dict(num_stages=1, out_indices=(0,), dilations=(1,))
-STRIDES = {
-    'frames': dict(strides=(1,)),
-    'clips': dict(spatial_strides=(1,), temporal_strides=(1,), inflate=(0,)),
-}
+# The first stage of the network alone; TSM needs all four of its own.
+FIRST_STAGE = dict(num_stages=1, out_indices=(0,), dilations=(1,), inflate=(0,))
+FIRST_STAGE |= dict(spatial_strides=(1,), temporal_strides=(1,))
 NO_WORKERS = dict(num_workers=0, persistent_workers=False)
 pytestmark = pytest.mark.slow
 
@@ -70,13 +66,16 @@ def small(videos):
 
     def write(path, kind):
         cfg = Config.fromfile(CONFIGS / path)
-        cfg.model.backbone.update(STAGES | STRIDES[kind])
+        channels = 512
+        if kind == 'clips':
+            cfg.model.backbone.update(FIRST_STAGE)
+            channels = 16
         for head in cfg.model.get('heads', {}).values():
-            head.projector.in_channels = CHANNELS[kind]
+            head.projector.in_channels = channels
             if 'queue_size' in head:
                 head.queue_size = 8
         if 'cls_head' in cfg.model:
-            cfg.model.cls_head.update(in_channels=CHANNELS[kind], num_classes=3)
+            cfg.model.cls_head.update(in_channels=channels, num_classes=3)
         for part in ('train', 'val', 'test'):
             cfg.get(f'{part}_dataloader', {}).update(NO_WORKERS)
         cfg.dump(videos / Path(path).name)
@@ -120,7 +119,8 @@ def test_finetune_loads_all_trains_and_tests_alike(videos, small, pretrained, ru
     )
     log = next(work_dir.glob('*/*.log')).read_text()
     loaded, total = re.search(r'backbone: (\d+) of (\d+) tensors from', log).groups()
-    assert loaded == total == '25'  # of five convolutions and their normalisations
+    # Of 20 convolutions, or 5, and their normalisations.
+    assert loaded == total == {'frames': '100', 'clips': '25'}[kind]
     before = torch.load(checkpoint, weights_only=False)['state_dict']
     after = torch.load(work_dir / 'epoch_1.pth', weights_only=False)['state_dict']
     change = after['backbone.conv1.conv.weight'] - before['backbone.conv1.conv.weight']
@@ -146,7 +146,7 @@ def test_features_svm_probe_retrieval_and_map(videos, pretrained, run):
         )
     train, test = videos / 'train.npz', videos / 'test.npz'
     features = FeatureSet.load(train)
-    assert features.features.shape == (9, 64) and features.labels.tolist() == [0, 1, 2] * 3
+    assert features.features.shape == (9, 512) and features.labels.tolist() == [0, 1, 2] * 3
     pictures = ['--visualize', videos / 'sheet.png', '--gallery-root', videos]
     pictures += ['--query-root', videos]
     for tool, key in (('linear_svm', 'top1'), ('linear_probe', 'top1'), ('retrieval', 'R@1')):
@@ -189,14 +189,13 @@ def test_actions_in_untrimmed_videos(videos, pretrained, run):
     cfg = Config.fromfile(
         CONFIGS / 'downstream/localization/bmn_tsn-r18_1x4-512x100-20e_generated-feature.py'
     )
-    cfg.model.update(feat_dim=64, hidden_dim_1d=8, hidden_dim_2d=4, hidden_dim_3d=8)
+    cfg.model.update(hidden_dim_1d=8, hidden_dim_2d=4, hidden_dim_3d=8)
     cfg.model.update(num_samples=2, num_samples_per_bin=1)
     for part, name in (('train', 'train'), ('val', 'val'), ('test', 'val')):
         loader = cfg[f'{part}_dataloader']
         loader.update(NO_WORKERS)
         loader.dataset.ann_file = f'{features}/anet_anno_{name}.json'
         loader.dataset.data_prefix.video = f'{features}/csv'
-        loader.dataset.pipeline[0].channels = 64
     cfg.train_dataloader.batch_size = 2
     cfg.train_cfg.update(max_epochs=1, val_interval=1)
     cfg.default_hooks.checkpoint.interval = 1

@@ -28,6 +28,9 @@ NAME = re.compile(
 )
 WIDTHS = {'tsn-r50': 2048, 'slowonly-r50': 2048, 'r2plus1d18': 512, 'tsn-r18': 512}
 BINS, CHANNELS = 20, 8  # of the made-up features
+# The full model takes seconds to build and to run.
+SMALL_MODEL = dict(num_samples=2, num_samples_per_bin=1)
+SMALL_MODEL |= dict(hidden_dim_1d=8, hidden_dim_2d=4, hidden_dim_3d=8)
 
 
 @cache
@@ -81,7 +84,13 @@ def test_name_and_recipe_agree(name):
     assert int(parts['channels']) == cfg.model.feat_dim == WIDTHS[parts['backbone']]
     assert int(parts['bins']) == cfg.model.temporal_dim
     assert int(parts['epochs']) == cfg.train_cfg.max_epochs
-    assert cfg.param_scheduler[0].get('end', int(parts['epochs'])) == int(parts['epochs'])
+    # Rates and epochs: VCLR, App. A.2.2.
+    assert (cfg.optim_wrapper.optimizer.type, cfg.optim_wrapper.optimizer.lr) == ('Adam', 1e-3)
+    (schedule,) = cfg.param_scheduler
+    epochs, milestone = (20, 16) if name == SMALL else (9, 7)
+    assert int(parts['epochs']) == epochs == schedule.get('end', epochs)
+    assert (schedule.type, schedule.milestones, schedule.gamma) == ('MultiStepLR', [milestone], 0.1)
+    assert int(parts['gpus']) * int(parts['batch']) == (4 if name == SMALL else 16)
     assert int(parts['batch']) == cfg.train_dataloader.batch_size
     assert cfg.auto_scale_lr.base_batch_size == int(parts['gpus']) * int(parts['batch'])
     assert cfg.work_dir == f'./work_dirs/{name[:-3]}'
@@ -101,19 +110,6 @@ def test_name_and_recipe_agree(name):
 
 
 @pytest.mark.parametrize('name', CONFIGS)
-def test_numbers_are_the_papers(name):
-    # VCLR, App. A.2.2; a batch of 16 on GPUs.
-    cfg = load(name)
-    assert cfg.optim_wrapper.optimizer.type == 'Adam'
-    assert cfg.optim_wrapper.optimizer.lr == 1e-3
-    (schedule,) = cfg.param_scheduler
-    epochs, milestone = (20, 16) if name == SMALL else (9, 7)
-    assert (schedule.type, schedule.milestones, schedule.gamma) == ('MultiStepLR', [milestone], 0.1)
-    assert cfg.train_cfg.max_epochs == epochs
-    assert cfg.auto_scale_lr.base_batch_size == (4 if name == SMALL else 16)
-
-
-@pytest.mark.parametrize('name', CONFIGS)
 def test_a_step_of_the_config_helps(name, tmp_path):
     cfg = load(name)
     interval = cfg.model.get('feature_extraction_interval', 16)
@@ -124,10 +120,7 @@ def test_a_step_of_the_config_helps(name, tmp_path):
     batch = pseudo_collate([dataset[0], dataset[1]])
 
     torch.manual_seed(0)
-    # The full one takes seconds to build and to run.
-    small = dict(num_samples=2, num_samples_per_bin=1)
-    small |= dict(hidden_dim_1d=8, hidden_dim_2d=4, hidden_dim_3d=8)
-    model = MODELS.build(cfg.model | small)
+    model = MODELS.build(cfg.model | SMALL_MODEL)
     optim = build_optim_wrapper(model, cfg.optim_wrapper)
 
     def loss():
@@ -154,8 +147,7 @@ def test_a_step_of_the_config_helps(name, tmp_path):
 def test_background_videos_train(tmp_path):
     """Videos without an action, and those whose actions are shorter than any proposal."""
     cfg = load(SMALL)
-    cfg.model.update(feat_dim=CHANNELS, temporal_dim=BINS, num_samples=2, num_samples_per_bin=1)
-    cfg.model.update(hidden_dim_1d=8, hidden_dim_2d=4, hidden_dim_3d=8)
+    cfg.model.update(feat_dim=CHANNELS, temporal_dim=BINS, **SMALL_MODEL)
     data = cfg.train_dataloader.dataset
     data.pipeline[0].update(channels=CHANNELS, bins=BINS)
     data.ann_file = str(write_features(tmp_path, 'train', 3, BINS, CHANNELS, 4))
@@ -229,6 +221,10 @@ def metrics_of(work_dir):
     return {key: result[key] for key in ('auc', 'AR@1', 'AR@5', 'AR@10', 'AR@100')}
 
 
+def proposals_of(work_dir):
+    return json.loads((work_dir / 'results.json').read_text())['results']
+
+
 def random_recall(annotations, count=100):
     """Average recall of proposals drawn at random, at 5 and 10 a video."""
     rng = np.random.default_rng(0)
@@ -242,23 +238,18 @@ def random_recall(annotations, count=100):
     return {'AR@5': recall[4], 'AR@10': recall[9]}
 
 
-def test_proposals_find_what_the_features_tell(trained, tmp_path, monkeypatch):
-    results = json.loads((trained / 'work/results.json').read_text())['results']
-    annotations = json.loads((trained / 'anet_anno_val.json').read_text())
-    assert results.keys() == {name[2:] for name in annotations}
-
-    checkpoint = trained / 'work/epoch_12.pth'
-    work = tmp_path / 'elsewhere'
-    args = (trained / 'bmn.py', checkpoint, '--work-dir', work)
-    assert call_tool('test', *args, monkeypatch=monkeypatch) == 0
+def test_proposals_find_what_the_features_tell(trained, tmp_path, tool_runner):
+    """--work-dir chooses where the proposals go; those of validation stay."""
+    results = proposals_of(trained / 'work')
+    assert results.keys() == {f'val{i}' for i in range(9)}
+    args = (trained / 'bmn.py', trained / 'work/epoch_12.pth', '--work-dir', tmp_path)
+    assert tool_runner('test')(*args)[0] == 0
     chance = random_recall(json.loads((trained / 'anet_anno_test.json').read_text()))
-    found = metrics_of(work)
+    found = metrics_of(tmp_path)
     for key, value in chance.items():
         assert found[key] > value + 0.2, (key, found, chance)
-    # --work-dir chooses where the proposals go; those of validation stay.
-    written = json.loads((work / 'results.json').read_text())['results']
-    assert written.keys() == {f'test{i}' for i in range(9)}
-    assert json.loads((trained / 'work/results.json').read_text())['results'] == results
+    assert proposals_of(tmp_path).keys() == {f'test{i}' for i in range(9)}
+    assert proposals_of(trained / 'work') == results
 
 
 def test_only_a_relative_path_starts_at_the_work_dir(tmp_path):
@@ -274,26 +265,28 @@ def test_only_a_relative_path_starts_at_the_work_dir(tmp_path):
         assert [metric.out for metric in metrics[:-1]] == outs
 
 
-def test_wrong_features_end_in_one_line(trained, tmp_path, monkeypatch, capsys):
+def test_wrong_features_end_in_one_line(trained, tmp_path, tool_runner):
     options = ('--cfg-options', 'test_dataloader.dataset.pipeline.0.channels=512')
     args = (trained / 'bmn.py', trained / 'work/epoch_12.pth', '--work-dir', tmp_path, *options)
-    assert call_tool('test', *args, monkeypatch=monkeypatch) == 2
-    (line,) = (x for x in capsys.readouterr().err.splitlines() if x.startswith('error: '))
+    status, said = tool_runner('test')(*args)
+    assert status == 2
+    (line,) = (x for x in said.err.splitlines() if x.startswith('error: '))
     assert re.search(r'v_test0.csv: holds 20 rows of 8, the config is for 20 rows of 512; ', line)
 
 
-def test_two_processes_train_and_test_as_one(trained, forks, tmp_path, monkeypatch):
+def test_two_processes_train_and_test_as_one(trained, forks, tmp_path, tool_runner):
+    """Of nine videos, one is read by both and counts once."""
+
     def launch(tool, *args):
+        args = trained / 'bmn.py', *args
         ranks = forks.start_ranks(tool, *args, log=tmp_path / 'log', world=2)
         assert forks.wait(*ranks) == [0, 0], (tmp_path / 'log.0').read_text()
 
+    both, one, two = (tmp_path / name for name in ('both', 'one', 'two'))
     short = ('--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1')
-    both = tmp_path / 'both'
-    launch('train.py', trained / 'bmn.py', '--amp', '--work-dir', both, '--seed', 0, *short)
-    # Nine videos in two processes: one is read twice and counts once.
-    launch('test.py', trained / 'bmn.py', both / 'epoch_1.pth', '--work-dir', tmp_path / 'two')
-    args = (trained / 'bmn.py', both / 'epoch_1.pth', '--work-dir', tmp_path / 'one')
-    assert call_tool('test', *args, monkeypatch=monkeypatch) == 0
-    assert metrics_of(tmp_path / 'two') == pytest.approx(metrics_of(tmp_path / 'one'), abs=1e-6)
-    one, two = ((tmp_path / n / 'results.json').read_text() for n in ('one', 'two'))
-    assert json.loads(one)['results'].keys() == json.loads(two)['results'].keys()
+    launch('train.py', '--amp', '--work-dir', both, '--seed', 0, *short)
+    launch('test.py', both / 'epoch_1.pth', '--work-dir', two)
+    args = (trained / 'bmn.py', both / 'epoch_1.pth', '--work-dir', one)
+    assert tool_runner('test')(*args)[0] == 0
+    assert metrics_of(two) == pytest.approx(metrics_of(one), abs=1e-6)
+    assert proposals_of(one).keys() == proposals_of(two).keys()

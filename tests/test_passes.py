@@ -5,6 +5,7 @@ import pickle
 import signal
 from functools import partial
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -85,11 +86,11 @@ def test_videos_that_cannot_be_read(num_workers, left_out):
 
 
 @pytest.mark.parametrize('num_workers', [0, 2])
-@pytest.mark.parametrize('mistake', [KeyError('imgs'), TypeError('no'), UserError('a config')])
-def test_mistakes_are_no_fault_of_the_video(mistake, num_workers):
-    broken = partial(read, faults={0: mistake})
-    with pytest.raises(type(mistake), match=str(mistake.args[0])):
-        run_pass(range(3), broken, num_workers=num_workers, skip_bad=True)
+def test_mistakes_are_no_fault_of_the_video(num_workers):
+    for mistake in (KeyError('imgs'), TypeError('no'), UserError('a config')):
+        broken = partial(read, faults={0: mistake})
+        with pytest.raises(type(mistake), match=mistake.args[0]):
+            run_pass(range(3), broken, num_workers=num_workers, skip_bad=True)
 
 
 def test_faults_of_the_consumer(left_out):
@@ -137,25 +138,16 @@ def test_the_device_is_at_work_while_results_are_taken():
     assert events == whole[:3] + ['finish 1']
 
 
-def test_what_is_done_is_not_read_again():
-    found = []
-    run_pass(range(6), read, found.append, done=lambda number: number % 3 == 0)
-    assert sorted({payload[0] for payload in found}) == [1, 2, 4, 5]
-
-
 @pytest.mark.parametrize('num_workers', [0, 2])
-def test_batches_do_not_depend_on_what_is_done(num_workers):
-    """Of ten videos in threes, without 1, 3, 4, 5 and 8."""
+def test_what_is_done_is_not_read_again(num_workers):
+    """Of six videos; of ten in threes, which are the batches that they would be without it."""
     found = []
-    faults = run_pass(
-        range(10),
-        read_batch,
-        found.append,
-        done=lambda number: number in (1, 3, 4, 5, 8),
-        batch_size=3,
-        num_workers=num_workers,
-        skip_bad=True,
-    )
+    options = dict(num_workers=num_workers, skip_bad=True)
+    run_pass(range(6), read, found.append, done=lambda number: number % 3 == 0, **options)
+    assert sorted({payload[0] for payload in found}) == [1, 2, 4, 5]
+    found.clear()
+    options |= dict(done=lambda number: number in (1, 3, 4, 5, 8), batch_size=3)
+    faults = run_pass(range(10), read_batch, found.append, **options)
     assert sorted(found) == [[], [0, 2], [6]]
     assert faults == {'v7': 'odd', 'v9': 'odd'}
 
@@ -171,7 +163,7 @@ def test_payloads_that_are_kept_are_not_read_again():
 
 def in_each_process(rank):
     """The body of each of two processes."""
-    asked = []
+    asked, found = [], []
 
     def attempt(work):
         try:
@@ -186,44 +178,27 @@ def in_each_process(rank):
     def stop(faults):
         return attempt(lambda: run_pass(range(2), partial(read, faults=faults), name=name))
 
-    found = []
-    return dict(
-        faults=run_pass(
-            range(10), read_batch, found.append, done=done, batch_size=3, skip_bad=True
-        ),
-        found=found,
-        asked=asked,
-        stopped=[stop({1: RuntimeError('odd')}), stop({0: KeyError('imgs')})],
-        first=[
-            from_main_process(lambda: rank),
-            attempt(lambda: from_main_process(lambda: 1 / rank)),
-        ],
-    )
+    options = dict(done=done, batch_size=3, skip_bad=True)
+    faults = list(run_pass(range(10), read_batch, found.append, **options))
+    stopped = [stop({1: RuntimeError('odd')}), stop({0: KeyError('imgs')})]
+    first = [from_main_process(lambda: rank), attempt(lambda: from_main_process(lambda: 1 / rank))]
+    return faults, found, asked, stopped, first
 
 
-@pytest.fixture(scope='module')
-def two(tmp_path_factory):
-    return run_in_processes(in_each_process, tmp_path_factory.mktemp('two'))
-
-
-def test_two_processes(two):
-    """Each takes every other batch; both know all faults, in the order of the videos."""
-    one, other = two
-    assert one['found'] == [[2], [6, 8]] and other['found'] == [[4], []]
-    assert list(one['faults']) == list(other['faults']) == ['v1', 'v3', 'v5', 'v7', 'v9']
-    assert one['asked'] == list(range(10)) and other['asked'] == []
-
-
-def test_what_stops_one_process_stops_all(two):
-    one, other = (rank['stopped'] for rank in two)
+def test_two_processes(tmp_path):
+    """Each takes every other batch; what stops one stops all; the first works for all."""
+    ranks = run_in_processes(in_each_process, tmp_path)
+    faults, found, asked, stopped, first = zip(*ranks, strict=True)
+    assert faults == (['v1', 'v3', 'v5', 'v7', 'v9'],) * 2  # in the order of the videos
+    assert found == ([[2], [6, 8]], [[4], []])
+    assert asked == (list(range(10)), [])
+    one, other = stopped
     assert one[0] == other[0] and one[0][1].startswith('v1 cannot be read (RuntimeError: odd)')
     assert one[1] == ('KeyError', "'imgs'") and other[1] == ('UserError', "KeyError: 'imgs'")
-
-
-def test_the_first_process_works_for_all(two):
-    one, other = (rank['first'] for rank in two)
-    assert one == [0, ('ZeroDivisionError', 'division by zero')]
-    assert other == [0, ('UserError', 'ZeroDivisionError: division by zero')]
+    assert first == (
+        [0, ('ZeroDivisionError', 'division by zero')],
+        [0, ('UserError', 'ZeroDivisionError: division by zero')],
+    )
 
 
 def test_run_together_alone():
@@ -246,31 +221,27 @@ def test_a_worker_that_is_lost():
     assert '\n' not in str(e.value)
 
 
-def test_ctrl_c_is_raised_and_the_workers_end():
+def read_settings(number):
+    threads = cv2.getNumThreads(), torch.get_num_threads()
+    yield os.getpid(), threads, signal.getsignal(signal.SIGINT)
+
+
+def test_ctrl_c_is_raised_by_the_main_process_and_the_workers_end():
+    """They have one thread each, and leave Ctrl-C to it."""
     workers = set()
 
     def consume(payload):
-        workers.add(payload[2])
+        process, *settings = payload
+        assert settings == [(1, 1), signal.SIG_IGN]
+        workers.add(process)
         if len(workers) == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_pass(range(1000), read, consume, num_workers=2)
+        run_pass(range(1000), read_settings, consume, num_workers=2)
     for process in workers:
         with pytest.raises(ProcessLookupError):
             os.kill(process, 0)
-
-
-def threads(number):
-    import cv2
-
-    yield cv2.getNumThreads(), torch.get_num_threads(), signal.getsignal(signal.SIGINT)
-
-
-def test_workers_have_one_thread_and_leave_ctrl_c_to_the_main_process():
-    found = []
-    run_pass(range(2), threads, found.append, num_workers=2)
-    assert found == [(1, 1, signal.SIG_IGN)] * 2
 
 
 def test_the_bar(monkeypatch):

@@ -175,7 +175,7 @@ def short(sets, tmp_path):
         cfg = runner.read_config(runner.ROOT / 'configs' / row.config).copy()
         cfg.train_cfg.max_epochs = 1
         cfg.param_scheduler = [dict(type='ConstantLR', factor=1.0)]
-        cfg.train_dataloader.update(batch_size=12, num_workers=0, persistent_workers=False)
+        cfg.train_dataloader.update(batch_size=8, num_workers=0, persistent_workers=False)
         (sampler,) = (step for step in cfg.feature_pipeline if step.type == 'SampleFrames')
         sampler.num_clips = 1
         cfg.dump(tmp_path / 'short.py')
