@@ -36,9 +36,8 @@ def test_decord_is_asked_for_where_it_has_a_wheel(machine, monkeypatch):
         if requirement.marker is None or requirement.marker.evaluate(environment)
     }
     assert {'av', 'torch', 'mmengine'} <= wanted
-    assert wanted & {'decord', 'mmaction2'} == (
-        {'decord', 'mmaction2'} if MACHINES[machine] else set()
-    )
+    with_wheel = {'decord', 'mmaction2'} if MACHINES[machine] else set()
+    assert wanted & {'decord', 'mmaction2'} == with_wheel
 
 
 def test_what_is_said_without_mmaction(monkeypatch):
@@ -73,13 +72,9 @@ except ImportError as error:
 def test_training_samples_without_decord(video_folder, tmp_path):
     """A recipe's own pipeline, from a folder and a list; transforms of decord say what to do."""
     (tmp_path / 'list.txt').write_text('z.mp4 0\n')
-    command = [sys.executable, '-W', 'ignore', '-c', WITHOUT_DECORD]
-    done = subprocess.run(
-        [*command, str(video_folder), str(tmp_path / 'list.txt')],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, '-W', 'ignore', '-c', WITHOUT_DECORD, video_folder]
+    command.append(tmp_path / 'list.txt')
+    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     *shapes, message = done.stdout.splitlines()
     assert len(shapes) == 2 and len(set(shapes)) == 1 and 'pip install decord' in message

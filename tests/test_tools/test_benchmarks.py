@@ -282,3 +282,23 @@ def test_queues_are_full_or_hold_a_batch(monkeypatch):
         assert len(queue.entries) == queue.size == cfg.model.heads[name].queue_size > 3
         torch.testing.assert_close(queue.entries.norm(dim=1), torch.ones(queue.size))
         assert len(short.heads[name].queue.entries) == 3
+
+
+# Retrieval --------------------------------------------------------------------------------------
+
+
+def test_figures_of_retrieval(measure, tmp_path, monkeypatch):
+    pytest.importorskip('faiss')
+    monkeypatch.chdir(tmp_path)
+    options = '--sizes 300x16 --queries 20 --turns 1 --nlist 1 --candidates 300 --folder .'
+    figures, printed = measure('retrieval', *options.split())
+    rows = {row['search']: row for row in figures['rows']}
+    # One list, all of whose videos are candidates: nothing can be missed.
+    assert [row['found'] for row in rows.values() if 'found' in row] == [1, 1, 1]
+    times = {name: row['seconds']['median'] for name, row in rows.items()}
+    for name, row in rows.items():
+        ratio = times[name] / times['scikit-learn, exact']
+        assert row['of_sklearn']['median'] == pytest.approx(ratio)
+    assert printed.count('100.0 %') == 3
+    assert 'learned from 10000 videos (78 MiB)' in printed  # 10000 * 8192 bytes
+    assert list(tmp_path.iterdir()) == [tmp_path / 'figures.json']

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from functools import partial
@@ -12,7 +13,7 @@ from types import SimpleNamespace
 import demo_stages as demo
 import pytest
 from mmengine.config import Config
-from tiny_vclr import call_tool
+from tiny_vclr import call_tool, write_videos
 
 from mmssl_video.errors import UserError
 
@@ -46,7 +47,7 @@ def classes(tmp_path):
 
 
 def test_lists_of_a_folder(classes, tmp_path, capsys):
-    """They are in the work directory; labels are not in the first."""
+    """In the work directory, without labels in the first; the report's commands name files."""
     videos, work_dir = demo.find_videos(classes, tmp_path / 'out', 0, own_recipe())
     gallery, query = lines(videos.gallery_list), lines(videos.query_list)
     assert {path.parent for path in (videos.pretrain_list, videos.query_list)} == {work_dir}
@@ -56,6 +57,12 @@ def test_lists_of_a_folder(classes, tmp_path, capsys):
     assert lines(videos.pretrain_list) == [line.split()[0] for line in gallery]
     told = ' '.join(capsys.readouterr().err.split())
     assert videos.notes[0] in told and 'Clips of one source' in told
+    cfg = demo.load_recipe(CONTRAST)
+    commands = demo.next_commands(videos, tmp_path / 'x.pth', cfg)
+    commands = ' '.join(command for _, command in commands)
+    assert f'VIDEO_DIR --config {CONTRAST.relative_to(demo.ROOT)}' in commands
+    for path in re.findall(r'--ann-file (\S+)|--data-root (\S+)|(tools/\w+\.\w+)', commands):
+        assert (demo.ROOT / next(filter(None, path))).exists()
 
 
 def test_a_folder_without_labels(tmp_path):
@@ -85,11 +92,8 @@ def test_a_run_goes_on_unless_videos_lists_or_recipe_change(classes, tmp_path, c
     (classes / 'run/four_0.mp4').unlink()
     assert run() == (first, False)  # what it was
     for name, film in (('train', 'one'), ('test', 'two')):
-        (classes / f'{name}.txt').write_text(
-            ''.join(
-                f'{c}/{film}_{n}.mp4 {k}\n' for k, c in enumerate(('run', 'sit')) for n in range(3)
-            )
-        )
+        entries = (f'{c}/{film}_0.mp4 {label}\n' for label, c in enumerate(('run', 'sit')))
+        (classes / f'{name}.txt').write_text(''.join(entries))
     assert run()[0] not in (first, second)
     other, anew = run(cfg=demo.load_recipe(CONTRAST))
     assert other.name.startswith('simclr_slowonly-r18') and not anew
@@ -209,41 +213,45 @@ def make_small(monkeypatch, tmp_path):
     monkeypatch.setattr(demo, 'CLASSES', demo.CLASSES[:2])
     for name, number in (('PRETRAIN', 4), ('GALLERY', 4), ('QUERY', 2)):
         monkeypatch.setattr(demo, f'NUM_{name}', number)
-    monkeypatch.setattr(demo, 'NUM_UNTRIMMED', dict(train=4, val=2))
+    monkeypatch.setattr(demo, 'NUM_UNTRIMMED', dict(train=2, val=1))
     for name, small in (
         ('write_splits', dict(size=(64, 48), num_frames=12)),
-        ('write_untrimmed', dict(seconds=(6, 8))),
+        ('write_untrimmed', dict(seconds=(6, 7))),
+        ('evaluate_frozen', dict(num_workers=0)),
     ):
         monkeypatch.setattr(demo, name, partial(getattr(demo, name), **small))
     sheet = demo.grad_cam_sheet  # each row takes a second
     monkeypatch.setattr(
         demo, 'grad_cam_sheet', lambda path, rows, title: sheet(path, rows[:1], title)
     )
-    for name in ('CONFIG', 'FINETUNE', 'BMN'):
-        cfg = Config.fromfile(demo.ROOT / getattr(demo, name))
+    configs = {
+        name: Config.fromfile(demo.ROOT / getattr(demo, name))
+        for name in ('CONFIG', 'FINETUNE', 'BMN')
+    }
+    for name, cfg in configs.items():
         cfg.train_cfg.max_epochs, cfg.default_hooks.checkpoint.interval = 2, 1
         cfg.param_scheduler = [dict(type='ConstantLR', factor=1.0)]
         for loader in filter(None, map(cfg.get, LOADERS)):
             loader.update(num_workers=0, persistent_workers=False)
             if name == 'BMN':
                 loader.dataset.pipeline[0].channels = 64
-        if name == 'BMN':
-            cfg.model.update(feat_dim=64, num_samples=2, num_samples_per_bin=1)
-            cfg.model.update(hidden_dim_1d=8, hidden_dim_2d=4, hidden_dim_3d=8)
-        else:
-            stages = dict(num_stages=1, out_indices=(0,), strides=(1,), dilations=(1,))
-            cfg.model.backbone.update(stages)
-        if name == 'CONFIG':
-            cfg.train_dataloader.batch_size = 4
-            for head in cfg.model.heads.values():
-                head.projector.update(in_channels=64, hidden_channels=32)
-        if name == 'FINETUNE':
-            cfg.model.cls_head.in_channels = 64
+    pretraining, finetuning, bmn = (cfg.model for cfg in configs.values())
+    for model in (pretraining, finetuning):
+        model.backbone.update(num_stages=1, out_indices=(0,), strides=(1,), dilations=(1,))
+    configs['CONFIG'].train_dataloader.batch_size = 4
+    configs['CONFIG'].feature_pipeline[1].num_clips = 2
+    configs['BMN'].train_dataloader.batch_size = 2
+    for head in pretraining.heads.values():
+        head.projector.update(in_channels=64, hidden_channels=32)
+    finetuning.cls_head.in_channels = 64
+    bmn.update(feat_dim=64, num_samples=2, num_samples_per_bin=1)
+    bmn.update(hidden_dim_1d=8, hidden_dim_2d=4, hidden_dim_3d=8)
+    for name, cfg in configs.items():
         monkeypatch.setattr(demo, name, tmp_path / getattr(demo, name).name)
         cfg.dump(getattr(demo, name))
 
 
-def test_a_folder_by_a_recipe_of_clips(make_small, real_data, tmp_path, run_demo):
+def test_a_folder_by_a_recipe_of_clips(make_small, tmp_path, run_demo):
     """Differences of frames, one epoch; what is written is of this recipe."""
     config = tmp_path / 'differences.py'
     train, features = (
@@ -252,31 +260,26 @@ def test_a_folder_by_a_recipe_of_clips(make_small, real_data, tmp_path, run_demo
     )
     config.write_text(
         f"_base_ = r'{CONTRAST}'\n"
-        f'train_dataloader = dict(dataset=dict(pipeline={train}))\n'
+        f'train_dataloader = dict(num_workers=0, persistent_workers=False, '
+        f'dataset=dict(pipeline={train}))\n'
         f'feature_pipeline = {features}\n'
         'train_cfg = dict(max_epochs=1)\n'
         'param_scheduler = [dict(type="ConstantLR", factor=1.0)]\n'
     )
-    videos, out = real_data / 'actions4', tmp_path / 'out'
+    videos, out = tmp_path / 'videos', tmp_path / 'out'
+    for name in ('run', 'sit'):
+        write_videos(videos / name, 6)
+        for path, source in zip((videos / name).iterdir(), 'abcdef', strict=True):
+            path.rename(path.with_stem(source))
     assert run_demo(videos, '--config', config, '--out', out) == 0
     metrics = json.loads((out / 'metrics.json').read_text())
     assert set(metrics['pretrained']) == {'R@1', 'R@5', 'svm_top1', 'probe_top1', 'finetune_top1'}
     page = (out / 'report.html').read_text()
     assert 'differences demo' in page and f'VIDEO_DIR --config {config}' in page
-    (work_dir,) = out.glob('differences-actions4-*')
+    (work_dir,) = out.glob('differences-videos-*')
     network = Config.fromfile(work_dir / 'finetune/pretrained/settings/finetune.py').model
-    assert network.type == 'Recognizer3D' and network.cls_head.num_classes == 4
-    assert len(lines(work_dir / 'finetune/all.txt')) == 24
-
-
-def test_commands_of_the_report_name_files_that_exist(classes, tmp_path):
-    videos, _ = demo.find_videos(classes, tmp_path / 'out', 0, own_recipe())
-    cfg = demo.load_recipe(CONTRAST)
-    commands = demo.next_commands(videos, tmp_path / 'x.pth', cfg)
-    commands = ' '.join(command for _, command in commands)
-    assert f'VIDEO_DIR --config {CONTRAST.relative_to(demo.ROOT)}' in commands
-    for path in re.findall(r'--ann-file (\S+)|--data-root (\S+)|(tools/\w+\.\w+)', commands):
-        assert (demo.ROOT / next(filter(None, path))).exists()
+    assert network.type == 'Recognizer3D' and network.cls_head.num_classes == 2
+    assert len(lines(work_dir / 'finetune/all.txt')) == 8
 
 
 def metrics_of(out):
@@ -310,6 +313,8 @@ def test_from_videos_to_report(make_small, run_demo, tmp_path, monkeypatch):
 
     monkeypatch.setattr(demo, 'draw', lambda *_: [])  # pictures take half of what is left
     broken, trained = tmp_path / 'broken', {}
+    for videos in ('videos-seed5', 'untrimmed-seed5'):
+        shutil.copytree(out / videos, broken / videos)
     for training in ('pretrain-seed5', 'bmn-pretrained'):  # the first and a late one
         assert run_demo('--seed', 5, '--out', broken, kill=training) == 2
         for path in broken.rglob('epoch_2.pth'):

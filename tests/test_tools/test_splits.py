@@ -1,9 +1,7 @@
 """Splits chosen by the environment variable SPLIT: no run goes on from, or tests, another one."""
 
-import sys
-
 import pytest
-from tiny_vclr import REPOSITORY, load_tool, write_videos
+from tiny_vclr import REPOSITORY, write_videos
 
 BASE = REPOSITORY / 'configs/downstream/finetune/tsn_r18_1x8-1x1x3-20e_generated-rgb.py'
 CONFIG = """
@@ -23,7 +21,7 @@ default_hooks = dict(checkpoint=dict(interval=1))
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def run(tmp_path, monkeypatch, tool_runner):
     """``run(split, tool, *arguments)`` in a folder with a config of two splits: status, stderr."""
     videos = write_videos(tmp_path / 'videos', 4)
     for split, (train, val) in {1: ('01', '23'), 2: ('23', '01')}.items():
@@ -36,16 +34,10 @@ def run(tmp_path, monkeypatch, capsys):
 
     def run(split, tool, *arguments, options=()):
         monkeypatch.setenv('SPLIT', str(split))
-        monkeypatch.setenv('LOCAL_RANK', '0')  # the tools set it
         # A logger of its own for each run.
         options = ['--cfg-options', f'experiment_name={tmp_path.name}{next(calls)}', *options]
-        argv = [f'{tool}.py', 'tsn.py', *arguments, *options]
-        monkeypatch.setattr(sys, 'argv', list(map(str, argv)))
-        try:
-            status = load_tool(tool).main() or 0
-        except SystemExit as stop:
-            status = stop.code
-        return status, capsys.readouterr().err
+        status, said = tool_runner(tool)('tsn.py', *arguments, *options)
+        return status, said.err
 
     return run
 

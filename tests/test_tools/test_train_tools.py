@@ -14,6 +14,7 @@ from tiny_vclr import REPOSITORY, load_tool, tiny_config, write_videos
 from mmssl_video.checkpoints.loading import load_checkpoint_file
 
 DATA = 'train_dataloader.dataset'
+OPTIONS = '{0}/tiny.py --cfg-options'
 
 
 @pytest.fixture(scope='module')
@@ -100,51 +101,49 @@ def test_objectives_are_switched_off_from_the_command_line(config, tmp_path, tra
 
 
 @pytest.mark.parametrize(
-    ('options', 'words'),
+    ('command', 'words'),
     [
         (
-            'model.heads.order.type=OrderHaed',
+            f'{OPTIONS} model.heads.order.type=OrderHaed',
             "model.heads.order.type: 'OrderHaed' is not registered; did you mean 'OrderHead'?",
         ),
         (
-            'model.heads.video.queue_size=3',
+            f'{OPTIONS} model.heads.video.queue_size=3',
             'model.heads.video: a queue of 3 is smaller than what all processes enqueue at once, '
             '4; set',
         ),
-        (f'{DATA}.data_prefix.video=MISSING', 'MISSING: no such folder'),
-        (f'{DATA}.ann_file=LIST', 'LIST, line 2: '),
-        (f'{DATA}.data_prefix.video=CUT', 'cut.mp4 cannot be read'),
-        (f'{DATA}.data_prefix.video=CUT train_dataloader.num_workers=1', 'cut.mp4 cannot be read'),
+        (f'{OPTIONS} {DATA}.data_prefix.video={{0}}/gone', 'gone: no such folder'),
+        (f'{OPTIONS} {DATA}.data_prefix.video={{0}}/empty', 'empty: found no videos'),
+        (f'{OPTIONS} {DATA}.ann_file={{0}}/list.txt', 'list.txt, line 2: '),
+        (f'{OPTIONS} {DATA}.data_prefix.video={{0}}/cut', 'cut.mp4 cannot be read'),
         (
-            'train_dataloader.batch_size=10 model.heads.inter.queue_size=20',
+            f'{OPTIONS} {DATA}.data_prefix.video={{0}}/cut train_dataloader.num_workers=1',
+            'cut.mp4 cannot be read',
+        ),
+        (
+            f'{OPTIONS} train_dataloader.batch_size=10 model.heads.inter.queue_size=20',
             '9 videos are fewer than one batch of 10; lower train_dataloader.batch_size',
         ),
-        ('model.heads.intra.query_view=5', 'the heads read view 5, but the pipeline makes views'),
+        (
+            f'{OPTIONS} model.heads.intra.query_view=5',
+            'the heads read view 5, but the pipeline makes views',
+        ),
+        ('no/such/config.py', 'no/such/config.py: no such config file'),
+        ('{0}/tiny.py --resume no.pth', '--resume no.pth: no such checkpoint'),
+        ('{0}/tiny.py --auto-scale-lr', 'has no auto_scale_lr.base_batch_size'),
     ],
 )
-def test_errors_are_one_line(config, videos, tmp_path, train, options, words):
-    (tmp_path / 'CUT').mkdir()
+def test_errors_are_one_line(config, videos, tmp_path, train, command, words):
+    config()
+    for name in ('empty', 'cut'):
+        (tmp_path / name).mkdir()
     for number in range(4):
         content = (videos / 'video_0.mp4').read_bytes()[:300]
-        (tmp_path / f'CUT/{number}cut.mp4').write_bytes(content)
-    (tmp_path / 'LIST').write_text('video_0.mp4 1\nvideo_99.mp4 2\n')
-    options = re.sub(r'=([A-Z]+)\b', lambda match: f'={tmp_path / match[1]}', options)
-    status, said = train(config(), '--cfg-options', *options.split())
+        (tmp_path / f'cut/{number}cut.mp4').write_bytes(content)
+    (tmp_path / 'list.txt').write_text('video_0.mp4 1\nvideo_99.mp4 2\n')
+    status, said = train(*command.format(tmp_path).split())
     assert status == 2 and words in error_line(said.err)
     assert not list((tmp_path / 'work').glob('*.pth'))
-
-
-@pytest.mark.parametrize(
-    ('args', 'words'),
-    [
-        (['no/such/config.py'], 'no/such/config.py: no such config file'),
-        (['CONFIG', '--resume', 'no.pth'], '--resume no.pth: no such checkpoint'),
-        (['CONFIG', '--auto-scale-lr'], 'has no auto_scale_lr.base_batch_size'),
-    ],
-)
-def test_errors_of_the_command_line(config, train, args, words):
-    status, said = train(*(config() if arg == 'CONFIG' else arg for arg in args))
-    assert status == 2 and words in error_line(said.err)
 
 
 @pytest.mark.parametrize('counts', [1, 4])
@@ -163,14 +162,6 @@ def test_auto_scale_lr_counts_accumulated_batches(config, train, monkeypatch, co
     options.append(f'optim_wrapper.accumulative_counts={counts}')
     assert train(config(), '--cfg-options', *options)[0] == 0
     assert rates == [pytest.approx(0.05 * 4 * counts / 8)]
-
-
-def test_exit_status_of_an_error(config, forks, tmp_path):
-    (tmp_path / 'empty').mkdir()
-    videos = f'{DATA}.data_prefix.video={tmp_path / "empty"}'
-    done = forks.run('train.py', config(), '--cfg-options', videos, cwd=tmp_path)
-    assert done.returncode == 2
-    assert 'empty: found no videos' in error_line(done.stderr)
 
 
 @pytest.mark.parametrize(
