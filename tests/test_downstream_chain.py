@@ -6,10 +6,12 @@ The way to actions in untrimmed videos is that of tools/demo.py, in test_tools/t
 import json
 import re
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
 import torch
+from config_helpers import steps_of
 from mmengine.config import Config
 from PIL import Image
 from tiny_vclr import load_tool
@@ -34,6 +36,7 @@ PRETRAINING = {
 # The first stage of the network alone; TSM needs all four of its own.
 FIRST_STAGE = dict(num_stages=1, out_indices=(0,), dilations=(1,), inflate=(0,))
 FIRST_STAGE |= dict(spatial_strides=(1,), temporal_strides=(1,))
+PARTS = 'train', 'val', 'test'
 NO_WORKERS = dict(num_workers=0, persistent_workers=False)
 pytestmark = pytest.mark.slow
 
@@ -64,7 +67,7 @@ def videos(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def small(videos):
-    """``small(path, kind)`` -> a recipe with a small network, in this process."""
+    """``small(path, kind)`` -> a recipe of small pictures, without workers."""
 
     def write(path, kind):
         cfg = Config.fromfile(CONFIGS / path)
@@ -78,8 +81,15 @@ def small(videos):
                 head.queue_size = 8
         if 'cls_head' in cfg.model:
             cfg.model.cls_head.update(in_channels=channels, num_classes=3)
-        for part in ('train', 'val', 'test'):
-            cfg.get(f'{part}_dataloader', {}).update(NO_WORKERS)
+        pipelines = [cfg.get('feature_pipeline', [])]
+        for loader in filter(None, (cfg.get(f'{part}_dataloader') for part in PARTS)):
+            loader.update(NO_WORKERS)
+            pipelines.append(loader.dataset.pipeline)
+        for _, step in chain.from_iterable(map(steps_of, pipelines)):
+            if step.type == 'Resize':
+                step.update(scale=(32, 32), keep_ratio=False)
+            elif step.type == 'CenterCrop':
+                step.crop_size = 32
         cfg.dump(videos / Path(path).name)
         return videos / Path(path).name
 
@@ -111,7 +121,7 @@ def test_finetune_loads_all_trains_and_tests_alike(videos, small, pretrained, ru
         checkpoint = videos / 'backbone.pth'
     options = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
     options += ['default_hooks.checkpoint.interval=1']
-    for part in ('train', 'val', 'test'):
+    for part in PARTS:
         data, name = f'{part}_dataloader.dataset', 'train' if part == 'train' else 'test'
         options += [f'{data}.ann_file={videos}/{name}.txt', f'{data}.data_prefix.video={videos}']
     work_dir, test_dir = (videos / name / Path(recipe).stem for name in ('runs', 'tests'))

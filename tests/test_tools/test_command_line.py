@@ -80,6 +80,7 @@ def test_help_and_wrong_arguments_need_no_imports(tool, monkeypatch, capsys):
         ('benchmarks/loader.py --workers 0 -1', '--workers: -1 is too few; use 0 or more'),
         ('benchmarks/loader.py --workers few', "--workers: invalid number value: 'few'"),
         ('prepare_videos.py x y --jobs 0', '--jobs: 0 is too few'),
+        ('retrieval.py a b --out c --nprobe 3', '--nprobe is for --index ivf; add that'),
         ('benchmarks/retrieval.py --sizes 9x2', '--sizes 9x2: fewer videos than --neighbours 10'),
     ],
 )

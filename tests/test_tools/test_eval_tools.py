@@ -111,7 +111,6 @@ def test_a_set_compared_with_itself(folder, run):
         ('linear_probe train.npz gone.npz', 'gone.npz: no such file'),
         ('linear_probe train.npz test.npz --cost 0', 'the cost C is 0.0; use a number above 0'),
         ('retrieval train.npz gone.npz', 'gone.npz: no such file; make it with tools/extract_fea'),
-        ('retrieval train.npz test.npz --nprobe 3', '--nprobe is for --index ivf; add that'),
         (
             'retrieval train.npz test.npz --visualize a.gif',
             'a.gif: pictures end in .png, .jpg, .pdf, .svg; choose one',
