@@ -92,7 +92,8 @@ def test_a_run_goes_on_unless_videos_lists_or_recipe_change(classes, tmp_path, c
     (classes / 'run/four_0.mp4').unlink()
     assert run() == (first, False)  # what it was
     for name, film in (('train', 'one'), ('test', 'two')):
-        entries = (f'{c}/{film}_0.mp4 {label}\n' for label, c in enumerate(('run', 'sit')))
+        clips = [f'{label}/{film}_{clip}.mp4' for label in ('run', 'sit') for clip in range(2)]
+        entries = (f'{clip} {number // 2}\n' for number, clip in enumerate(clips))
         (classes / f'{name}.txt').write_text(''.join(entries))
     assert run()[0] not in (first, second)
     other, anew = run(cfg=demo.load_recipe(CONTRAST))
