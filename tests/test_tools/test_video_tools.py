@@ -180,13 +180,13 @@ def stop(tmp_path, write_numbered_video, forks):
 def test_check_videos_goes_on_after_ctrl_c(tmp_path, stop, forks):
     results = tmp_path / 'set.check/results.jsonl'
     command = stop(
-        *(50, 'check_videos.py'), when=lambda: results.exists() and results.stat().st_size > 500
+        *(80, 'check_videos.py'), when=lambda: results.exists() and results.stat().st_size > 500
     )
     found = results.read_text().splitlines()
-    assert 2 <= len(found) < 50 and all(json.loads(line)['frames'] == 90 for line in found)
+    assert 2 <= len(found) < 80 and all(json.loads(line)['frames'] == 90 for line in found)
     again = forks.run(*command)
-    assert f'{len(found)} of 50 are already done' in again.stdout + again.stderr
-    assert again.stdout.splitlines()[-3].startswith('good: 50 of 50 videos')
+    assert f'{len(found)} of 80 are already done' in again.stdout + again.stderr
+    assert again.stdout.splitlines()[-3].startswith('good: 80 of 80 videos')
 
 
 def test_motion_index_writes_whole_files(tmp_path, stop):
