@@ -94,18 +94,23 @@ FOLDER = [path for path in RECIPES if name_of(path)['data'] == 'folder']
 PAPER = [path for path in RECIPES if path not in SMALL + FOLDER]
 
 
-@cache
+_on_meta = {}  # by what is built
+
+
 def build_on_meta(path):
     """The recognizer of a config, of shapes alone: no memory for two queues of 131072."""
     cfg = load(path).model
-    cfg.data_preprocessor.pop('blending', None)  # its distribution looks at numbers
-    # Swin asks for numbers while it is built, MMAction2's ViT for those of stochastic depth.
-    device = 'cpu' if cfg.backbone.type == 'SwinTransformer3D' else 'meta'
-    linspace = mock.patch.object(torch, 'linspace', partial(torch.linspace, device='cpu'))
-    # Without values, initialisation is half of the time.
-    normal = mock.patch.object(torch.Tensor, 'normal_', lambda tensor, *_, **__: tensor)
-    with torch.device(device), linspace, normal:
-        return MODELS.build(cfg).to('meta')
+    key = str(cfg)
+    if key not in _on_meta:
+        cfg.data_preprocessor.pop('blending', None)  # its distribution looks at numbers
+        # Swin asks for numbers while it is built, MMAction2's ViT for those of stochastic depth.
+        device = 'cpu' if cfg.backbone.type == 'SwinTransformer3D' else 'meta'
+        linspace = mock.patch.object(torch, 'linspace', partial(torch.linspace, device='cpu'))
+        # Without values, initialisation is half of the time.
+        normal = mock.patch.object(torch.Tensor, 'normal_', lambda tensor, *_, **__: tensor)
+        with torch.device(device), linspace, normal:
+            _on_meta[key] = MODELS.build(cfg).to('meta')
+    return _on_meta[key]
 
 
 def steps_of(pipeline, share=None):
