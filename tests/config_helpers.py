@@ -155,3 +155,51 @@ def shows_differences(pipeline):
 def build_sampler(cfg):
     (step,) = (step for step in cfg.train_pipeline if step.type.startswith('Sample'))
     return TRANSFORMS.build(step)
+
+
+def shrink(cfg):
+    """The config's wiring in little: two narrow stages, clips of 16 px, embeddings, queues."""
+    backbone = cfg.model.backbone
+    if backbone.type == 'ResNet':
+        features = 64
+        backbone.update(depth=18, num_stages=1, strides=(1,), dilations=(1,), out_indices=(0,))
+    elif backbone.type == 'MaskedVisionTransformer':
+        features = 24
+        backbone.update(depth=2, embed_dims=features, num_heads=3, num_frames=4, patch_size=4)
+        cfg.model.heads.videomae.patch_size = 4
+    else:
+        features = 16
+        if 'depth' not in backbone:  # it cannot be made narrow
+            backbone = cfg.model.backbone = load(SMALL[0]).model.backbone
+        backbone.update(depth=18, base_channels=8, num_stages=2, out_indices=(1,))
+        backbone.update(spatial_strides=(2, 2), dilations=(1, 1), inflate=(1, 1))
+        backbone.temporal_strides = backbone.get('temporal_strides', (1, 1))[-2:]
+    for head in cfg.model.heads.values():
+        if 'projector' in head:
+            head.projector.update(in_channels=features, hidden_channels=16, out_channels=8)
+        else:
+            head.in_channels = features
+        if 'predictor' in head:
+            head.predictor.update(in_channels=8, hidden_channels=16, out_channels=8)
+        for setting, value in (
+            ('queue_size', 16),
+            ('num_prototypes', 6),
+            ('hidden_channels', 16),
+            ('feature_channels', 8),
+            ('memory_size', 16),
+            ('map_size', (1, 1)),
+            ('decoder_channels', 16),
+            ('num_heads', 2),
+        ):
+            if setting in head:
+                head[setting] = value
+    for _, step in steps_of(cfg.train_dataloader.dataset.pipeline):
+        if step.type == 'Resize':
+            step.update(scale=(16, 16), keep_ratio=False)
+        elif step.type == 'RandomCrop':
+            step.size = 16
+        elif step.type == 'MotionCrop':
+            step.update(region=15, size=12, jitter=1)
+        elif step.type.startswith('Sample') and 'clip_len' in step:
+            step.clip_len = min(step.clip_len, 4)
+    return cfg

@@ -31,16 +31,12 @@ def name_of(page):
 
 
 @pytest.mark.parametrize('page', PAGES, ids=name_of)
-def test_links_resolve(page):
-    for link in re.findall(r'\]\(([^)#\s]+)', page.read_text()):
-        if not link.startswith('http'):
-            assert (page.parent / link).exists(), link
-
-
-@pytest.mark.parametrize('page', PAGES, ids=name_of)
-def test_files_in_commands_exist(page):
-    for path in re.findall(r'(?<!\w)(?:tools|configs)/[\w./-]+\.(?:py|sh)', page.read_text()):
-        assert (ROOT / path).exists(), path
+def test_links_resolve_and_files_in_commands_exist(page):
+    text = page.read_text()
+    links = [page.parent / link for link in re.findall(r'\]\(([^)#\s]+)', text) if ':' not in link]
+    named = re.findall(r'(?<!\w)(?:tools|configs)/[\w./-]+\.(?:py|sh)', text)
+    for path in [*links, *(ROOT / path for path in named)]:
+        assert path.exists(), path
 
 
 def commands(text):
@@ -111,10 +107,11 @@ def test_readme_lists_the_configs_of_its_folder(folder):
     assert sorted(rows) == sorted(path.name for path in folder.glob('*.py'))
 
 
-def test_table_of_methods_names_every_folder():
-    text = (ROOT / 'docs' / 'methods.md').read_text()
-    for folder in METHODS:
-        assert f'](../configs/{folder.name}/README.md)' in text, folder.name
+@pytest.mark.parametrize(('page', 'folders'), [('methods', METHODS), ('downstream', DOWNSTREAM)])
+def test_page_names_every_folder(page, folders):
+    text = (ROOT / f'docs/{page}.md').read_text()
+    for folder in folders:
+        assert f'](../{name_of(folder)}/README.md)' in text, folder.name
 
 
 def test_the_head_that_is_shown_is_one():
@@ -129,12 +126,6 @@ def test_the_head_that_is_shown_is_one():
         key = project(head.target_projector.module, key.mean(dim=0))
         loss += (2 - 2 * similarity(query, key)) / N
     assert head.loss(online, target)['loss'].item() == pytest.approx(loss)
-
-
-def test_page_on_what_comes_after_pretraining_names_every_folder():
-    text = (ROOT / 'docs' / 'downstream.md').read_text()
-    for folder in DOWNSTREAM:
-        assert f'](../{folder.relative_to(ROOT).as_posix()}/README.md)' in text, folder.name
 
 
 def is_part(part, whole):

