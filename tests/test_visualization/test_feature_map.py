@@ -87,7 +87,7 @@ def test_subset_has_equally_many_of_each_class():
     assert found.knn == knn_accuracy(subset, subset, len(known) // 3 - 1, leave_one_out=True)
 
 
-@pytest.mark.parametrize('count', [3, 4, 5, 6, 13])
+@pytest.mark.parametrize('count', [3, 4, 13])
 def test_fewer_videos_than_the_perplexity(count):
     features = clusters(per_class=1, num_classes=count)
     points = feature_map(features).points
@@ -109,20 +109,14 @@ def test_too_little_for_a_map():
         feature_map(features, 'umap')
 
 
-def test_clips_of_a_video_do_not_vote_for_each_other():
+def test_accuracy_without_other_videos_of_the_class_or_without_classes():
     features = clusters(per_class=4, num_classes=2, spread=0)
     # Four clips of one video in each class: nothing of the right class is left.
     names = np.array([f'{label}.mp4' for label in features.labels])
     clips = np.arange(8) // 2
-    found = feature_map(
-        FeatureSet(features.features, features.labels, names, clips=clips), method='pca'
-    )
+    found = feature_map(FeatureSet(features.features, features.labels, names, clips=clips), 'pca')
     assert found.knn['top1'] == 0 and found.unit == 'clips'
-
-
-def test_without_two_classes_there_is_no_accuracy():
-    features = clusters()
-    for labels in (np.full(60, -1), np.zeros(60, int)):
+    for labels in (np.full(8, -1), np.zeros(8, int)):
         assert feature_map(FeatureSet(features.features, labels, features.names), 'pca').knn is None
 
 
@@ -183,16 +177,8 @@ def test_tool_compares_files_and_folders(run_tool, tmp_path):
     clusters().save(tmp_path / 'good' / 'test.npz')
     clusters(spread=50, seed=1).save(tmp_path / 'bad' / 'test')
     (tmp_path / 'names.txt').write_text('a\nb\nc\nd\ne\n')
-    code, output = run_tool(
-        'good/test.npz',
-        'bad/test',
-        '--out',
-        'm.png',
-        '--method',
-        'pca',
-        '--class-names',
-        'names.txt',
-    )
+    options = ('--method', 'pca', '--class-names', 'names.txt')
+    code, output = run_tool('good/test.npz', 'bad/test', '--out', 'm.png', *options)
     assert code == 0, output.err
     lines = output.out.splitlines()
     assert lines[0] == 'good/test: 60 of 60 rows, 11-NN 100.00 %, chance 20.00 %'

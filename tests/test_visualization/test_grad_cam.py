@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from PIL import Image
 from tiny_vclr import CHANNELS, TinyBackbone, build_tiny, tiny_config, write_videos
@@ -218,13 +219,8 @@ NUM_FRAMES = 24
 def pipeline_of(clip_len=1, num_clips=4, crop='CenterCrop'):
     return [
         dict(type='VideoInit'),
-        dict(
-            type='SampleFrames',
-            clip_len=clip_len,
-            frame_interval=2,
-            num_clips=num_clips,
-            test_mode=True,
-        ),
+        dict(type='SampleFrames', clip_len=clip_len, frame_interval=2, num_clips=num_clips)
+        | dict(test_mode=True),
         dict(type='VideoDecode'),
         dict(type='Resize', scale=(64, 48), keep_ratio=False),
         dict(type=crop, crop_size=(64, 48) if crop == 'CenterCrop' else (48, 48)),
@@ -314,7 +310,8 @@ def test_class_is_the_predicted_one_or_the_given_one(video):
     model = build_recognizer(backbone=dict(type='TinyBackbone'))
     row = look_at_video(model, pipeline_of(), video, 'class', class_names=list('abcde'))
     frames = torch.from_numpy(row.images).permute(0, 3, 1, 2)[None]
-    (sample,) = model.test_step(dict(inputs=list(frames), data_samples=[sample_of(0)]))
+    sample = ActionDataSample().set_gt_label(0)
+    (sample,) = model.test_step(dict(inputs=list(frames), data_samples=[sample]))
     label, share = int(sample.pred_label), float(sample.pred_score.detach().softmax(-1).max())
     assert row.title == f'v.mp4 · {"abcde"[label]}, {100 * share:.0f} %'
     given = look_at_video(model, pipeline_of(), video, 'class', label=(label + 1) % CLASSES)
@@ -322,12 +319,6 @@ def test_class_is_the_predicted_one_or_the_given_one(video):
     assert np.abs(given.maps - row.maps).max() > 0.1
     with pytest.raises(UserError, match='there is no class 5; classes are 0 … 4'):
         look_at_video(model, pipeline_of(), video, 'class', label=5)
-
-
-def sample_of(label):
-    from mmaction.structures import ActionDataSample
-
-    return ActionDataSample().set_gt_label(label)
 
 
 def test_crops_show_the_frames_again(video, frame_number):
@@ -417,19 +408,9 @@ def test_tool_writes_one_picture_or_a_folder(pretrained, run_tool, tmp_path):
     assert '2 videos, layer the last' in output.out
     # Eight frames of each by default.
     assert Image.open(tmp_path / 'all.png').width == round((8 * 1.4 + 0.7) * 150)
-    similar = (
-        '--target',
-        'similarity',
-        '--other',
-        videos[1],
-        '--layer',
-        'layers.2',
-        '--num-frames',
-        2,
-    )
-    code, output = run_tool(
-        config, 'none', *videos, same_name, '--out', tmp_path / 'each', *similar
-    )
+    similar = ('--target', 'similarity', '--other', videos[1], '--layer', 'layers.2')
+    each = ('--out', tmp_path / 'each', '--num-frames', 2)
+    code, output = run_tool(config, 'none', *videos, same_name, *each, *similar)
     assert code == 0, output.err
     assert sorted(path.name for path in (tmp_path / 'each').iterdir()) == [
         '000000_video_0.png',
@@ -443,14 +424,10 @@ def test_tool_shows_the_class_of_a_recognizer_with_its_validation_pipeline(
 ):
     config, _, video, _ = pretrained
     model = recognizer_cfg(dict(type='TinyBackbone'))
-    cfg = Config(
-        dict(
-            default_scope='mmaction',
-            model=model,
-            val_pipeline=pipeline_of(num_clips=3),
-            test_pipeline=pipeline_of(num_clips=5, crop='ThreeCrop'),
-        )
-    )
+    val_pipeline = pipeline_of(num_clips=3)
+    test_pipeline = pipeline_of(num_clips=5, crop='ThreeCrop')
+    cfg = dict(model=model, val_pipeline=val_pipeline, test_pipeline=test_pipeline)
+    cfg = Config(dict(default_scope='mmaction', **cfg))
     cfg.dump(config)
     trained = build_recognizer(3, backbone=dict(type='TinyBackbone'))
     torch.save(trained.state_dict(), tmp_path / 'tuned.pth')

@@ -122,9 +122,10 @@ def test_warnings_come_before_anything_else(tmp_path):
     assert places == sorted(places)
     assert page.source.index(notes[0]) > places[-1]
 
-    page = full_report(tmp_path / 'report.html', warnings=warnings[:1])
+    bare = dict(curves={}, sheets=[])
+    page = full_report(tmp_path / 'report.html', warnings=warnings[:1], **bare)
     assert page.text['h2'][0] == 'Warning'
-    page = full_report(tmp_path / 'report.html')
+    page = full_report(tmp_path / 'report.html', **bare)
     assert 'class="card warnings"' not in page.source and 'class="notes"' not in page.source
 
 

@@ -15,11 +15,11 @@ from mmssl_video.visualization.sheets import RIGHT, UNKNOWN, WRONG
 CLIPS = Path(__file__).parents[2].parent / 'shared' / 'data' / 'clips'
 
 
-def write_video(path, grays, size=(32, 48), gop=4):
+def write_video(path, grays, size=(32, 48)):
     """Write one frame per gray level; ``size`` is (height, width)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), 'w') as container:
-        stream = container.add_stream('libx264', rate=10, options={'crf': '10', 'g': str(gop)})
+        stream = container.add_stream('libx264', rate=10, options={'crf': '10', 'g': '4'})
         stream.height, stream.width, stream.pix_fmt = *size, 'yuv420p'
         for gray in grays:
             frame = av.VideoFrame.from_ndarray(np.full((*size, 3), gray, np.uint8), 'rgb24')
@@ -27,19 +27,15 @@ def write_video(path, grays, size=(32, 48), gop=4):
         container.mux(stream.encode())
 
 
-@pytest.mark.parametrize('gop', [4, 250])
-def test_middle_frame_of_a_video(tmp_path, gop):
-    write_video(tmp_path / 'v.mp4', [20 * i for i in range(11)], gop=gop)
-    image = middle_frame(tmp_path / 'v.mp4')
-    assert (image.shape, image.dtype) == ((32, 48, 3), np.uint8)
+def test_middle_frame_of_a_video(tmp_path):
+    write_video(tmp_path / 'v.mp4', [20 * i for i in range(11)], size=(64, 128))
+    image = middle_frame(tmp_path / 'v.mp4', max_size=32)
+    assert (image.shape, image.dtype) == ((16, 32, 3), np.uint8)
     # Half of 1.1 s lies within frame 5.
     assert abs(image.mean() - 100) < 4
-
-
-def test_middle_frame_of_one_frame_and_scaled_down(tmp_path):
-    write_video(tmp_path / 'v.mp4', [80], size=(64, 128))
-    assert abs(middle_frame(tmp_path / 'v.mp4').mean() - 80) < 4
-    assert middle_frame(tmp_path / 'v.mp4', max_size=32).shape == (16, 32, 3)
+    write_video(tmp_path / 'v.mp4', [80])
+    image = middle_frame(tmp_path / 'v.mp4')
+    assert image.shape == (32, 48, 3) and abs(image.mean() - 80) < 4
 
 
 def test_middle_frame_of_raw_frames(tmp_path):
@@ -59,7 +55,7 @@ def test_unreadable_videos_are_named(tmp_path):
 
 
 @pytest.mark.skipif(not CLIPS.is_dir(), reason='no real videos beside the repository')
-@pytest.mark.parametrize('name', ['test.avi', 'demo.mp4', 'again.mkv', 'h265_video.mp4'])
+@pytest.mark.parametrize('name', ['test.avi', 'h265_video.mp4'])
 def test_middle_frame_of_real_videos(name):
     image = middle_frame(CLIPS / name)
     with av.open(str(CLIPS / name)) as container:
