@@ -304,7 +304,7 @@ def test_vcop_with_other_tuples(num_segments, sources):
     )
     dataset = build_dataset(cfg, sources)
     dataset.set_epoch(0, 0)  # seeds the pipeline
-    torch.manual_seed(1)
+    torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     model.init_weights()
     batch = model.data_preprocessor(pseudo_collate(list(dataset)), training=True)

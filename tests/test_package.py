@@ -26,6 +26,56 @@ def files_under(folder):
     }
 
 
+# Modules that another module's test, or one of a whole way, goes through.
+TESTED_IN = {
+    'checkpoints/fitting.py': 'test_checkpoints/test_conversion.py',
+    'checkpoints/work_dir.py': 'test_engine/test_safe_checkpoint.py',
+    'compat/mmaction.py': 'test_compat.py',
+    'compat/mmengine.py': 'test_compat.py',
+    'compat/replace.py': 'test_compat.py',
+    'compat/torch.py': 'test_engine/test_bf16.py',
+    'datasets/transforms/photometric.py': 'test_datasets/test_transforms/test_augment.py',
+    'datasets/transforms/video.py': 'test_datasets/test_unlabeled_videos.py',
+    'datasets/transforms/view_sampler.py': 'test_datasets/test_transforms/test_all_samplers.py',
+    'engine/hooks/batch_size.py': 'test_engine/test_objective_report.py',
+    'engine/hooks/head_epoch.py': 'test_models/test_swav.py',
+    'engine/hooks/results_in_work_dir.py': 'test_localization.py',
+    'engine/hooks/unwrap.py': 'test_engine/test_bad_videos_hook.py',
+    'engine/processes.py': 'test_tools/test_killed_runs.py',
+    'engine/training.py': 'test_tools/test_train_tools.py',
+    'errors.py': 'test_config_check.py',
+    'evaluation/classification.py': 'test_evaluation/test_linear_svm.py',
+    'evaluation/encoder.py': 'test_evaluation/test_extract.py',
+    'evaluation/loader.py': 'test_evaluation/test_extract.py',
+    'evaluation/store.py': 'test_evaluation/test_extract.py',
+    'files.py': 'test_evaluation/test_features.py',
+    'models/backbones/masked_vit.py': 'test_models/test_videomae_head.py',
+    'models/encoding.py': 'test_models/test_ssl_recognizer.py',
+    'models/masks.py': 'test_models/test_videomae_head.py',
+    'models/memory_format.py': 'test_models/test_ssl_recognizer.py',
+    'models/precision.py': 'test_models/test_every_head.py',
+    'settings.py': 'test_engine/test_resume_check.py',
+    'version.py': 'test_package.py',
+    'video/cores.py': 'test_video/test_find.py',
+    'video/index.py': 'test_video/test_reader_state.py',
+    'video/packets.py': 'test_video/test_reader_state.py',
+    'visualization/figures.py': 'test_visualization/test_feature_map.py',
+}
+
+
+@NEEDS_SOURCE
+def test_every_module_has_its_test():
+    """``tests/test_ROOM/`` has ``test_NAME*.py``, or the table above says where it is tested."""
+    without = set()
+    for module in (ROOT / 'mmssl_video').rglob('[!_]*.py'):
+        name = module.relative_to(ROOT / 'mmssl_video')
+        room = f'test_{name.parts[0]}' if len(name.parts) > 1 else ''
+        if not any((ROOT / 'tests' / room).rglob(f'test_{name.stem}*.py')):
+            without.add(name.as_posix())
+    assert without == set(TESTED_IN)
+    assert all((ROOT / 'tests' / test).is_file() for test in TESTED_IN.values())
+
+
 def test_version_is_in_one_place():
     assert mmssl_video.__version__ == __version__
     try:
