@@ -72,6 +72,7 @@ setup(
         f'decord>=0.6.0; {DECORD}',
         'av>=17',  # threads of the conversion to RGB can be set
         'scikit-learn',
+        'threadpoolctl',
         'scipy',
         'matplotlib',
         'einops',

@@ -15,6 +15,8 @@ from .features import FeatureSet, shared_note
 if TYPE_CHECKING:
     from sklearn.base import ClassifierMixin
 
+SIZE_FOR_THREADS = 2**22  # fewer numbers are fitted faster by one thread than by several
+
 
 def check_cost(C: float) -> None:
     """Raise a :class:`UserError` if the weight of the loss is not a number above 0."""
@@ -64,12 +66,14 @@ def accuracy(
         )
 
     from sklearn.preprocessing import normalize
+    from threadpoolctl import threadpool_limits
 
     train_inputs, test_inputs = (
         normalize(features) if l2_normalize else features
         for features in (train.features, test.features)
     )
-    classifier.fit(train_inputs, train.labels)
+    with threadpool_limits(1 if train.features.size < SIZE_FOR_THREADS else None):
+        classifier.fit(train_inputs, train.labels)
     if hasattr(classifier, 'predict_proba'):
         scores = classifier.predict_proba(test_inputs)
     else:

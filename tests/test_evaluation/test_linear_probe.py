@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from mmssl_video.errors import UserError
-from mmssl_video.evaluation import FeatureSet, linear_probe, linear_svm
+from mmssl_video.evaluation import FeatureSet, classification, linear_probe, linear_svm
 
 
 def feature_set(features, labels, source='set', names=None, clips=None):
@@ -140,6 +141,26 @@ def test_folds_of_the_cross_validation_share_no_video(monkeypatch, blobs):
     for learned, held_out in splits:
         assert not set(names[learned]) & set(names[held_out])
     assert sorted(np.concatenate([held_out for _, held_out in splits])) == list(range(140))
+
+
+@pytest.mark.parametrize(('size', 'expected'), [(2**22, 1), (1, 2)])
+def test_threads_of_a_fit(monkeypatch, blobs, size, expected):
+    """One if the features are few, for which more only wait for each other; else all."""
+    found = []
+
+    def threads():
+        return max(pool['num_threads'] for pool in threadpool_info())
+
+    class Spy(LogisticRegression):
+        def fit(self, *args):
+            found.append(threads())
+            return super().fit(*args)
+
+    monkeypatch.setattr('sklearn.linear_model.LogisticRegression', Spy)
+    monkeypatch.setattr(classification, 'SIZE_FOR_THREADS', size)
+    with threadpool_limits(2):
+        linear_probe(*blobs)
+        assert found == [expected] and threads() == 2
 
 
 def test_memory_mapped_features(blobs, tmp_path):
