@@ -8,7 +8,9 @@ import hypothesis
 import numpy as np
 import pytest
 from forks import shared_forks
-from mmengine.logging import MMLogger
+from mmaction.visualization import ActionVisualizer
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
 from stubs import make_mmengine_quick
 
 import mmssl_video  # noqa: F401  registers everything and mends the upstream faults
@@ -117,6 +119,20 @@ def left_out():
     logger.addHandler(handler)
     yield messages
     logger.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def no_run_of_before():
+    """Forget the runs of a test: MMEngine names them by the second, and two may share a name.
+
+    The second would then log to the captured output of the first, which is closed.
+    """
+    kinds = (MMLogger, MessageHub, DefaultScope, ActionVisualizer)
+    before = [list(kind._instance_dict) for kind in kinds]
+    yield
+    for kind, names in zip(kinds, before, strict=True):
+        for name in kind._instance_dict.keys() - set(names):
+            del kind._instance_dict[name]
 
 
 @pytest.fixture

@@ -81,12 +81,11 @@ def test_bad_videos_leave_nothing_open(paths, tmp_path):
     cut.write_bytes(paths[0].read_bytes()[:-100])
     empty = tmp_path / 'empty.mp4'
     empty.touch()
-    gc.collect()  # what other tests have left
     before = _resources()[1]
     for path in [cut, empty, tmp_path, tmp_path / 'missing.mp4'] * 20:
         with pytest.raises(ValueError, match='cannot be read'):
             VideoInit()(dict(filename=str(path)))
-    assert _resources()[1] == before
+    assert _resources()[1] <= before  # less where what other tests have left is closed meanwhile
 
 
 def test_inherited_readers_do_not_hang_a_forked_process(paths):
