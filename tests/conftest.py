@@ -6,6 +6,7 @@ import gc
 def pytest_configure(config):
     """The process that hands out files to workers runs no test, so it does without the imports."""
     if hasattr(config, 'workerinput') or not config.getoption('numprocesses', None):
+        gc.disable()  # imports and rewritten assertions are kept anyway: a third of the collection
         config.pluginmanager.import_plugin('shared_fixtures')
 
 
@@ -18,3 +19,4 @@ def pytest_collection_modifyitems(items):
 def pytest_collection_finish():
     """Collections of garbage need not look through all imports."""
     gc.freeze()
+    gc.enable()
