@@ -1,10 +1,13 @@
 """Result files that are either complete or absent, never half written."""
 
+import errno
 import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from mmssl_video.errors import UserError
 from mmssl_video.settings import differences, tell
@@ -64,6 +67,43 @@ def claim_folder(folder: str | os.PathLike, settings: dict, content: str) -> Non
             f'{folder} holds {content} of other settings ({tell(differ)}); use the same settings, '
             'or move or delete this folder'
         )
+
+
+def reserve_folder(folder: str | os.PathLike) -> TextIO | None:
+    """Reserve a work directory for this process.
+
+    The reservation ends when the returned file is closed or the process ends, however it ends;
+    forks of the process do not hold it. Systems and file systems without locks reserve nothing.
+
+    Args:
+        folder: An existing folder; the lock is its ``.lock``, which stays.
+
+    Returns:
+        The open file that holds the lock, or ``None`` without locks.
+
+    Raises:
+        UserError: If another process has reserved the folder; the message names the process.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    file = Path(folder, '.lock').open('a+')
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        with file:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                return None
+            file.seek(0)
+            raise UserError(
+                f'{folder}: {file.read() or "another process"} is running there; wait for its end '
+                'or stop it, or choose another folder with `work_dir=DIR`'
+            ) from error
+    file.truncate(0)
+    file.write(f'process {os.getpid()} on {socket.gethostname()}')
+    file.flush()
+    return file
 
 
 def write_json(path: str | os.PathLike, content: dict) -> None:

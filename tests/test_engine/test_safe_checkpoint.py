@@ -1,8 +1,10 @@
 """A run that is killed loses nothing that it had saved, and goes on where it was."""
 
+import multiprocessing
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from tiny_vclr import tiny_config, write_videos
 from mmssl_video.checkpoints import work_dir as checkpoints
 from mmssl_video.checkpoints.work_dir import find_checkpoint
 from mmssl_video.errors import UserError
+from mmssl_video.files import reserve_folder
 
 EPOCHS = 3
 ITERS = 3  # an epoch: 14 videos in batches of 4, the rest dropped
@@ -214,7 +217,36 @@ def test_killed_while_writing_the_only_checkpoint(videos, tmp_path, monkeypatch)
     _, runner = train(resumed(config(videos, tmp_path, 'killed, on', max_keep_ckpts=1)))
     assert runner.iter == EPOCHS * ITERS
     assert saved(tmp_path) == [f'epoch_{EPOCHS}.pth']
-    assert not list(tmp_path.glob('.*'))
+    assert not list(tmp_path.glob('.*.tmp'))
+
+
+def test_one_run_at_a_time_in_a_folder(videos, tmp_path):
+    """Another one would remove what the first is writing; one that is killed does not stay."""
+    fork = multiprocessing.get_context('fork')
+    here, there = fork.Pipe()
+
+    def other():
+        lock = reserve_folder(tmp_path)
+        there.send(lock.name)
+        there.recv()  # until it is killed
+
+    process = fork.Process(target=other, daemon=True)
+    process.start()
+    assert here.recv() == str(tmp_path / '.lock')
+    writing = tmp_path / '.epoch_1.pth.123.tmp'
+    writing.write_bytes(b'half')
+    match = rf'^{tmp_path}: process {process.pid} on .* `work_dir=DIR`$'
+    with pytest.raises(UserError, match=match):
+        train(config(videos, tmp_path, 'second', epochs=1))
+    assert writing.exists() and not saved(tmp_path)
+    process.kill()
+    process.join()
+    _, runner = train(config(videos, tmp_path, 'third', epochs=1))
+    assert saved(tmp_path) == ['epoch_1.pth']
+    other = fork.Process(target=lambda: sys.exit(reserve_folder(tmp_path) is None))
+    other.start()
+    other.join()
+    assert runner.iter == ITERS and other.exitcode == 0  # the third has freed it
 
 
 def test_the_best_is_removed_after_the_next_best_is_written(videos, tmp_path, monkeypatch):

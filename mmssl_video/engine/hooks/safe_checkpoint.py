@@ -21,7 +21,7 @@ from torch import Tensor, distributed
 from torch.utils.data import BatchSampler
 
 from mmssl_video.checkpoints.work_dir import POINTER
-from mmssl_video.files import atomic_path
+from mmssl_video.files import atomic_path, reserve_folder
 
 
 @HOOKS.register_module()
@@ -30,6 +30,8 @@ class SafeCheckpointHook(CheckpointHook):
 
     - An old checkpoint is removed after the new one is complete, and ``last_checkpoint`` is
       replaced in one step. Incomplete files of a killed run are removed when the next run starts.
+    - A second run in the same folder ends with an error: it would remove what the first one is
+      writing.
     - SIGTERM (Slurm's time limit, torchrun) saves at the end of the iteration, as
       ``iter_<number>.pth``, and ends the process with status 143. With several processes, it is
       enough if one of them gets the signal. The next checkpoint of either kind replaces this one.
@@ -43,7 +45,7 @@ class SafeCheckpointHook(CheckpointHook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Find the folder, remove incomplete files there, and listen for SIGTERM."""
+        """Reserve the folder, remove incomplete files there, and listen for SIGTERM."""
         super().before_train(runner)
         self._batch = getattr(self, '_batch', 0)  # from a checkpoint
         self._epoch_start = 0
@@ -54,6 +56,7 @@ class SafeCheckpointHook(CheckpointHook):
             if own and self.by_epoch:  # else regular ones have such names, too
                 self._interim = path.name
         if is_main_process():
+            self._reservation = reserve_folder(runner.work_dir)
             for path in Path(runner.work_dir).glob('.*.pth.*.tmp'):
                 path.unlink()
         # On the CPU, so that asking all processes whether to stop does not wait for a GPU.
@@ -133,9 +136,11 @@ class SafeCheckpointHook(CheckpointHook):
         super().after_train_epoch(runner)
 
     def after_train(self, runner: Runner) -> None:
-        """Finish as MMEngine does, and restore the handler of SIGTERM."""
+        """Finish as MMEngine does, restore the handler of SIGTERM, and free the folder."""
         super().after_train(runner)
         self._settle()
+        if is_main_process() and self._reservation is not None:
+            self._reservation.close()
 
     def _settle(self) -> None:
         """Restore the earlier handler of SIGTERM."""
