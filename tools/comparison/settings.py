@@ -92,6 +92,7 @@ METHODS = [
     Setting('SeCo', small('seco', 'seco', '4x2x3')),
     Setting('VCLR', VCLR),
     Setting('SimCLR', small('simclr', 'simclr')),
+    Setting('VICReg', small('vicreg', 'vicreg')),
     Setting('CVRL', CVRL),
     Setting('VCLR + CVRL', small('vclr', 'vclr-cvrl', '4x2x8')),
     Setting('ρ-MoCo, ρ = 3', small('rho_moco', 'rho-moco', '4x2x3')),
