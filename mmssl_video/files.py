@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import md5
 from pathlib import Path
 from typing import TextIO
 
@@ -18,7 +19,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path next to ``path`` and move it there if the block succeeds.
 
     Missing parent folders are created. If the block fails or is interrupted, an older file at
-    ``path`` is unchanged, and no temporary file is left.
+    ``path`` is unchanged, and no temporary file is left. A link stays, and the file that it points
+    to is replaced. A device, such as ``/dev/null``, is given itself.
 
     Args:
         path: Path of the file.
@@ -30,8 +32,14 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         UserError: If the file cannot be written: it is a folder, no permission, no space.
     """
     path = Path(path)
-    # With the process id, two runs that write the same result do not share a temporary file.
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        yield path
+        return
+    path = Path(os.path.realpath(path))
+    # Most file systems allow 255 bytes. With the process id, two runs that write the same result do
+    # not share a temporary file.
+    name = path.name if len(os.fsencode(path.name)) < 200 else md5(os.fsencode(path)).hexdigest()
+    temporary = path.parent / f'.{name}.{os.getpid()}.tmp'
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -56,13 +64,19 @@ def claim_folder(folder: str | os.PathLike, settings: dict, content: str) -> Non
         content: A word for the folder's content, for the message.
 
     Raises:
-        UserError: If the folder has other settings.
+        UserError: If the folder has other settings, or a file of them that cannot be read.
     """
     path = Path(folder) / 'settings.json'
     if not path.exists():
         write_json(path, settings)
         return
-    if differ := differences(json.loads(path.read_text()), settings):
+    try:
+        earlier = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f'{path}: cannot be read ({error}); move or delete {folder}, or choose another folder'
+        ) from error
+    if differ := differences(earlier, settings):
         raise UserError(
             f'{folder} holds {content} of other settings ({tell(differ)}); use the same settings, '
             'or move or delete this folder'

@@ -48,7 +48,6 @@ TESTED_IN = {
     'evaluation/encoder.py': 'test_evaluation/test_extract.py',
     'evaluation/loader.py': 'test_evaluation/test_extract.py',
     'evaluation/store.py': 'test_evaluation/test_extract.py',
-    'files.py': 'test_evaluation/test_features.py',
     'models/backbones/masked_vit.py': 'test_models/test_videomae_head.py',
     'models/encoding.py': 'test_models/test_ssl_recognizer.py',
     'models/masks.py': 'test_models/test_videomae_head.py',

@@ -33,9 +33,9 @@ def default_work_dir(cfg: Config) -> str:
 def find_checkpoint(work_dir: str | Path) -> Path | None:
     """Find the newest checkpoint from which a run can continue.
 
-    It is the one that ``last_checkpoint`` names, even if the folder has been moved since. If there
-    is no such file, or it cannot be read, it is the newest readable one of ``epoch_*.pth`` and
-    ``iter_*.pth``; a warning names those that were skipped.
+    It is the one that ``last_checkpoint`` names: in this folder, even if it has been moved since,
+    or in the hook's ``out_dir``. If there is no such file, or it cannot be read, it is the newest
+    readable one of ``epoch_*.pth`` and ``iter_*.pth``; a warning names those that were skipped.
 
     Args:
         work_dir: Folder of the run; need not exist.
@@ -44,17 +44,25 @@ def find_checkpoint(work_dir: str | Path) -> Path | None:
         The file, or ``None`` if there is none.
 
     Raises:
-        UserError: If there are checkpoints, but none can be read.
+        UserError: If there are checkpoints, but none can be read, or ``last_checkpoint`` names one
+            and there is none at all.
     """
     work_dir = Path(work_dir)
     name = re.compile(r'(epoch|iter)_\d+\.pth')
     found = [path for path in work_dir.glob('*.pth') if name.fullmatch(path.name)]
     found.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
     pointer = work_dir / POINTER
-    named = Path(pointer.read_text().strip()).name if pointer.is_file() else ''
-    found.sort(key=lambda path: path.name != named)  # stable: the others keep their order
-    if named and (not found or found[0].name != named):
+    named = Path(pointer.read_text().strip()) if pointer.is_file() else Path()
+    named = next((path for path in (work_dir / named.name, named) if path.is_file()), named)
+    if named.is_file():
+        found = [named, *(path for path in found if path.name != named.name)]
+    elif named.name and found:
         print_log(f'{pointer} names {named}, which does not exist', 'current', logging.WARNING)
+    elif named.name:
+        raise UserError(
+            f'{pointer} names {named}, which does not exist; name a checkpoint with `resume=PATH`, '
+            f'or delete {pointer} to start again'
+        )
     problems = []
     for path in found:
         try:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import DATA_SAMPLERS
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from tiny_vclr import tiny_config, write_videos
 
 from mmssl_video.checkpoints import work_dir as checkpoints
@@ -56,10 +56,19 @@ class Killed(BaseException):
     """What kill -9 is to the code after it: it does not run."""
 
 
+class Improving(BaseLoop):
+    """A validation whose metric is better in each epoch."""
+
+    def run(self):
+        self.runner.call_hook('after_val_epoch', metrics=dict(acc=self.runner.epoch))
+
+
 def train(cfg, **watch):
     """Runs to the end or the signal; what was seen, and the runner."""
     runner, watch = Runner.from_cfg(cfg), Watch(**watch)
     runner.register_hook(watch)
+    if 'save_best' in cfg.default_hooks.checkpoint:
+        runner._val_loop = Improving(runner, [])
     try:
         runner.train()
     finally:
@@ -129,9 +138,37 @@ def test_sigterm_in_a_resumed_epoch_keeps_the_place(unbroken, videos, tmp_path, 
         with pytest.raises(SystemExit):
             train(resumed(cfg) if iteration == 5 else cfg, sigterm_at=iteration)
     assert saved('run') == ['epoch_1.pth', 'iter_5.pth']
-    rest, _ = train(resumed(config(videos, 'run', 'sigterm twice, on')))
+    cfg = config(videos, 'run', 'sigterm twice, on')
+    cfg.resume = True  # MMEngine finds the checkpoint itself
+    rest, _ = train(cfg)
     assert rest.losses == unbroken[0].losses[5:]
     assert saved('run') == ['epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth']
+
+
+def test_an_epoch_goes_on_in_its_order_without_a_fixed_seed(videos, tmp_path):
+    """Also without ``ReproducibleHook``, as in the configs of MMAction2."""
+
+    def unseeded(name):
+        cfg = config(videos, tmp_path, name)
+        cfg.custom_hooks.pop(0)
+        cfg.randomness = dict(seed=None)
+        return cfg
+
+    with pytest.raises(SystemExit):
+        runner = Runner.from_cfg(unseeded('unseeded first'))
+        runner.register_hook(first := Watch(sigterm_at=5))
+        runner.train()
+    rest, _ = train(resumed(unseeded('unseeded second')))
+    assert len(set(sum(first.videos[3:5] + rest.videos[:1], []))) == 3 * 4
+
+
+def test_a_run_goes_on_after_the_best_epoch(unbroken, videos, tmp_path):
+    """Its checkpoint is written once more after validation, when the next epoch has begun."""
+    best = dict(save_best='acc', rule='greater')
+    train(config(videos, tmp_path, 'best, whole', **best))
+    cfg = config(videos, tmp_path, 'best, on', **best)
+    cfg.resume, cfg.load_from = True, str(tmp_path / 'epoch_2.pth')
+    assert train(cfg)[0].losses == unbroken[0].losses[2 * ITERS :]
 
 
 def test_sigterm_after_an_error_is_for_whom_it_was_before(videos, tmp_path, monkeypatch):
@@ -289,6 +326,19 @@ def test_the_newest_is_found(folder, pointer):
     if pointer is not None:
         (folder / 'last_checkpoint').write_text(pointer)
     assert find_checkpoint(folder) == folder / 'epoch_3.pth'
+
+
+def test_one_of_another_folder_and_name(videos, tmp_path):
+    elsewhere = dict(out_dir=str(tmp_path / 'large'), filename_tmpl='model_{}.pth')
+    (tmp_path / 'large' / 'run').mkdir(parents=True)
+    half = tmp_path / 'large' / 'run' / '.model_9.pth.123.tmp'  # what a kill leaves
+    half.touch()
+    train(config(videos, tmp_path / 'run', 'elsewhere', epochs=1, **elsewhere))
+    newest = tmp_path / 'large' / 'run' / 'model_1.pth'
+    assert find_checkpoint(tmp_path / 'run') == newest and not half.exists()
+    newest.unlink()
+    with pytest.raises(UserError, match=f'run/last_checkpoint names {newest}, which does not '):
+        find_checkpoint(tmp_path / 'run')
 
 
 def test_one_that_is_cut_short_is_passed_over(folder, monkeypatch):

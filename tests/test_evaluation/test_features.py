@@ -11,7 +11,6 @@ import pytest
 from mmssl_video.errors import UserError
 from mmssl_video.evaluation import FeatureSet
 from mmssl_video.evaluation.features import load_pair
-from mmssl_video.files import atomic_path, write_json
 
 SETTINGS = {
     'config': 'vclr.py',
@@ -184,26 +183,6 @@ def test_rows_that_are_clips_are_no_videos():
     clips = FeatureSet(**arrays(), source='clips.npz', clips=np.zeros(3, int))
     with pytest.raises(UserError, match='^clips.npz: a row is .* with `per_clip=False`'):
         clips.require_videos()
-
-
-def test_interrupted_write_keeps_the_old_file(tmp_path):
-    path = tmp_path / 'result.json'
-    write_json(path, {'R@1': 50.0})
-    with pytest.raises(KeyboardInterrupt), atomic_path(path) as temporary:
-        temporary.write_text('{"R@1":')
-        raise KeyboardInterrupt
-    assert path.read_text() == '{\n  "R@1": 50.0\n}\n'
-    with pytest.raises(ValueError, match='not JSON compliant'):
-        write_json(path, {'R@1': float('nan')})
-    assert os.listdir(tmp_path) == ['result.json']
-
-
-def test_unwritable_path_is_named(tmp_path):
-    (tmp_path / 'file').touch()
-    with pytest.raises(UserError, match='file/x.json: cannot be written'):
-        write_json(tmp_path / 'file' / 'x.json', {})
-    with pytest.raises(UserError, match='cannot be written'):
-        write_json(tmp_path, {})
 
 
 # Two sets ---------------------------------------------------------------------------------------

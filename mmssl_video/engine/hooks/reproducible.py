@@ -8,6 +8,15 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 
+def seed_sampler(runner: Runner) -> None:
+    """Set the sampler's seed to that of the run, which may come from a checkpoint."""
+    if hasattr(runner.train_dataloader.sampler, 'seed'):
+        # One seed for all processes, because each takes its part of one order.
+        seed = torch.tensor(runner.seed)
+        broadcast(seed)
+        runner.train_dataloader.sampler.seed = int(seed)
+
+
 @HOOKS.register_module()
 class ReproducibleHook(Hook):
     """Make a run repeatable, also after a resume and for any number of workers.
@@ -23,12 +32,8 @@ class ReproducibleHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
-        """Set the sampler's seed to that of the run, which may come from a checkpoint."""
-        if hasattr(runner.train_dataloader.sampler, 'seed'):
-            # One seed for all processes, because each takes its part of one order.
-            seed = torch.tensor(runner.seed)
-            broadcast(seed)
-            runner.train_dataloader.sampler.seed = int(seed)
+        """Shuffle with the seed of the run."""
+        seed_sampler(runner)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Pass seed and epoch to the dataset."""

@@ -16,12 +16,14 @@ from mmaction.registry import HOOKS
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.hooks.hook import DATA_BATCH
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 from torch import Tensor, distributed
 from torch.utils.data import BatchSampler
 
 from mmssl_video.checkpoints.work_dir import POINTER
 from mmssl_video.files import atomic_path, reserve_folder
+
+from .reproducible import seed_sampler
 
 
 @HOOKS.register_module()
@@ -36,9 +38,12 @@ class SafeCheckpointHook(CheckpointHook):
       ``iter_<number>.pth``, and ends the process with status 143. With several processes, it is
       enough if one of them gets the signal. The next checkpoint of either kind replaces this one.
     - A checkpoint within an epoch has the number of batches done in ``meta['batch']``; a resumed
-      run continues with the next one, without reading the videos of the earlier ones. In the log,
-      the batches of that epoch are counted from 1 again. With a ``batch_sampler`` other than
-      PyTorch's the epoch starts again, and the log says so.
+      run continues with the next one, in the same order of videos, without reading the earlier
+      ones. In the log, the batches of that epoch are counted from 1 again. With a
+      ``batch_sampler`` other than PyTorch's the epoch starts again, and the log says so.
+    - Gradients that an optimiser step is still accumulating are in no checkpoint. SIGTERM waits for
+      the step. The end of an epoch does not, so a run that resumes there is exact only if the
+      iterations of an epoch are a multiple of ``accumulative_counts``.
 
     ``tools/train.py`` uses this hook instead of a config's ``CheckpointHook``. In an
     iteration-based loop, MMEngine itself reads its way to the next batch.
@@ -50,14 +55,16 @@ class SafeCheckpointHook(CheckpointHook):
         self._batch = getattr(self, '_batch', 0)  # from a checkpoint
         self._epoch_start = 0
         self._interim: str | None = None  # the SIGTERM checkpoint from which the run was resumed
+        if runner._resume:
+            seed_sampler(runner)
         if runner._resume and self._batch:
-            path = Path(runner._load_from)
+            path = Path(runner._load_from or find_latest_checkpoint(runner.work_dir))
             own = path.resolve().parent == Path(self.out_dir).resolve()  # not another run's
             if own and self.by_epoch:  # else regular ones have such names, too
                 self._interim = path.name
         if is_main_process():
             self._reservation = reserve_folder(runner.work_dir)
-            for path in Path(runner.work_dir).glob('.*.pth.*.tmp'):
+            for path in Path(self.out_dir).glob('.*.pth.*.tmp'):
                 path.unlink()
         # On the CPU, so that asking all processes whether to stop does not wait for a GPU.
         self._group = distributed.new_group(backend='gloo') if get_world_size() > 1 else None
@@ -134,6 +141,7 @@ class SafeCheckpointHook(CheckpointHook):
         if isinstance(getattr(batches, 'sampler', None), _Rest):
             batches.sampler = batches.sampler.sampler
         super().after_train_epoch(runner)
+        self._epoch_start = runner.iter  # what is saved after validation is of the next epoch
 
     def after_train(self, runner: Runner) -> None:
         """Finish as MMEngine does, restore the handler of SIGTERM, and free the folder."""
