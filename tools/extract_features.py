@@ -103,6 +103,7 @@ def parse_args() -> argparse.Namespace:
 def check_args(args: argparse.Namespace) -> None:
     """Check the arguments before anything is built."""
     from mmssl_video.errors import UserError
+    from mmssl_video.evaluation.features import check_folder
     from mmssl_video.evaluation.store import remove_leftover
 
     is_file = args.out.endswith('.npz')
@@ -112,6 +113,7 @@ def check_args(args: argparse.Namespace) -> None:
             f'{args.out}: is a {found}; the name of a feature file ends in .npz, any other name '
             'is a folder'
         )
+    check_folder(args.out)
     remove_leftover(args.out)
     if not args.overwrite and osp.exists(args.out if is_file else f'{args.out}/features.npy'):
         raise UserError(

@@ -139,8 +139,15 @@ def _read(root: Path, path: Path) -> tuple[Labelled, dict[str, int]]:
     if not entries:
         raise UserError(f"{path}: has no line 'path label'; write some, or remove the list")
     lines: dict[str, int] = {}
+    labels: dict[str, int] = {}
     for entry in entries:
-        lines.setdefault(_name(root, entry), entry['line'])
+        name = _name(root, entry)
+        lines.setdefault(name, entry['line'])
+        if labels.setdefault(name, entry['label']) != entry['label']:
+            raise UserError(
+                f'{path}, line {entry["line"]}: {name} has label {entry["label"]}, but '
+                f'{labels[name]} in line {lines[name]}; correct one of them'
+            )
     labels = {_name(root, entry): entry['label'] for entry in _check(entries, path)}
     return list(labels.items()), lines
 

@@ -179,7 +179,8 @@ def index_motion(
             with atomic_path(videos.get_data_info(number)['motion_path']) as temporary:
                 temporary.touch()
     faults = videos.left_out | faults
-    report_faults(folder / BAD_VIDEOS, faults, len(videos) + len(videos.left_out))
+    paths = set(map(videos.get_path, range(len(videos)))) | videos.left_out.keys()
+    report_faults(folder / BAD_VIDEOS, faults, len(paths))
     return faults
 
 

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from mmengine.logging import print_log
 from rich.console import Console
@@ -181,8 +182,11 @@ def path_of(entry: dict) -> str:
 
 
 def join(root: str, name: str) -> str:
-    """Join a path of a list to ``root``; absolute paths and URIs stay unchanged."""
-    return name if '://' in name else osp.join(root, name)
+    """Join a path of a list to ``root``; absolute paths and URIs stay unchanged.
+
+    ``./a.mp4`` and ``b//a.mp4`` become ``a.mp4`` and ``b/a.mp4``, so that a video has one name.
+    """
+    return name if '://' in name else osp.join(root, PurePosixPath(name))
 
 
 def _split_video_line(line: str, exists: Callable[[str], bool]) -> tuple[str, list[str]]:

@@ -120,10 +120,11 @@ class FeatureSet:
             path: A name that ends in ``.npz``, or any other name for a folder, which may exist.
 
         Raises:
-            UserError: If ``path`` cannot be written.
+            UserError: If ``path`` cannot be written, or is a folder with other files.
         """
         path = Path(path)
         arrays = self._arrays()
+        check_folder(path)
         if path.suffix == '.npz':
             if self.settings is not None:
                 arrays['settings'] = np.array(json.dumps(self.settings))
@@ -158,6 +159,7 @@ class FeatureSet:
         """
         path = Path(path)
         arrays = {}
+        key = None
         try:
             if path.is_dir():
                 files = [*sorted(path.glob('*.npy')), *path.glob('settings.json')]
@@ -187,9 +189,8 @@ class FeatureSet:
         except UserError:
             raise
         except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise UserError(
-                f"{path}: the array '{key}' cannot be read ({error}); {EXTRACT_AGAIN}"
-            ) from error
+            part = f'the array {key!r} ' if key else ''
+            raise UserError(f'{path}: {part}cannot be read ({error}); {EXTRACT_AGAIN}') from error
         return cls(**arrays, source=str(path))
 
     def require_labels(self) -> None:
@@ -237,6 +238,22 @@ class FeatureSet:
                 f"'features' of {self.source} have {self.dim} columns, those of {other.source}"
                 f' {other.dim}; extract both with the same config and checkpoint'
             )
+
+
+def check_folder(path: str | os.PathLike) -> None:
+    """Check that features may be written to a path: a folder must have no other files.
+
+    Raises:
+        UserError: If it has, for example prepared videos; names one of them.
+    """
+    own = {*(f'{key}.npy' for key in (*KEYS, 'clips')), 'settings.json'}
+    found = {name for name in os.listdir(path) if name[0] != '.'} if os.path.isdir(path) else set()
+    others = sorted(found - own)
+    if others and not Path(path, 'features.npy').exists():
+        raise UserError(
+            f'{path}: holds other files, such as {others[0]}; choose a folder of its own for the '
+            'features'
+        )
 
 
 def load_pair(

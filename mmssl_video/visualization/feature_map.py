@@ -63,7 +63,8 @@ def feature_map(
 
     Args:
         features: Videos, or clips, labelled or not.
-        method: ``'tsne'`` or ``'pca'``. With fewer than 5 videos, ``'tsne'`` shows PCA.
+        method: ``'tsne'`` or ``'pca'``. With fewer than 5 videos, or features that are all the
+            same, ``'tsne'`` shows PCA.
         max_videos: If there are more videos, this number is drawn, the same number of each class as
             far as it has them.
         seed: Seed of the draw and of t-SNE. The same seed gives the same map.
@@ -89,12 +90,12 @@ def feature_map(
     as_pca = method == 'pca' or len(rows) < 5
     num_components = 2 if as_pca else min(50, *points.shape)
     points = PCA(num_components, random_state=seed).fit_transform(points)
-    if not as_pca:
+    if not as_pca and points[:, 0].std() > 1e-12:  # t-SNE starts from points divided by it
         # The perplexity is about the number of neighbours of a point; 30 is the authors' value.
         perplexity = min(30, (len(rows) - 1) / 3)
         points = TSNE(perplexity=perplexity, init='pca', random_state=seed).fit_transform(points)
     unit = 'videos' if features.clips is None else 'clips'
-    return FeatureMap(points.astype(np.float32), rows, drawn.labels, _knn(drawn), unit)
+    return FeatureMap(points[:, :2].astype(np.float32), rows, drawn.labels, _knn(drawn), unit)
 
 
 def _draw_rows(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -185,7 +186,7 @@ def save_feature_maps(
             ha='center',
         )
     if legend:
-        figure.legend(
+        box = figure.legend(
             handles,
             names,
             loc='outside right upper',
@@ -195,6 +196,8 @@ def save_feature_maps(
             handletextpad=0.2,
             columnspacing=1,
         )
+        for text in box.get_texts():
+            text.set_parse_math(False)
     save_figure(path, figure, dpi)
 
 

@@ -396,6 +396,8 @@ def test_videos_of_lists_that_are_not_there(listed, left_out):
     ('name', 'line', 'words'),
     [
         ('test', b'run/0 x.mp4 7', 'test.txt, line 5: run/0 x.mp4 is in train.txt, line 1'),
+        ('test', b'./run/0 x.mp4 7', 'test.txt, line 5: run/0 x.mp4 is in train.txt, line 1'),
+        ('train', b'run/0 x.mp4 9', 'line \\d+: run/0 x.mp4 has label 9, but 7 in line 1; correct'),
         ('test', b'sit/more.mp4 9', 'test.txt, line 5: no readable video of train.txt .* 9; add'),
         ('test', None, "test.txt: has no line 'path label'"),
         ('train', None, "train.txt: has no line 'path label'"),

@@ -273,6 +273,10 @@ def test_unreadable_videos(tmp_path, write_numbered_video, left_out, jobs):
         assert np.load(tmp_path / 'set.motion' / f'{name}.mp4.npy').shape == (29, 8, 8)
     assert (tmp_path / 'set.motion' / 'b.mp4.npy').read_bytes() == b''
 
+    (tmp_path / 'bad.txt').write_text('b.mp4\nb.mp4\n./b.mp4\n')
+    with pytest.raises(UserError, match='none of the videos can be read'):
+        index_motion(videos(root, tmp_path / 'bad.txt'), jobs=jobs)
+
     (root / 'b.mp4').write_bytes(sound)
     (root / 'text.mp4').unlink()
     assert index_motion(videos(root), jobs=jobs) == {}

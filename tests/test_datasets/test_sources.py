@@ -110,6 +110,8 @@ LINES = {  # line: path, label; {} is a folder
     '{}/take 3 5 6': ('{}/take 3', -1),
     '{}/clip 3 5 6': ('{}/clip', -1),
     'animation.gif 4': ('animation.gif', 4),
+    './b//a.mp4 4': ('b/a.mp4', 4),  # as `find` writes it
+    '../b.mp4 4': ('../b.mp4', 4),
     's3://bucket/a b.mp4 4': ('s3://bucket/a b.mp4', 4),
     'http://host/get?id=5&token=a%20b 2': ('http://host/get?id=5&token=a%20b', 2),
 }

@@ -156,10 +156,24 @@ def test_files_that_are_no_feature_files(tmp_path):
     with pytest.raises(UserError, match="flipped.npz: the array 'features' cannot be read"):
         FeatureSet.load(tmp_path / 'flipped.npz')
 
+    beginning = bytearray(content)
+    beginning[0] ^= 1
+    (tmp_path / 'beginning.npz').write_bytes(beginning)
+    with pytest.raises(UserError, match='beginning.npz: .*cannot be read'):
+        FeatureSet.load(tmp_path / 'beginning.npz')
+
     FeatureSet(**arrays()).save(tmp_path / 'folder')
     os.truncate(tmp_path / 'folder' / 'features.npy', 140)
     with pytest.raises(UserError, match="folder: the array 'features' cannot be read"):
         FeatureSet.load(tmp_path / 'folder')
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    for name in ('settings.json', 'a.mp4'):  # prepared videos
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=f'^{tmp_path}: holds other files, such as a.mp4; choose'):
+        FeatureSet(**arrays()).save(tmp_path)
+    assert not (tmp_path / 'settings.json').stat().st_size
 
 
 def test_pickled_code_is_not_run(tmp_path):

@@ -94,6 +94,12 @@ def test_fewer_videos_than_the_perplexity(count):
     assert points.shape == (count, 2) and np.isfinite(points).all()
 
 
+def test_features_that_are_all_the_same():
+    """As of a network that has collapsed."""
+    same = FeatureSet(np.ones((20, 8), np.float32), np.arange(20) % 2, np.arange(20).astype(str))
+    np.testing.assert_allclose(feature_map(same).points, np.zeros((20, 2)), atol=1e-12)
+
+
 def test_too_little_for_a_map():
     for features in (clusters(1, 2), clusters(3, 1, dim=1)):
         features.source = 'x.npz'
