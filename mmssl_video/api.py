@@ -6,8 +6,8 @@ They do the same as tools/train.py, tools/extract_features.py and tools/retrieva
 """
 
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,16 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from .checkpoints.loading import load_checkpoint_file
 from .config_check import apply_options, load_config
+from .engine.hooks.resume_check import settings_of
 from .engine.training import set_resume, train
+from .errors import UserError
 from .evaluation import FeatureSet
 from .evaluation.encoder import build_encoder, encode_clips
 from .evaluation.extract import extract_features
 from .evaluation.loader import dataset_options, feature_pipeline
+from .settings import differences, tell
 
 PathLike = str | os.PathLike
 
@@ -38,13 +42,14 @@ def pretrain(
 ) -> Path:
     """Pretrain with a recipe, in this process, on all videos of a folder.
 
-    A run that was stopped continues; one that has ended is not run again.
+    A run that was stopped continues; one that has ended with the same settings is not run again.
 
     Args:
         config: As for :func:`~mmssl_video.config_check.load_config`.
         videos: The folder.
         work_dir: Folder for logs and checkpoints.
-        ann_file: A list of videos, relative to the folder; without one, all its videos are used.
+        ann_file: A list of videos, with paths relative to the folder; without one, all videos of
+            the folder are used.
         seed: Seed of weights and draws.
         options: Settings to change, for example ``{'train_cfg.max_epochs': 20}``.
 
@@ -52,7 +57,8 @@ def pretrain(
         Path: The last checkpoint.
 
     Raises:
-        UserError: If a setting is unknown, no video is found, or too many cannot be read.
+        UserError: If a setting is unknown, no video is found, too many cannot be read, or the
+            folder has a run of other settings.
     """
     cfg = load_config(config)
     apply_options(
@@ -67,10 +73,25 @@ def pretrain(
     cfg.work_dir = str(work_dir)
     cfg.randomness = dict(seed=seed)
     last = Path(cfg.work_dir, f'epoch_{cfg.train_cfg.max_epochs}.pth')
-    if not last.exists():
+    if last.exists():
+        _compare(cfg, last)
+    else:
         set_resume(cfg)
         train(cfg)
     return last
+
+
+def _compare(cfg: Config, checkpoint: Path) -> None:
+    """Check that a run of this config has written a checkpoint."""
+    meta = load_checkpoint_file(checkpoint)['meta']
+    then, now = ({'seed': seed} for seed in (meta['seed'], cfg.randomness['seed']))
+    if 'settings' in meta:  # of ResumeCheckHook
+        then, now = then | meta['settings'], now | settings_of(cfg)
+    if differ := differences(then, now):
+        raise UserError(
+            f'{checkpoint} is of a run with other settings ({tell(differ)}); use the same ones, or '
+            'choose another `work_dir=DIR`'
+        )
 
 
 class Encoder:
@@ -125,8 +146,8 @@ class Encoder:
         """Encode videos.
 
         Args:
-            videos: A folder, or paths of videos.
-            labels: Class numbers of the paths.
+            videos: A folder, or one or more paths of videos.
+            labels: Class numbers of the paths, integers.
             batch_size: Videos at a time.
             num_workers: Processes that decode.
             skip_bad: Whether to leave out videos that cannot be read, with a warning.
@@ -147,20 +168,19 @@ class Encoder:
             dataset=dataset_options(self.cfg),
             amp=amp,
         )
+        if isinstance(videos, (str, os.PathLike)) and not Path(videos).is_dir():
+            videos = [videos]
         if isinstance(videos, (str, os.PathLike)):
             return extract_features(self.model, self.pipeline, '', str(videos), **loading)
-        paths = [Path(path).absolute() for path in videos]
-        root = os.path.commonpath([path.parent for path in paths])
-        labels = [''] * len(paths) if labels is None else [f' {label}' for label in labels]
-        lines = [
-            f'{path.relative_to(root)}{label}' for path, label in zip(paths, labels, strict=True)
+        paths = [str(Path(path).absolute()) for path in videos]
+        if not paths:
+            raise UserError('`videos=[]` has no video; give paths or a folder')
+        labels = [-1] * len(paths) if labels is None else map(index, labels)
+        loading['dataset']['entries'] = [
+            dict(filename=path, label=label) for path, label in zip(paths, labels, strict=True)
         ]
-        with tempfile.TemporaryDirectory() as folder:
-            ann_file = Path(folder, 'videos.txt')
-            ann_file.write_text('\n'.join(lines))
-            features = extract_features(self.model, self.pipeline, str(ann_file), root, **loading)
-        features.source = root
-        return features
+        root = os.path.commonpath(map(os.path.dirname, paths))
+        return extract_features(self.model, self.pipeline, '', root, **loading)
 
     def features_of_arrays(self, videos: Iterable[np.ndarray]) -> np.ndarray:
         """Encode decoded videos.

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from copy import deepcopy
 
 import matplotlib
 import numpy as np
@@ -60,6 +61,30 @@ def test_a_longer_run_goes_on(cfg, videos, checkpoint, tmp_path):
     assert_same(last, checkpoint)
 
 
+def test_a_run_of_other_settings_is_not_taken_for_this_one(cfg, videos, checkpoint, tmp_path):
+    with pytest.raises(UserError, match=r'epoch_2.pth .* \(seed: 3 and 4\); .* `work_dir=DIR`$'):
+        pretrain(cfg, videos, checkpoint.parent, seed=4)
+    cfg = deepcopy(cfg)
+    cfg.custom_hooks.append(dict(type='ResumeCheckHook'))
+    one = {'train_cfg.max_epochs': 1}
+    first = pretrain(cfg, videos, tmp_path, options=one)
+    assert pretrain(cfg, videos, tmp_path, options=one) == first
+    with pytest.raises(UserError, match=r'\(optim_wrapper.optimizer.lr: 0.05 and 0.1\)'):
+        pretrain(cfg, videos, tmp_path, options={'optim_wrapper.optimizer.lr': 0.1} | one)
+
+
+@pytest.mark.parametrize('name', ['clip', 'clip 7', ' lead.mp4', 'new\nline.mp4', 'lat\udce9'])
+def test_features_of_any_name(cfg, videos, checkpoint, tmp_path, name):
+    """A list could not hold these names, or would read them as others."""
+    shutil.copy(videos / 'video_0.mp4', tmp_path / 'clip')
+    shutil.copy(videos / 'video_3.mp4', tmp_path / name)
+    encoder = Encoder(cfg, checkpoint)
+    found = encoder.features(tmp_path / name, labels=np.array([2], np.uint8), num_workers=0)
+    assert found.names.tolist() == [name] and found.labels.tolist() == [2]
+    same = encoder.features(videos, num_workers=0).features[3:4]
+    np.testing.assert_allclose(found.features, same, rtol=1e-5, atol=1e-7)
+
+
 def test_features_of_paths_folders_and_arrays(cfg, videos, checkpoint):
     encoder = Encoder(cfg, checkpoint)
     of_folder = encoder.features(videos, num_workers=0)
@@ -99,21 +124,22 @@ def test_configs_of_the_package_and_wrong_ones(cfg, videos, tmp_path):
         Encoder(tmp_path / 'no.py')
     with pytest.raises(UserError, match='max_epoch'):
         pretrain(cfg, videos, tmp_path, options={'train_cfg.max_epoch': 1})
+    with pytest.raises(UserError, match='has no video'):
+        Encoder(cfg).features([])
     with pytest.raises(ValueError, match='zip'):
         Encoder(cfg).features([videos / 'video_0.mp4'], labels=[1, 2])
 
 
-def test_the_page_is_run(cfg, videos, checkpoint, tmp_path, monkeypatch, capsys):
+def test_the_page_is_run(cfg, videos, tmp_path, monkeypatch, capsys):
     page = (REPOSITORY / 'docs/python.md').read_text()
     code = re.search(r'```python\n(.*?)```', page, re.DOTALL)[1]
     shutil.copytree(videos, tmp_path / 'VIDEO_DIR')
     for number, name in enumerate('ab'):
         (tmp_path / f'VIDEO_DIR/video_{number}.mp4').rename(tmp_path / f'VIDEO_DIR/{name}.mp4')
-    shutil.copytree(checkpoint.parent, tmp_path / 'work_dirs/mine')  # it has been trained before
     monkeypatch.chdir(tmp_path)
     exec(re.sub("'mmssl_video::.*?'", repr(cfg.filename), code), {})
-    printed = capsys.readouterr().out
-    assert printed.count('.mp4') == 10 and printed.startswith("[['a.mp4' ")
+    printed = capsys.readouterr().out.partition("[['")[2]
+    assert printed.count('.mp4') == 10 and printed.startswith("a.mp4' ")
 
 
 def test_the_notebook_is_run(tmp_path, monkeypatch, capsys):

@@ -76,6 +76,8 @@ class UnlabeledVideoDataset(BaseActionDataset):
             motion of ``s3://bucket/train.txt`` is in ``<local_root>/bucket/train.motion``.
         backend_args (dict, optional): MMEngine file backend of the list and the folder. The
             reader has its own, ``io_backend`` of ``VideoInit``.
+        entries (Sequence[dict], optional): The videos, in place of a list and of a search:
+            ``filename`` and ``label`` of each.
         kwargs: As for MMEngine's ``BaseDataset``.
 
     Attributes:
@@ -102,6 +104,7 @@ class UnlabeledVideoDataset(BaseActionDataset):
         check_files: str = 'full',
         local_root: str = 'data/remote',
         backend_args: dict | None = None,
+        entries: Sequence[dict] | None = None,
         **kwargs,
     ) -> None:
         if check_files not in CHECKS:
@@ -130,6 +133,7 @@ class UnlabeledVideoDataset(BaseActionDataset):
         self.check_files = check_files
         self.local_root = local_root
         self.backend_args = backend_args
+        self.entries = entries
         self.left_out: dict[str, str] = {}
         self.report: Path | None = None
         self._found: dict[str, str] = {}  # bad videos that this process has found
@@ -185,7 +189,9 @@ class UnlabeledVideoDataset(BaseActionDataset):
 
     def _load_sources(self) -> tuple[list[dict], dict[str, str]]:
         source = self.ann_file or self.root
-        if self.ann_file:
+        if self.entries is not None:
+            entries = [dict(entry) for entry in self.entries]
+        elif self.ann_file:
             entries = read_list(self.ann_file, self.root, self.frames, self.backend_args)
         else:
             template = self.filename_tmpl if self.frames else None
