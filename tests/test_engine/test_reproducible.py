@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset
 
 from mmssl_video.engine.hooks import reproducible
 from mmssl_video.engine.hooks.reproducible import ReproducibleHook
@@ -86,6 +86,13 @@ def test_every_iteration_draws_anew(unbroken):
     assert [sorted(epoch) for epoch in epochs] == [list(range(6))] * 2
     assert epochs[0] != epochs[1]
     assert unbroken.train_dataloader.dataset.told == [(3, 0), (3, 1)]
+
+
+def test_concatenated_datasets(tmp_path):
+    parts = [NumbersWithEpoch(), Numbers(), NumbersWithEpoch()]
+    runner = train(tmp_path, dataset=ConcatDataset(parts))
+    told = [part.told for part in runner.train_dataloader.dataset.datasets]
+    assert told == [[(3, 0), (3, 1)], [], [(5, 0), (5, 1)]]
 
 
 def test_draws_do_not_depend_on_earlier_ones(unbroken, tmp_path):

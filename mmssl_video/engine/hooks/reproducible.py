@@ -24,8 +24,9 @@ class ReproducibleHook(Hook):
     - In each iteration, torch's generator starts from (seed, iteration, rank). This decides the
       draws of the heads.
     - In each epoch, the dataset gets the seed and the epoch, if it has ``set_epoch(seed, epoch)``
-      (``UnlabeledVideoDataset`` has). This decides the draws of the pipeline. In an
-      iteration-based loop, which has no epochs, they follow MMEngine's seeds of the workers.
+      (``UnlabeledVideoDataset`` has), and so does each one of a ``ConcatDataset``. This decides the
+      draws of the pipeline. In other wrappers, and in an iteration-based loop, which has no epochs,
+      the draws follow MMEngine's seeds of the workers.
     - A resumed run shuffles with the seed in its checkpoint.
     """
 
@@ -36,10 +37,13 @@ class ReproducibleHook(Hook):
         seed_sampler(runner)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Pass seed and epoch to the dataset."""
+        """Pass seed and epoch to the dataset, or to each of concatenated ones."""
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            return
         dataset = runner.train_dataloader.dataset
-        if hasattr(dataset, 'set_epoch') and isinstance(runner.train_loop, EpochBasedTrainLoop):
-            dataset.set_epoch(runner.seed, runner.epoch)
+        for number, part in enumerate(getattr(dataset, 'datasets', [dataset])):
+            if hasattr(part, 'set_epoch'):
+                part.set_epoch(runner.seed + number, runner.epoch)  # each draws on its own
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict = None) -> None:
         """Seed the draws of the iteration."""
