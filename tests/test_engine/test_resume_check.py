@@ -98,6 +98,19 @@ def test_what_cannot_be_right_is_refused(videos, checkpoint, tmp_path, option):
     assert str(error.value).startswith(checkpoint) and 'load_from' in str(error.value)
 
 
+def test_more_iterations_are_refused(videos, tmp_path):
+    def by_iterations(number):
+        cfg = config(videos, tmp_path, f'check {number} iterations')
+        cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=number)
+        cfg.default_hooks.checkpoint.update(by_epoch=False)
+        cfg.param_scheduler = None
+        return cfg
+
+    Runner.from_cfg(by_iterations(1)).train()
+    with pytest.raises(UserError, match='max_iters: 1 -> 2; .* scheduled for 1 iters and would'):
+        resume(by_iterations(2), f'{tmp_path}/iter_1.pth')
+
+
 def test_a_queue_of_another_size_starts_empty(videos, checkpoint, tmp_path):
     """No zero vector counts as a negative."""
     cfg = config(videos, tmp_path, 'check queue', queue_size=24)

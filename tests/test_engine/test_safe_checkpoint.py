@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,14 @@ def test_killed_while_writing_the_only_checkpoint(videos, tmp_path, monkeypatch)
     assert runner.iter == EPOCHS * ITERS
     assert saved(tmp_path) == [f'epoch_{EPOCHS}.pth']
     assert not list(tmp_path.glob('.*.tmp'))
+
+
+def test_in_another_thread(videos, tmp_path):
+    """Only the main one gets signals."""
+    thread = threading.Thread(target=train, args=[config(videos, tmp_path, 'thread', epochs=1)])
+    thread.start()
+    thread.join()
+    assert saved(tmp_path) == ['epoch_1.pth']
 
 
 def test_one_run_at_a_time_in_a_folder(videos, tmp_path):

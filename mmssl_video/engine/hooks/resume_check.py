@@ -35,7 +35,8 @@ class ResumeCheckHook(Hook):
     - the weights do not fit the model: another method or network;
     - the optimizer has other settings: MMEngine uses those of the checkpoint, so a new learning
       rate would have no effect;
-    - there are more epochs: the schedule in the checkpoint would still end at the same epoch;
+    - there are more epochs or iterations: the schedule in the checkpoint would still end at the
+      same place;
     - epochs have another number of iterations, because of another batch size, number of processes
       or list: the schedules count iterations;
     - the annotation list has another file name: another split.
@@ -89,12 +90,13 @@ class ResumeCheckHook(Hook):
                         f'{path}: {text}; it was trained on another list: use that list, '
                         'another --work-dir without --resume, or ' + fresh
                     )
-        epochs = 'train_cfg.max_epochs'
-        if epochs in changed and int(now.get(epochs, 0)) > int(then.get(epochs, 0)):
-            raise UserError(
-                f'{path}: {changed[epochs]}; its learning rate was scheduled for '
-                f'{then[epochs]} epochs and would stay at its final value: {fresh}'
-            )
+        for unit in ('epochs', 'iters'):
+            length = f'train_cfg.max_{unit}'
+            if length in changed and int(now.get(length, 0)) > int(then.get(length, 0)):
+                raise UserError(
+                    f'{path}: {changed[length]}; its learning rate was scheduled for '
+                    f'{then[length]} {unit} and would stay at its final value: {fresh}'
+                )
         length = len(runner.train_dataloader)
         if isinstance(runner.train_loop, EpochBasedTrainLoop):
             if length != meta['iterations_per_epoch']:

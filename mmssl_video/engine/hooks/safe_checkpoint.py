@@ -4,6 +4,7 @@ import atexit
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
@@ -71,7 +72,9 @@ class SafeCheckpointHook(CheckpointHook):
         self._told = False
         self._training = torch.ones(1).share_memory_()
         atexit.register(self._training.zero_)  # an error ends the run without `after_train`
-        self._earlier = signal.signal(signal.SIGTERM, self._tell)
+        self._earlier = None
+        if threading.current_thread() is threading.main_thread():  # no other one gets signals
+            self._earlier = signal.signal(signal.SIGTERM, self._tell)
         loader = runner.train_dataloader
         loader.worker_init_fn = partial(_outlive_sigterm, loader.worker_init_fn, self._training)
 
@@ -152,7 +155,8 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _settle(self) -> None:
         """Restore the earlier handler of SIGTERM."""
-        signal.signal(signal.SIGTERM, self._earlier)
+        if self._earlier is not None:
+            signal.signal(signal.SIGTERM, self._earlier)
         self._training.zero_()
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
