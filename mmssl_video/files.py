@@ -6,9 +6,9 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import md5
 from pathlib import Path
 from typing import TextIO
+from zlib import crc32
 
 from mmssl_video.errors import UserError
 from mmssl_video.settings import differences, tell
@@ -35,18 +35,19 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     if path.exists() and not (path.is_file() or path.is_dir()):
         yield path
         return
-    path = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(path))
     # Most file systems allow 255 bytes. With the process id, two runs that write the same result do
     # not share a temporary file.
-    name = path.name if len(os.fsencode(path.name)) < 200 else md5(os.fsencode(path)).hexdigest()
-    temporary = path.parent / f'.{name}.{os.getpid()}.tmp'
+    name = os.fsencode(target.name)
+    name = target.name if len(name) < 200 else f'{crc32(name):x}'
+    temporary = target.parent / f'.{name}.{os.getpid()}.tmp'
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
             with temporary.open('rb') as written:
                 os.fsync(written.fileno())  # the content must be on disk before the name
-            os.replace(temporary, path)
+            os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
