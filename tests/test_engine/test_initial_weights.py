@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from mmaction.registry import MODELS
 from mmengine.runner import Runner
 from tiny_vclr import tiny_config, write_videos
 
+from mmssl_video.checkpoints.conversion import convert_weights, to_layout
 from mmssl_video.errors import UserError
 
 
@@ -66,6 +68,44 @@ def test_the_target_network_starts_from_a_backbone_alone(videos, checkpoint, tmp
         assert torch.equal(model.state_dict()[key], value), key
         copy = key.replace('backbone.', 'target_backbone.module.', 1)
         assert torch.equal(model.state_dict()[copy], value), key
+
+
+def test_a_moco_v2_checkpoint_initialises_every_head(videos, tmp_path):
+    """From the names of MoCo v2 to the model: all projectors and the copies that follow them."""
+    cfg = config(videos, tmp_path, 'initial moco')
+    cfg.model.backbone = dict(type='mmaction.ResNet', depth=18, pretrained=None)
+    for head in cfg.model.heads.values():
+        head.projector.in_channels = 512
+    source = MODELS.build(cfg.model.backbone).state_dict()
+    moco = to_layout(source, 'mocov2')
+    mlp = {
+        f'{layer}.{key}': torch.randn(shape)
+        for layer, shapes in ((0, ((16, 512), (16,))), (2, ((6, 16), (6,))))
+        for key, shape in zip(('weight', 'bias'), shapes, strict=True)
+    }
+    for key, value in mlp.items():
+        moco['state_dict'] |= {f'module.encoder_{one}.fc.{key}': value for one in 'qk'}
+    path = tmp_path / 'mocov2_r18.pth'
+    torch.save(dict(state_dict=convert_weights(moco)), path)
+
+    model, random = start(cfg, path)
+    state = model.state_dict()
+    for key, value in source.items():
+        for branch in ('backbone', 'target_backbone.module'):
+            assert torch.equal(state[f'{branch}.{key}'], value), key
+    for name in model.heads:
+        for key, value in mlp.items():
+            for part in ('projector', 'target_projector.module'):
+                assert torch.equal(state[f'heads.{name}.{part}.layers.{key}'], value), (name, part)
+    for key in ('heads.order.classifier.weight', 'heads.order.classifier.bias'):
+        assert torch.equal(state[key], random[key])
+    (log,) = tmp_path.glob('*/*.log')
+    assert (
+        'heads.inter.projector, heads.intra.projector, heads.video.projector, '
+        'heads.order.projector; copied from the online network: target_backbone, '
+        'heads.inter.target_projector, heads.intra.target_projector, heads.video.target_projector, '
+        'heads.order.target_projector; newly initialised: heads.order.classifier; queues'
+    ) in log.read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Start a new pretraining run from ``load_from``."""
 
+import re
+
 from mmaction.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
-from torch import nn
+from torch import Tensor, nn
 
 from mmssl_video.checkpoints.fitting import fit_tensors, is_needed, own_names, tensors_of
 from mmssl_video.models.memory import EmbeddingQueue
@@ -23,8 +25,10 @@ class InitialWeightsHook(Hook):
     ``load_from``:
 
     - every tensor of the backbone must exist and fit, or the run ends;
-    - a head is loaded if it fits completely, and otherwise keeps its initial weights; the same
-      holds for the target network, which otherwise starts as a copy of the online one;
+    - the projector of a head is loaded if it fits completely, and then the rest of the head if that
+      fits as well; what is not loaded keeps its initial weights;
+    - the target network is loaded if it fits completely, and otherwise starts as a copy of the
+      online one; the same holds for the target projector of a head;
     - queues start empty, because keys of another run are no valid negatives in this one.
 
     The log says what was loaded. A resumed run loads everything, without this hook.
@@ -46,28 +50,48 @@ class InitialWeightsHook(Hook):
         kept = {f'backbone.{key}': value for key, value in backbone.items()}
         number = sum(map(is_needed, backbone.keys() - set(own_names(backbone, model.backbone))))
         taken = [f'backbone ({number} of {number} tensors)']
-        anew = []
-        modules = {f'heads.{name}': head for name, head in model.heads.items()}
-        if model.target_views:
-            modules['target_backbone'] = model.target_backbone
-        for name, module in modules.items():
-            wanted = {
-                key: value
-                for key, value in module.state_dict(prefix=f'{name}.').items()
-                if not key.startswith(tuple(queue_prefixes(module, f'{name}.')))
-            }
-            fits = wanted and all(
+        copied, anew = [], []
+
+        def take(wanted: dict[str, Tensor], otherwise: list[str]) -> bool:
+            """Keep these tensors if the file has them all, in the same shapes."""
+            fits = all(
                 key in given and given[key].shape == value.shape for key, value in wanted.items()
             )
-            (taken if fits else anew).append(name)
+            (taken if fits else otherwise).extend(part_names(wanted))
             if fits:
-                kept |= {key: given[key] for key in wanted}
+                kept.update({key: given[key] for key in wanted})
+            return fits
+
+        if model.target_views:
+            take(model.target_backbone.state_dict(prefix='target_backbone.'), copied)
+        for name, head in model.heads.items():
+            prefix = f'heads.{name}.'
+            projector, target, rest = {}, {}, {}
+            queues = tuple(queue_prefixes(head, prefix))
+            for key, value in head.state_dict(prefix=prefix).items():
+                if key.startswith(f'{prefix}projector.'):
+                    projector[key] = value
+                elif key.startswith(f'{prefix}target_projector.'):
+                    target[key] = value
+                elif not key.startswith(queues):
+                    rest[key] = value
+            if take(projector, anew):
+                take(target, copied)
+                take(rest, anew)
+            else:
+                anew.extend(part_names(target | rest))
         checkpoint['state_dict'] = kept
         runner.logger.info(
-            f'loaded from {runner._load_from}: {", ".join(taken)}; newly initialised: '
-            f'{", ".join(anew) or "nothing"}'
+            f'loaded from {runner._load_from}: {", ".join(taken)}'
+            + (f'; copied from the online network: {", ".join(copied)}' if copied else '')
+            + f'; newly initialised: {", ".join(anew) or "nothing"}'
             + ('; queues start empty' if queue_prefixes(model) else '')
         )
+
+
+def part_names(tensors: dict[str, Tensor]) -> list[str]:
+    """Names of the parts that hold the tensors: ``target_backbone``, ``heads.inter.projector``."""
+    return list(dict.fromkeys(re.match(r'heads(\.[^.]+){2}|[^.]+', key)[0] for key in tensors))
 
 
 def queue_prefixes(module: nn.Module, prefix: str = '') -> list[str]:
