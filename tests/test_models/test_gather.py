@@ -6,6 +6,7 @@ The processes are started once; each test reads what they have written.
 import pytest
 import torch
 from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
 from processes import WORLD, run_in_processes, train
 from tiny_vclr import CHANNELS, tiny_model
 
@@ -15,6 +16,7 @@ from mmssl_video.models.gather import gather_with_gradient, own_rows
 BATCH = 6  # of all processes
 STEPS = 6
 
+NEIGHBOURS = 'NeighbourHead', 'NNCLRHead'
 PROJECTOR = dict(type='ProjectionMLP', in_channels=CHANNELS, hidden_channels=16, out_channels=6)
 
 
@@ -62,9 +64,31 @@ def codes(rank=0, world=1):
     return torch.stack([head._assign(batch[rank::world]) for batch in embeddings])
 
 
+def half_labelled(rank=0, world=1):
+    """What is logged on this rank's share of batches of which rank 0 has all the labels."""
+    torch.manual_seed(0)
+    heads = {name: dict(type=name, projector=PROJECTOR, queue_size=30) for name in NEIGHBOURS}
+    heads['NNCLRHead']['predictor'] = dict(PROJECTOR, in_channels=6)
+    model = MODELS.build(tiny_model() | dict(heads=heads))
+    model.init_weights()
+    model.train().double()
+    logs = []
+    for step in range(4):
+        generator = torch.Generator().manual_seed(step)
+        images = torch.randn(12, 2, 1, 3, 16, 16, generator=generator, dtype=torch.float64)
+        samples = [ActionDataSample() for _ in images]
+        for number, sample in enumerate(samples[::WORLD]):
+            sample.set_gt_label(number % 2)
+        losses = model.loss(images[rank::world], samples[rank::world])
+        logs.append({key: value.item() for key, value in model.parse_losses(losses)[1].items()})
+    return logs
+
+
 def process(rank):
     """The body of each process."""
-    return pretrain(rank, WORLD) | dict(gather=gather(rank), codes=codes(rank, WORLD))
+    return pretrain(rank, WORLD) | dict(
+        gather=gather(rank), codes=codes(rank, WORLD), logs=half_labelled(rank, WORLD)
+    )
 
 
 @pytest.fixture(scope='module')
@@ -117,3 +141,13 @@ def test_two_processes_train_as_one(ranks):
 def test_codes_of_two_processes_are_those_of_one_to_the_bit(ranks):
     together = torch.stack([rank['codes'] for rank in ranks], dim=2).flatten(1, 2)
     assert torch.equal(together, codes())
+
+
+def test_labels_may_be_known_in_one_process_alone(ranks):
+    single = half_labelled()
+    for name in NEIGHBOURS:
+        purities = [log.get(f'{name}_purity') for log in single]
+        assert purities[0] is None and any(0 < purity < 100 for purity in purities[1:])
+    for rank in ranks:
+        for log, expected in zip(rank['logs'], single, strict=True):
+            assert log == pytest.approx(expected, rel=1e-6, nan_ok=True)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ..gather import gather
 from .queue import EmbeddingQueue
 
 
@@ -49,14 +50,15 @@ class SupportQueue(EmbeddingQueue):
 
         Args:
             slots: Places of the neighbours, int64 [N], before the next :meth:`enqueue`.
-            labels: Of the queries, int64 [N], -1 where unknown; ``None`` if none is known.
+            labels: Of the queries, int64 [N], -1 where unknown; ``None`` if none is known in any
+                process.
 
         Returns:
-            ``purity``, in percent of the pairs with two known labels, NaN if the batch has no such
-            pair; an empty dict while the queue is empty or without labels.
+            ``purity``, in percent of all processes' pairs with two known labels, NaN if there is no
+            such pair; an empty dict while the queue is empty or without labels.
         """
         if labels is None or not self.num_filled:
             return {}
-        found = self.labels[slots]
+        found, labels = gather(torch.stack([self.labels[slots], labels], dim=1)).unbind(dim=1)
         known = (found >= 0) & (labels >= 0)
         return {'purity': 100 * ((found == labels) & known).sum() / known.sum()}

@@ -317,7 +317,7 @@ class SSLRecognizer(BaseRecognizer):
 def _read_fields(
     name: str, head: SSLHead, data_samples: list, device: torch.device
 ) -> dict[str, Tensor | None]:
-    """Read a head's fields, int64 [N] each; ``gt_label`` is ``None`` if no sample has one."""
+    """Read a head's fields, int64 [N] each; ``gt_label`` may be ``None``."""
     fields: dict[str, Tensor | None] = {}
     for field in head.reads:
         values = [sample.get(field) for sample in data_samples]
@@ -347,8 +347,12 @@ def _read_fields(
 
 
 def _collect_labels(labels: list[Tensor | None], device: torch.device) -> Tensor | None:
-    """Labels int64 [N], -1 for one that is not known or not single; ``None`` without any."""
-    if all(label is None for label in labels):
+    """Labels int64 [N], -1 for one that is not known or not single.
+
+    A single process without any label gives ``None``. Several cannot know whether another one has
+    labels, and all must take part in gathering them.
+    """
+    if get_world_size() == 1 and all(label is None for label in labels):
         return None
     unknown = torch.full((1,), -1, device=device)
     return torch.cat([unknown if label is None or len(label) > 1 else label for label in labels])
