@@ -149,6 +149,12 @@ def test_visible_tokens_are_those_of_a_transformer_without_the_others(size):
     torch.testing.assert_close(backbone.forward_visible(inputs, visible), found[0])
 
 
+def test_visible_tokens_need_the_norm_of_every_token():
+    backbone = MODELS.build({k: v for k, v in BACKBONE.items() if k != 'use_mean_pooling'})
+    with refused('^model.backbone.use_mean_pooling is True,.* set use_mean_pooling=False$'):
+        backbone(torch.zeros(1, 3, FRAMES, SIDE, SIDE), torch.arange(4)[None])
+
+
 def test_linear_layers_start_as_in_the_paper():
     model = build(torch.float32)
     for name, module in model.named_modules():

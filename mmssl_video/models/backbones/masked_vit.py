@@ -31,7 +31,8 @@ class MaskedVisionTransformer(VisionTransformer):
 
     Raises:
         UserError: If ``pretrained`` is given, which the parent ignores. In a forward pass, if clips
-            have another number of frames, or sides that are not multiples of the patch.
+            have another number of frames, or sides that are not multiples of the patch; of visible
+            tokens, if ``use_mean_pooling`` is set, which the parent's default is.
     """
 
     def __init__(
@@ -74,6 +75,11 @@ class MaskedVisionTransformer(VisionTransformer):
         Returns:
             Normalised tokens [M, L, D].
         """
+        if self.fc_norm is not None:
+            raise UserError(
+                'model.backbone.use_mean_pooling is True, so only the mean of the tokens would be '
+                'normalised, not the visible tokens; set use_mean_pooling=False'
+            )
         self._check(clips)
         tokens = self.patch_embed(clips)[0] + self._positions(*clips.shape[-2:])
         tokens = tokens.gather(1, visible[..., None].expand(-1, -1, tokens.shape[-1]))
