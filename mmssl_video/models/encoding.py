@@ -1,5 +1,7 @@
 """Features of frames or clips, from any backbone."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -23,8 +25,8 @@ def check_mixed_frames(backbone: nn.Module, num_frames: int) -> None:
         )
 
 
-def run_backbone(backbone: nn.Module, inputs: Tensor) -> Tensor:
-    """Run a backbone and take the output that makes a feature.
+def select_output(backbone: nn.Module, output: Tensor | Sequence) -> Tensor:
+    """Take the part of a backbone's output that makes a feature.
 
     A backbone with ``out_indices`` or ``out_scales`` returns a sequence of its stages. The last one
     is taken, or its class token if it has one. Several maps of any other backbone are its pathways
@@ -32,12 +34,11 @@ def run_backbone(backbone: nn.Module, inputs: Tensor) -> Tensor:
 
     Args:
         backbone: Any backbone.
-        inputs: [M, C, H, W] or [M, C, T, H, W].
+        output: What it has returned for frames or clips.
 
     Returns:
         A map [M, D, h, w] or [M, D, t, h, w], or vectors [M, D].
     """
-    output = backbone(inputs)
     has_stages = hasattr(backbone, 'out_indices') or hasattr(backbone, 'out_scales')
     while isinstance(output, (tuple, list)):
         if len(output) > 1 and not has_stages:
@@ -46,11 +47,16 @@ def run_backbone(backbone: nn.Module, inputs: Tensor) -> Tensor:
     return output
 
 
+def run_backbone(backbone: nn.Module, inputs: Tensor) -> Tensor:
+    """Run a backbone on [M, C, H, W] or [M, C, T, H, W], and :func:`select_output`."""
+    return select_output(backbone, backbone(inputs))
+
+
 def encode_maps(backbone: nn.Module, inputs: Tensor, format_shape: str) -> Tensor:
     """Encode frames or clips.
 
     Args:
-        backbone: Any backbone; see :func:`run_backbone` for those with several outputs.
+        backbone: Any backbone; see :func:`select_output` for those with several outputs.
         inputs: [..., C, H, W] for ``format_shape='NCHW'``, [..., C, T, H, W] for ``'NCTHW'``.
         format_shape: The data preprocessor's.
 

@@ -7,10 +7,13 @@ from mmaction.structures import ActionDataSample
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from processes import WORLD, run_in_processes, train
+from test_backbones import MVIT, SLOWFAST, SWIN
 from tiny_vclr import CHANNELS
+from torch.nn.functional import cross_entropy, normalize
 from torch.utils.data import Dataset
 
 from mmssl_video.errors import UserError
+from mmssl_video.models.encoding import encode
 
 CLASSES, SEGMENTS = 5, 3
 TINY_2D = dict(type='TinyBackbone', norm=True)
@@ -32,7 +35,8 @@ SLOWONLY = dict(
 
 
 def model_cfg(backbone=TINY_2D, in_channels=CHANNELS, kind='FrozenRecognizer'):
-    ndim = 2 if backbone.get('ndim', 2) == 2 and '3d' not in backbone['type'] else 3
+    is_2d = backbone['type'] in ('TinyBackbone', 'ResNet') and backbone.get('ndim', 2) == 2
+    ndim = 2 if is_2d else 3
     return dict(
         type=f'{kind}{ndim}D',
         backbone=backbone,
@@ -212,6 +216,27 @@ def test_probabilities_of_views_are_averaged():
                 mean += scores.softmax(dim=0) / 4
             torch.testing.assert_close(sample.pred_score, mean)
             assert sample.pred_label.item() == mean.argmax()
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'in_channels'),
+    [(SLOWFAST, 144), (MVIT, 32), (dict(SWIN, out_indices=(0, 1)), 16)],
+    ids=['SlowFast', 'MViT', 'VideoSwin'],
+)
+def test_of_several_outputs_the_feature_is_that_of_pretraining(backbone, in_channels):
+    backbone = dict(backbone, pretrained=None)
+    model = build(backbone=backbone, in_channels=in_channels)
+    plain = MODELS.build(backbone)
+    plain.eval()
+    plain.load_state_dict(model.backbone.state_dict())
+    clips, labels = torch.randn(2, 2, 3, 8, 32, 32), torch.tensor([0, 3])
+    features = normalize(encode(plain, clips, 'NCTHW'), dim=-1)
+    scores = model.cls_head.fc_cls(features)
+    loss = model.train()(clips[:, :1], samples(labels), mode='loss')['loss_cls']
+    torch.testing.assert_close(loss, cross_entropy(scores[:, 0], labels))
+    predicted = model.eval()(clips, samples(labels), mode='predict')
+    expected = scores.softmax(dim=-1).mean(dim=1)
+    torch.testing.assert_close(torch.stack([sample.pred_score for sample in predicted]), expected)
 
 
 def test_a_neck_is_refused():

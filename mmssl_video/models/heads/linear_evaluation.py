@@ -25,7 +25,7 @@ class LinearEvaluationHead(BaseHead):
 
     Args:
         num_classes (int): Number of classes.
-        in_channels (int): Channels of the backbone's map, D.
+        in_channels (int): Channels of the backbone's map, D; of two pathways, the sum of both.
         l2_normalize (bool): Whether to divide each feature by its Euclidean norm. CVRL and CoCLR
             do; the ρ family does not.
         norm_cfg (dict, optional): Normalisation before the layer, e.g. ``dict(type='BN1d')``, as

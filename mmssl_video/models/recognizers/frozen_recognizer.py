@@ -6,6 +6,9 @@ from mmaction.registry import MODELS
 
 from mmssl_video.errors import UserError
 
+from ..encoding import select_output
+from ..heads import LinearEvaluationHead
+
 
 class _FrozenBackbone:
     """Mix-in for a recognizer: no gradient and fixed statistics for the backbone.
@@ -14,6 +17,9 @@ class _FrozenBackbone:
     holds for any backbone: batch normalisation uses its running statistics in training too, and
     neither these nor the weights change by a bit. ``load_from`` and ``init_weights`` set the
     weights as usual.
+
+    A :class:`LinearEvaluationHead` gets the output that :func:`select_output` takes, other heads
+    get all outputs of the backbone.
 
     Raises:
         UserError: If there is a neck, which would not be trained either.
@@ -28,6 +34,10 @@ class _FrozenBackbone:
         # Before DistributedDataParallel wraps the model, or it would wait for gradients.
         self.backbone.requires_grad_(False)
         self.backbone.eval()
+        if isinstance(self.cls_head, LinearEvaluationHead):
+            self.backbone.register_forward_hook(
+                lambda backbone, _, output: select_output(backbone, output)
+            )
 
     def train(self, mode: bool = True) -> '_FrozenBackbone':
         """Set the mode of all but the backbone, which stays in eval mode."""
