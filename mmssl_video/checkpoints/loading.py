@@ -152,4 +152,4 @@ def _read_safetensors(path: Path, map_location: Any) -> dict[str, torch.Tensor]:
         from safetensors.torch import load_file
     except ImportError as error:
         raise UserError(f'{path}: needs safetensors; pip install safetensors') from error
-    return load_file(path, device=str(map_location))
+    return load_file(path, device='cpu' if map_location is None else str(map_location))

@@ -1,6 +1,7 @@
 """Checkpoints are loaded without running code: fault 2 of `mmssl_video.compat`."""
 
 import io
+import itertools
 import os
 import pickle
 import shutil
@@ -206,8 +207,8 @@ def test_safetensors_are_read(tmp_path, monkeypatch):
     path = tmp_path / 'model.safetensors'
     state = {'x.weight': torch.randn(2, 3), 'x.bias': torch.arange(3)}
     safetensors.save_file(state, path)
-    for trusted in (False, True):
-        loaded = load_checkpoint_file(path, trusted)
+    for trusted, device in itertools.product((False, True), ('cpu', torch.device('cpu'), None)):
+        loaded = load_checkpoint_file(path, trusted, device)
         assert loaded.keys() == state.keys()
         assert all(torch.equal(loaded[key], state[key]) for key in state)
     (tmp_path / 'cut.safetensors').write_bytes(b'<html>404</html>')
