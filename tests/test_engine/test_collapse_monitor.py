@@ -327,13 +327,16 @@ def process(rank):
     share = {
         name: tuple(part.chunk(WORLD)[rank] for part in pair) for name, pair in pairs_of().items()
     }
-    return measure(stub_runner(share))
+    runner = stub_runner(share)
+    hook = started(runner)
+    return measure(runner, hook), hook.diagnosis.memory
 
 
 def test_two_processes_measure_what_one_does(tmp_path):
     expected = measure(stub_runner(pairs_of()))
-    for measured in run_in_processes(process, tmp_path):
+    for measured, memory in run_in_processes(process, tmp_path):
         assert measured == pytest.approx(expected, rel=1e-9)
+        assert memory == 80  # for 640 samples, 4 of each process
 
 
 # A run ------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 The processes are started once; each test reads what they have written.
 """
 
+import math
+
 import pytest
 import torch
 from mmaction.registry import MODELS
@@ -84,10 +86,19 @@ def half_labelled(rank=0, world=1):
     return logs
 
 
+def broken(rank):
+    """What is logged where the loss of rank 1 alone is NaN."""
+    losses = dict(loss_video=torch.tensor(math.nan if rank else 1.0))
+    return MODELS.build(tiny_model()).parse_losses(losses)[1]
+
+
 def process(rank):
     """The body of each process."""
     return pretrain(rank, WORLD) | dict(
-        gather=gather(rank), codes=codes(rank, WORLD), logs=half_labelled(rank, WORLD)
+        gather=gather(rank),
+        codes=codes(rank, WORLD),
+        logs=half_labelled(rank, WORLD),
+        broken=broken(rank),
     )
 
 
@@ -151,3 +162,7 @@ def test_labels_may_be_known_in_one_process_alone(ranks):
     for rank in ranks:
         for log, expected in zip(rank['logs'], single, strict=True):
             assert log == pytest.approx(expected, rel=1e-6, nan_ok=True)
+
+
+def test_a_loss_that_is_broken_in_one_process_is_so_in_the_log_of_all(ranks):
+    assert all(rank['broken'][name].isnan() for rank in ranks for name in ('loss', 'loss_video'))

@@ -38,8 +38,8 @@ class CollapseMonitorHook(Hook):
 
     :class:`Diagnosis` then checks them and the loss and accuracy of every iteration. Its warnings
     and notes go to the log and to ``warnings.txt`` in the work directory. With several processes,
-    the first one judges, by its own losses. Its state is in the checkpoints, so a resumed run
-    continues as an unbroken one would.
+    the first one judges; losses and accuracies are means over all. Its state is in the checkpoints,
+    so a resumed run continues as an unbroken one would.
 
     Args:
         interval (int): Iterations between two measurements. A short run is measured 20 times.
@@ -60,10 +60,11 @@ class CollapseMonitorHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Start with an empty state, or that of the checkpoint."""
-        batch_size = samples_per_batch(runner.train_dataloader)
-        self.batch_size = batch_size * get_world_size()
+        self.batch_size = samples_per_batch(runner.train_dataloader) * get_world_size()
         self.every = min(self.interval, max(1, runner.max_iters // 20))
-        self.diagnosis = Diagnosis(runner.max_iters, warmup_end(runner), batch_size, self.state)
+        self.diagnosis = Diagnosis(
+            runner.max_iters, warmup_end(runner), self.batch_size, self.state
+        )
         if is_main_process():
             write_messages(runner.work_dir, self.diagnosis.messages)
 

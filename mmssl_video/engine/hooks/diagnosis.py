@@ -166,7 +166,7 @@ class Diagnosis:
     Args:
         max_iters: Length of the run in iterations.
         warmup: Length of the warm-up in iterations.
-        batch_size: Number of samples in a loss: those of this process.
+        batch_size: Number of samples in a loss: those of all processes.
         state: Result of :meth:`state_dict` of an earlier part of the run.
 
     Attributes:

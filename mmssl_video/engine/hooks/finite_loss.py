@@ -19,8 +19,8 @@ class FiniteLossHook(Hook):
     ``last_checkpoint`` names the latest of them.
 
     The losses are read where RuntimeInfoHook has stored them, so that the hook does not wait for
-    the GPU a second time. With several processes, the process with the broken loss stops and names
-    it; the launcher then ends the others.
+    the GPU a second time. They are means over all processes, so with a broken loss in one process,
+    every process stops and names it.
 
     Raises:
         UserError: Names the objectives whose loss broke, or the first weight or buffer that did,
