@@ -1,5 +1,7 @@
 """RandAugment for clips: each operation has one draw for all frames."""
 
+from collections.abc import Callable
+
 import mmcv
 import numpy as np
 from mmaction.registry import TRANSFORMS
@@ -11,6 +13,11 @@ def _shift(img: np.ndarray, level: float, direction: str) -> np.ndarray:
     return mmcv.imtranslate(img, round(0.45 * level * size), direction)
 
 
+def _as_bgr(change: Callable[..., np.ndarray], img: np.ndarray, factor: float) -> np.ndarray:
+    """Apply an operation of mmcv that weights the channels, and takes them as BGR."""
+    return mmcv.bgr2rgb(change(mmcv.rgb2bgr(img), factor))
+
+
 # What each operation does to an image at a level from 0 to 1, with AutoAugment's ranges. For the
 # signed ones, the level is from -1 to 1.
 SIGNED = {
@@ -19,8 +26,8 @@ SIGNED = {
     'shear_y': lambda img, level: mmcv.imshear(img, 0.3 * level, 'vertical'),
     'translate_x': lambda img, level: _shift(img, level, 'horizontal'),
     'translate_y': lambda img, level: _shift(img, level, 'vertical'),
-    'color': lambda img, level: mmcv.adjust_color(img, 1 + 0.9 * level),
-    'contrast': lambda img, level: mmcv.adjust_contrast(img, 1 + 0.9 * level),
+    'color': lambda img, level: _as_bgr(mmcv.adjust_color, img, 1 + 0.9 * level),
+    'contrast': lambda img, level: _as_bgr(mmcv.adjust_contrast, img, 1 + 0.9 * level),
     'brightness': lambda img, level: mmcv.adjust_brightness(img, 1 + 0.9 * level),
     'sharpness': lambda img, level: mmcv.adjust_sharpness(img, 1 + 0.9 * level),
 }
@@ -42,7 +49,7 @@ class ClipRandAugment(BaseTransform):
     "(9, 0.5)" is ``magnitude`` and ``magnitude_std``. MMAction2's own wrappers need pytorchvideo,
     torchvision or imgaug.
 
-    Required and modified keys: ``imgs``, uint8 [H, W, 3] each.
+    Required and modified keys: ``imgs``, uint8 RGB [H, W, 3] each.
 
     Args:
         num_ops (int): Number of operations; one may be drawn twice.

@@ -21,6 +21,11 @@ def test_values(image):
     assert np.array_equal(OPERATIONS['invert'](image, 0.9), 255 - image)
     brighter = np.clip(values * 1.9, 0, 255)
     assert np.abs(OPERATIONS['brightness'](image, 1) - brighter).max() <= 1
+    grey = values @ [[0.299], [0.587], [0.114]]  # of RGB
+    for name, end in ('color', grey), ('contrast', grey.mean()):
+        for level in (-1, 1):
+            blended = np.clip(end + (1 + 0.9 * level) * (values - end), 0, 255)
+            assert np.abs(OPERATIONS[name](image, level) - blended).max() < 2
     assert np.array_equal(OPERATIONS['posterize'](image, 1), image & 0b11110000)
     solarized = np.where(image < 128, image, 255 - image)
     assert np.array_equal(OPERATIONS['solarize'](image, 0.5), solarized)
