@@ -52,7 +52,7 @@ def linear_probe(
 
     Raises:
         UserError: If labels are missing or do not fit, D differs, C is not positive, or there are
-            several values and no class has five videos.
+            several values and too few videos, of which a fold would learn a single class.
     """
     costs = [C] if isinstance(C, (int, float)) else list(C)
     for cost in costs:
@@ -71,6 +71,8 @@ def linear_probe(
     folds = StratifiedGroupKFold(NUM_FOLDS, shuffle=True, random_state=0)
     try:
         splits = list(folds.split(train.labels, train.labels, groups=train.names))
+        if not all(len(np.unique(train.labels[learned])) > 1 for learned, _ in splits):
+            raise ValueError('a fold would learn a single class')
     except ValueError as error:
         raise UserError(
             f'{train.source}: too few videos to choose among {len(costs)} costs by '

@@ -177,9 +177,10 @@ def test_bad_input(blobs):
     for C in (0, -1.0, float('nan'), [1.0, 0.0]):
         with pytest.raises(UserError, match='the cost C is'):
             linear_probe(train, test, C)
-    few = feature_set(np.eye(4), [0, 0, 1, 1], 'few.npz')
-    with pytest.raises(UserError, match='few.npz: too few videos to choose among 2 costs'):
-        linear_probe(few, few, [1.0, 2.0])
+    for labels in ([0, 0, 1, 1], [0] * 9 + [1]):  # no five videos; a fold without class 1
+        few = feature_set(np.eye(len(labels)), labels, 'few.npz')
+        with pytest.raises(UserError, match='few.npz: too few videos to choose among 2 costs'):
+            linear_probe(few, few, [1.0, 2.0])
     unknown = feature_set(test.features, np.full(70, -1), 'te.npz')
     with pytest.raises(UserError, match='te.npz: .* 70 of 70 videos are unknown'):
         linear_probe(train, unknown)
