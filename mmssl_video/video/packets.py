@@ -123,6 +123,8 @@ class PacketSource:
         else:  # with `file:`, a colon in the path does not count as the end of a protocol
             source = f'file:{os.fspath(self._source)}'
         self._container = av.open(source, timeout=self._deadline.seconds)
+        if self._container.format.name == 'tty':  # FFmpeg takes text for ANSI art
+            raise BadVideoError('', 'holds text, not a video')
         self._stream = stream = self._container.streams.best('video')
         # The cover picture of an album is a stream too.
         if stream is None or stream.disposition & stream.disposition.attached_pic:

@@ -214,15 +214,17 @@ def test_what_is_no_video_file(tmp_path, video):
     """Never opened where that would wait, and told in words."""
     os.mkfifo(tmp_path / 'fifo.mp4')
     (tmp_path / 'text.mp4').write_text('not a video')
+    (tmp_path / 'text.txt').write_text(500 * 'a.mp4 0\n')  # which FFmpeg would draw
     (tmp_path / 'deep.mp4').symlink_to('v.mp4/x')
     for name, reason in (
-        ('fifo', 'is a FIFO, not a file'),
-        ('text', 'FFmpeg does not recognise it as a video'),
-        ('absent', 'does not exist'),
-        ('deep', 'is a link to .*, which does not exist'),
+        ('fifo.mp4', 'is a FIFO, not a file'),
+        ('text.mp4', 'FFmpeg does not recognise it as a video'),
+        ('text.txt', 'holds text, not a video'),
+        ('absent.mp4', 'does not exist'),
+        ('deep.mp4', 'is a link to .*, which does not exist'),
     ):
-        with pytest.raises(BadVideoError, match=rf'{name}\.mp4 cannot be read \({reason}\); '):
-            VideoReader(tmp_path / f'{name}.mp4')
+        with pytest.raises(BadVideoError, match=rf'{name} cannot be read \({reason}\); '):
+            VideoReader(tmp_path / name)
     with pytest.raises(BadVideoError, match=r'^b cannot be read \(FFmpeg does not'):
         VideoReader(b'no video', name='b')
 
