@@ -21,6 +21,7 @@ from mmengine.config import Config, DictAction
 from mmengine.hub import get_config
 from mmengine.registry import Registry
 from mmengine.runner import Runner
+from yaml import YAMLError
 
 from .errors import UserError
 
@@ -60,15 +61,25 @@ def load_config(config: str | os.PathLike | Config) -> Config:
             in any installation; or a config object, which is copied.
 
     Raises:
-        UserError: If there is no such file.
+        UserError: If there is no such file, or it is no config.
     """
     if isinstance(config, Config):
         return deepcopy(config)
-    if '::' in str(config):
-        return get_config(str(config))
-    if not os.path.isfile(config):
+    in_package = '::' in str(config)
+    if not in_package and not os.path.isfile(config):
         raise UserError(f'{config}: no such config file')
-    return Config.fromfile(config)
+    try:
+        return get_config(str(config)) if in_package else Config.fromfile(config)
+    except SyntaxError as error:
+        raise UserError(
+            f'{config}: this config, or one in its _base_, has a mistake in line {error.lineno} '
+            f'({error.msg}); correct it'
+        ) from error
+    except (OSError, ValueError, AssertionError, YAMLError) as error:
+        raise UserError(
+            f'{config}: cannot be loaded as a config ({" ".join(str(error).split())}); correct the '
+            'path, or the file'
+        ) from error
 
 
 def read_options(pairs: Sequence[str] | None) -> dict[str, Any]:
@@ -95,7 +106,7 @@ def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
         options: The options of ``--cfg-options``, by their paths.
 
     Raises:
-        UserError: Names the option and the nearest known key.
+        UserError: Names the option and the nearest known key, or what its parent has.
     """
     for path, value in options.items():
         first, *rest = path.split('.')
@@ -105,16 +116,40 @@ def check_options(cfg: Config, options: Mapping[str, Any]) -> None:
                 loader = f'{first.removesuffix("_pipeline")}_dataloader.dataset.pipeline'
                 remedy = f' after the config is loaded; use {".".join([loader, *rest])}'
             raise UserError(f'--cfg-options {path}: nothing reads {first!r}{remedy}')
-        parent = cfg
-        for key in (first, *rest)[:-1]:
-            parent = parent[int(key)] if isinstance(parent, list) else parent.get(key)
-            if parent is None:
-                break
-        free = isinstance(parent, Mapping) and 'type' not in parent and bool(rest)
+        parent = _find_parent(cfg, path, options)
+        free = parent is not None and 'type' not in parent and bool(rest)
         if value is None and free and rest[-1] not in parent:
             raise UserError(
                 f'--cfg-options {path}=None: there is no {rest[-1]!r}{nearest(rest[-1], parent)}'
             )
+
+
+def _find_parent(cfg: Config, path: str, options: Mapping[str, Any]) -> Mapping | None:
+    """Find the mapping that an option changes; ``None`` if the options make it."""
+    parent: Any = dict(cfg.items())
+    keys = path.split('.')
+    for depth, key in enumerate(keys):
+        place, is_last = '.'.join(keys[:depth]), depth == len(keys) - 1
+        if f'{place}._delete_' in options:
+            return None
+        if isinstance(parent, list):
+            if not key.isdigit() or int(key) >= len(parent):
+                entries = f'has entries 0 to {len(parent) - 1}' if parent else 'is an empty list'
+                raise UserError(f'--cfg-options {path}: {place} {entries}, but no {key!r}')
+            if is_last and not isinstance(options[path], Mapping):
+                raise UserError(
+                    f'--cfg-options {path}: one entry cannot be replaced; set the whole {place}'
+                )
+        elif not isinstance(parent, Mapping):
+            raise UserError(
+                f'--cfg-options {path}: {place} is {parent!r}, which has no {key!r}; set {place}'
+            )
+        elif is_last:
+            return parent
+        elif key not in parent:
+            return None
+        parent = parent[int(key) if isinstance(parent, list) else key]
+    return None
 
 
 def apply_options(cfg: Config, options: Mapping[str, Any] | None) -> None:

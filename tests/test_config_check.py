@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmssl_video.config_check import apply_options, arguments, check_config
+from mmssl_video.config_check import load_config as load_config_file
 from mmssl_video.errors import UserError
 
 THEIRS = [
@@ -58,6 +59,11 @@ PIPELINE = 'train_dataloader.dataset.pipeline'
         ('train_pipeline.1.num_segments', f'loaded; use {PIPELINE}.1.num_segments'),
         ('heads.order', "nothing reads 'heads'"),
         ('model.heads.ordr', "there is no 'ordr'; did you mean 'order'?"),
+        (f'{PIPELINE}.VideoInit.timeout', f"{PIPELINE} has entries 0 to 5, but no 'VideoInit'"),
+        (f'{PIPELINE}.6.timeout', f"{PIPELINE} has entries 0 to 5, but no '6'"),
+        (f'{PIPELINE}.timeout', f"{PIPELINE} has entries 0 to 5, but no 'timeout'"),
+        (f'{PIPELINE}.1', f'one entry cannot be replaced; set the whole {PIPELINE}'),
+        ('train_cfg.max_epochs.x.y', "train_cfg.max_epochs is 16, which has no 'x'; set train_cfg"),
     ],
 )
 def test_options_that_reach_nothing(option, message):
@@ -67,6 +73,24 @@ def test_options_that_reach_nothing(option, message):
         apply_options(cfg, {option: None})
     assert message in str(error.value)
     assert cfg.pretty_text == before
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'message'),
+    [
+        ('mmssl_video::vclr/nope.py', '', r'"\S*/configs/vclr/nope.py" does not exist'),
+        ('c.txt', 'x = 1', 'Only py/yml/yaml/json type are supported'),
+        ('c.json', '{', 'line 1 column 2'),
+        ('c.yaml', '[', 'while parsing a flow'),
+        ('c.py', 'x = 1\nmodel = dict(\n', 'a mistake in line 2 .* was never closed'),
+    ],
+)
+def test_what_is_no_config(tmp_path, monkeypatch, name, text, message):
+    monkeypatch.chdir(tmp_path)
+    if text:
+        Path(name).write_text(text)
+    with pytest.raises(UserError, match=f'^{name}: .*{message}.*; correct '):
+        load_config_file(name)
 
 
 def test_options_that_reach_something():
@@ -83,6 +107,8 @@ def test_options_that_reach_something():
     check_config(cfg)
     assert cfg.model.heads.order is None and cfg.feature_head == 'video'
     assert cfg.train_dataloader.dataset.pipeline[1].clip_len == 8
+    apply_options(cfg, {'feature_head._delete_': True, 'feature_head.name': 'video'})
+    assert cfg.feature_head == {'name': 'video'}
     apply_options(cfg, None)
 
 
