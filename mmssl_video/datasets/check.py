@@ -77,6 +77,8 @@ def _unlistable(name: str) -> str | None:
     """Why a list cannot hold a name; ``None`` if it can."""
     if '\n' in name or '\r' in name:
         return 'its name has a line break, which no list can hold; rename it'
+    if name != name.strip():
+        return 'its name begins or ends with a blank, which a list would lose; rename it'
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -218,9 +218,9 @@ def _name_targets(videos: Collection, known: dict[str, dict], suffix: str) -> di
 
 
 def _as_text(path: str) -> str:
-    """Change a path where needed so that a list can hold it: in UTF-8, without line breaks."""
+    """Change a path so that a list can hold it: UTF-8, no line breaks, no blanks at its ends."""
     text = path.encode('utf-8', 'surrogateescape').decode('utf-8', 'replace')
-    return re.sub(r'[\x00-\x1f]', '_', text)
+    return re.sub(r'[\x00-\x1f]|^\s+|\s+$', '_', text)
 
 
 @contextmanager

@@ -140,12 +140,13 @@ def test_list(source, tmp_path):
 def test_names_that_no_list_can_hold(tmp_path, write_numbered_video):
     """They would make a list that cannot be read, or other paths."""
     video = write_numbered_video(tmp_path / 'set' / 'ü.mp4', 4)
-    for name in ('two\nlines.mp4', os.fsdecode(b'caf\xe9.mp4')):
+    for name in ('two\nlines.mp4', ' blank.mp4', os.fsdecode(b'caf\xe9.mp4')):
         shutil.copy(video, tmp_path / 'set' / name)
     reasons = {record['path']: record.get('reason') for record in check(tmp_path / 'set')}
     assert reasons == {
         'ü.mp4': None,
         'two\nlines.mp4': 'its name has a line break, which no list can hold; rename it',
+        ' blank.mp4': 'its name begins or ends with a blank, which a list would lose; rename it',
         os.fsdecode(b'caf\xe9.mp4'): 'its name is not UTF-8, so no list can hold it; rename it',
     }
     assert (tmp_path / 'check' / 'good.txt').read_text(encoding='utf-8') == 'ü.mp4\n'

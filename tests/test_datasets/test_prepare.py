@@ -125,13 +125,14 @@ def test_names_that_no_list_can_hold(tmp_path, write_numbered_video):
     source, out = tmp_path / 'set', tmp_path / 'out'
     video = write_numbered_video(tmp_path / 'v.mp4', 2)
     names = [b'caf\xe9.mp4', b'caf\xea.mp4', b'two\nlines.mp4', b'100%.mp4', b'a:b.mp4', b'-x.mp4']
+    names += [b' blank.mp4', b'_blank.mp4']
     source.mkdir()
     for name in names:
         shutil.copy(video, os.path.join(os.fsencode(source), name))
     assert prepare(source, out) == {}
     listed = UnlabeledVideoDataset([], str(out / 'videos.txt'), dict(video=str(out)))
-    assert sorted(listed.get_name(number) for number in range(6)) == find_videos(out)
-    assert 'two_lines.mkv' in find_videos(out)
+    assert sorted(listed.get_name(number) for number in range(8)) == find_videos(out)
+    assert {'two_lines.mkv', '_blank.mp4.mkv', '_blank.mp4_.mkv'} < set(find_videos(out))
 
 
 @pytest.mark.parametrize('jobs', [1, 2])
