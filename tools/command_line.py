@@ -165,6 +165,8 @@ def tool(
         @functools.wraps(main)
         def run() -> None:
             args = parse_args()
+            if hasattr(sys.stdout, 'reconfigure'):  # names of files may be of any bytes
+                sys.stdout.reconfigure(errors='backslashreplace')
             from mmssl_video.engine.processes import shared_errors
             from mmssl_video.errors import one_line_errors
 

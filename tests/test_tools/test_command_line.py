@@ -1,12 +1,14 @@
 """What all tools share: help without heavy imports, arguments, configs."""
 
+import argparse
+import io
 import os
 import re
 import runpy
 import sys
 
 import pytest
-from command_line import Parser, find_checkpoint, load_config
+from command_line import Parser, find_checkpoint, load_config, tool
 from tiny_vclr import REPOSITORY, load_tool
 
 from mmssl_video.checkpoints.conversion import LAYOUTS
@@ -175,3 +177,10 @@ def test_local_rank(parser, monkeypatch):
     monkeypatch.delenv('LOCAL_RANK')
     parser.parse_args(['c.py', 'none', '--local-rank', '3'])
     assert os.environ['LOCAL_RANK'] == '3'
+
+
+def test_names_that_are_not_utf8_are_printed(monkeypatch):
+    monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(io.BytesIO(), 'utf-8'))
+    tool(argparse.Namespace)(lambda args: print(os.fsdecode(b'caf\xe9.mp4')))()
+    sys.stdout.flush()
+    assert sys.stdout.buffer.getvalue() == b'caf\\udce9.mp4\n'
