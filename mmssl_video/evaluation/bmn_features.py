@@ -408,6 +408,8 @@ def annotation_fault(video: dict) -> str | None:
     duration = video['duration_second']
     if not _is_number(duration) or duration <= 0:
         return f'duration_second is {duration}, not a number of seconds'
+    if not isinstance(video['annotations'], list):
+        return f'annotations is {video["annotations"]}, not a list'
     slack = _slack(duration)
     for action in video['annotations']:
         segment = action.get('segment') if isinstance(action, dict) else None

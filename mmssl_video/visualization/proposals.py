@@ -110,7 +110,22 @@ def read_proposals(
         chosen = [both[row] for row in rows]
     else:
         chosen = [_full_name(name, both, results, annotations) for name in videos]
-    return [_video(name, truth[name], found[name[2:]], top, min_score) for name in chosen]
+    read = []
+    for name in chosen:
+        duration, actions = truth[name]['duration_second'], truth[name]['annotations']
+        if not isinstance(duration, (int, float)):
+            raise UserError(f'{annotations}: duration_second of {name} is {duration}; correct it')
+        segments = _table(annotations, name, actions)
+        labels = [str(action.get('label', '')) for action in actions]
+        proposals = _table(results, name[2:], found[name[2:]], 'score')
+        proposals = proposals[np.argsort(-proposals[:, 2], kind='stable')][:top]
+        proposals = proposals[proposals[:, 2] >= min_score]
+        read.append(
+            VideoProposals(
+                name, float(duration), segments, labels, proposals[:, :2], proposals[:, 2]
+            )
+        )
+    return read
 
 
 def _read_json(path: str | os.PathLike, kind: str) -> dict:
@@ -135,18 +150,16 @@ def _full_name(name: str, both: list[str], results: object, annotations: object)
     )
 
 
-def _video(name: str, truth: dict, found: list[dict], top: int, min_score: float) -> VideoProposals:
-    found = sorted(found, key=lambda proposal: -proposal['score'])[:top]
-    found = [proposal for proposal in found if proposal['score'] >= min_score]
-    actions = truth['annotations']
-    return VideoProposals(
-        name,
-        float(truth['duration_second']),
-        np.array([action['segment'] for action in actions], float).reshape(-1, 2),
-        [str(action.get('label', '')) for action in actions],
-        np.array([proposal['segment'] for proposal in found], float).reshape(-1, 2),
-        np.array([proposal['score'] for proposal in found], float),
-    )
+def _table(path: str | os.PathLike, name: str, rows: list[dict], *keys: str) -> np.ndarray:
+    """float64 [N, 2 + len(keys)], the start and end of each row and the values of ``keys``."""
+    try:
+        table = [[*map(float, row['segment']), *(float(row[key]) for key in keys)] for row in rows]
+        return np.array(table).reshape(len(table), 2 + len(keys))
+    except (KeyError, TypeError, ValueError) as error:
+        wanted = ' and '.join(['segment [start, end] in seconds', *keys])
+        raise UserError(
+            f'{path}: not every entry of {name} has a {wanted}; correct it, or leave the video out'
+        ) from error
 
 
 def locate_videos(root: str | os.PathLike, names: Sequence[str]) -> list[Path]:

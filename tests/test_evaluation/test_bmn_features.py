@@ -458,6 +458,8 @@ def test_wrong_durations():
         fault = annotation_fault(dict(duration_second=duration, annotations=[]))
         assert fault == f'duration_second is {duration}, not a number of seconds'
     assert annotation_fault(dict(duration_second=0.1, annotations=[])) is None
+    fault = annotation_fault(dict(duration_second=1, annotations=None))
+    assert fault == 'annotations is None, not a list'
     for seconds, near, far in ((5, (4.1, 5.9), (3.9, 6.1)), (200, (181, 219), (179, 221))):
         assert duration_fault(near, seconds) is None
         for annotated in far:

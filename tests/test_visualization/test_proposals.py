@@ -89,6 +89,22 @@ def test_what_is_wrong_is_named(files, tmp_path):
     with pytest.raises(UserError, match='results.json: not every video has duration_second'):
         read_proposals(results, results)
     other = tmp_path / 'other.json'
+    for wrong in (
+        None,
+        [None],
+        [dict(label='jump')],
+        [dict(segment=[2])],
+        [dict(segment=[2, None])],
+    ):
+        other.write_text(json.dumps({'v_a': dict(duration_second=3, annotations=wrong)}))
+        with pytest.raises(UserError, match='other.json: .* of v_a has a segment .start, end. in'):
+            read_proposals(results, other)
+    other.write_text(json.dumps({'v_a': dict(duration_second=None, annotations=[])}))
+    with pytest.raises(UserError, match='other.json: duration_second of v_a is None; correct it'):
+        read_proposals(results, other)
+    other.write_text(json.dumps(dict(results=dict(a=[proposal(0, 1, None)]))))
+    with pytest.raises(UserError, match='other.json: .* of a has a segment .* and score; correct'):
+        read_proposals(other, annotations)
     other.write_text(json.dumps({'v_x': video(3)}))
     with pytest.raises(UserError, match='none of its 4 videos is among the 1 of .*other.json'):
         read_proposals(results, other)
