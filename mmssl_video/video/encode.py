@@ -85,7 +85,7 @@ def encode_video(
         options: Encoder options, e.g. ``dict(crf='18')``.
 
     Raises:
-        UserError: The frames have another shape or dtype.
+        UserError: The frames have another shape or dtype, or the file cannot be written.
     """
     path = Path(path)
     frames = np.asarray(frames)
@@ -96,7 +96,6 @@ def encode_video(
         )
     if frames.shape[1] % 2 or frames.shape[2] % 2:
         raise UserError(f'{path}: height and width must be even, not {frames.shape[1:3]}')
-    path.parent.mkdir(parents=True, exist_ok=True)
     # The process id separates two writers. The suffix must be last: FFmpeg gets the container from
     # it.
     partial = path.with_name(f'.{path.stem}.{os.getpid()}.partial{path.suffix}')
@@ -105,9 +104,16 @@ def encode_video(
     options = {'g': str(keyframe_interval)} | repeatable | (options or {})
     rate = Fraction(fps).limit_denominator(1001)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with VideoWriter(partial, codec, frames.shape[2:0:-1], rate, options=options) as writer:
             for frame in frames:
                 writer.write(av.VideoFrame.from_ndarray(frame, format='rgb24'))
         os.replace(partial, path)
+    except (OSError, ValueError) as error:  # a ValueError is of the container or the encoder
+        reason = getattr(error, 'strerror', None) or error
+        raise UserError(
+            f'{path}: cannot be written as a video ({reason}); change the path, suffix or options'
+        ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            partial.unlink(missing_ok=True)

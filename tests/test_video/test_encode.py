@@ -37,6 +37,24 @@ def test_encode_video_refuses_what_it_cannot_write(tmp_path, frames):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ('name', 'reason'),
+    [
+        ('folder.mp4', 'Is a directory'),
+        ('file/x.mp4', 'File exists'),
+        ('x.xyz', 'Could not determine output format'),
+        ('x.webm', "'webm' format does not support 'libx264' codec"),
+    ],
+)
+def test_encode_video_refuses_paths_that_it_cannot_write_to(tmp_path, name, reason):
+    (tmp_path / 'folder.mp4').mkdir()
+    (tmp_path / 'file').touch()
+    path = tmp_path / name
+    with pytest.raises(UserError, match=rf'^{path}: cannot be written as a video \({reason}\); '):
+        encode_video(path, np.zeros((2, 48, 64, 3), np.uint8))
+    assert {path.name for path in tmp_path.iterdir()} == {'folder.mp4', 'file'}
+
+
 def test_same_bytes_and_a_colon_in_the_path(tmp_path, numbered_frames, frame_number):
     for folder in ('http:', 'other'):
         encode_video(tmp_path / folder / 'v.mp4', numbered_frames(12), fps=29.97)
@@ -50,6 +68,6 @@ def test_nothing_is_left_of_a_failure(tmp_path, numbered_frames):
     """An older file stays as it was."""
     path = tmp_path / 'v.mp4'
     path.write_text('older')
-    with pytest.raises(av.FFmpegError):
+    with pytest.raises(UserError, match='v.mp4: cannot be written as a video .Invalid argument'):
         encode_video(path, numbered_frames(3), options={'profile': 'none such'})
     assert [p.name for p in tmp_path.iterdir()] == ['v.mp4'] and path.read_text() == 'older'
