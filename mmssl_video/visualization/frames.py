@@ -1,6 +1,7 @@
 """Read single frames of a video for thumbnails and film strips."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -37,10 +38,12 @@ def frames_at(path: str | os.PathLike, places: Sequence[float]) -> list[Image.Im
 
 
 def _of_folder(path: Path, places: Sequence[float]) -> Iterator[Image.Image]:
-    files = sorted(path.glob('img_*')) or sorted(
+    files = list(path.glob('img_*')) or [
         file for file in path.iterdir() if file.suffix.lower() in ('.jpg', '.jpeg', '.png')
-    )
+    ]
     if not files:
         raise OSError('the folder holds no image')
+    # By number, also without leading zeros.
+    files.sort(key=lambda file: re.sub(r'\d+', lambda digits: digits[0].zfill(20), file.name))
     for place in places:
         yield Image.open(files[int(place * len(files))]).convert('RGB')

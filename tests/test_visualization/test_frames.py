@@ -30,8 +30,9 @@ def test_places_count_from_the_start_of_the_video(tmp_path, numbered_frames, fra
     assert found == [2, 25, 48]
 
 
-def test_raw_frames(tmp_path):
+@pytest.mark.parametrize('template', ['img_{:05}.png', 'img_{}.png', 'x2-{}.png'])
+def test_raw_frames(tmp_path, template):
     for i in range(20):
-        Image.new('RGB', (8, 6), (10 * i,) * 3).save(tmp_path / f'img_{i:05d}.png')
+        Image.new('RGB', (8, 6), (10 * i,) * 3).save(tmp_path / template.format(i))
     frames = frames_at(tmp_path, PLACES)
     assert [frame.getpixel((0, 0))[0] // 10 for frame in frames] == [0, 0, 1, 10, 16, 19]
