@@ -24,6 +24,7 @@ from mmssl_video.video.find import walk
 from .collection import write_list
 
 UNTRIMMED_FOLDERS = 'videos', 'data', '.'
+TEXT = dict(encoding='utf-8-sig')  # with a byte order mark or without
 
 
 @dataclass
@@ -169,12 +170,12 @@ def make_ucf101(place: Place) -> tuple[list[Split], list[str]]:
     folder = place.video_folder('videos', 'UCF-101')
     index = index_videos(folder)
     usual = ('ucfTrainTestlist',)
-    rows = place.find('classInd.txt', among=usual).read_text().split('\n')
+    rows = place.find('classInd.txt', among=usual).read_text(**TEXT).split('\n')
     classes = [row.split()[1] for row in rows if row.strip()]
     splits = []
     for number, counts in ((1, (9537, 3783)), (2, (9586, 3734)), (3, (9624, 3696))):
         for part, source, count in zip(('train', 'val'), ('train', 'test'), counts, strict=True):
-            text = place.find(f'{source}list{number:02d}.txt', among=usual).read_text()
+            text = place.find(f'{source}list{number:02d}.txt', among=usual).read_text(**TEXT)
             paths = [Path(line.split()[0]) for line in text.splitlines() if line.strip()]
             split = Split(f'ucf101_{part}_split_{number}_videos', folder, (count,))
             annotated = [(path.stem, classes.index(path.parts[0])) for path in paths]
@@ -227,7 +228,7 @@ def _make_by_class(
     for number, counts in enumerate(official, 1):
         annotated = {'1': [], '2': [], '0': []}
         for label, name in enumerate(classes):
-            text = place.find(f'{name}_test_split{number}.txt', among=(usual,)).read_text()
+            text = place.find(f'{name}_test_split{number}.txt', among=(usual,)).read_text(**TEXT)
             for line in text.splitlines():
                 if line.strip():
                     video, part = line.split()
@@ -245,7 +246,7 @@ def make_sthv2(place: Place) -> tuple[list[Split], list[str]]:
 
     def read(part: str):
         name = f'something-something-v2-{part}.json'
-        return json.loads(place.find(name, f'{part}.json', among=('labels',)).read_text())
+        return json.loads(place.find(name, f'{part}.json', among=('labels',)).read_bytes())
 
     labels = {template: int(number) for template, number in read('labels').items()}
     splits = []
@@ -280,7 +281,7 @@ def make_kinetics(place: Place, version: int) -> tuple[list[Split], list[str]]:
         table = place.find(
             *(f'{before}{word}.csv' for before in ('', 'kinetics_', f'{name}_') for word in others)
         )
-        with table.open(newline='') as file:
+        with table.open(newline='', **TEXT) as file:
             rows = list(csv.DictReader(file))
         if rows and not {'label', 'youtube_id', 'time_start', 'time_end'} <= rows[0].keys():
             raise UserError(
@@ -342,7 +343,7 @@ def make_hacs(place: Place) -> tuple[list[Split], list[str]]:
     except UserError:
         return splits, classes
     videos = {}
-    with table.open(newline='') as file:
+    with table.open(newline='', **TEXT) as file:
         for row in csv.DictReader(file):
             if row['subset'] == 'training':
                 label = classes.index(row['classname'].replace('_', ' '))
@@ -368,7 +369,7 @@ def _make_untrimmed(
 
     A video without an action is only in the annotations.
     """
-    database = json.loads(annotation.read_text())['database']
+    database = json.loads(annotation.read_bytes())['database']
     classes = sorted({row['label'] for video in database.values() for row in video['annotations']})
     splits = []
     for part, subset in (('train', 'training'), ('val', 'validation')):

@@ -474,7 +474,7 @@ def _write(chunk: Chunk, features: np.ndarray, out: Path, interval: int, bins: i
 
 def _read_annotations(path: str) -> dict[str, dict]:
     try:
-        videos = json.loads(Path(path).read_text())
+        videos = json.loads(Path(path).read_bytes())
     except FileNotFoundError:
         raise UserError(f'{path}: no such annotation file') from None
     except (OSError, ValueError) as error:

@@ -46,7 +46,7 @@ def read_class_names(path: str | os.PathLike, last_label: int | None = None) -> 
         UserError: If the file cannot be read as text, or has too few names.
     """
     try:
-        names = Path(path).read_text(encoding='utf-8').splitlines()
+        names = Path(path).read_text(encoding='utf-8-sig').splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, 'strerror', None) or 'not a text file'
         raise UserError(

@@ -130,7 +130,7 @@ def read_proposals(
 
 def _read_json(path: str | os.PathLike, kind: str) -> dict:
     try:
-        content = json.loads(Path(path).read_text())
+        content = json.loads(Path(path).read_bytes())
     except FileNotFoundError:
         raise UserError(f'{path}: no such {kind}') from None
     except (OSError, ValueError) as error:

@@ -17,11 +17,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def write_tree(root, files):
-    """Write text files; a value that is no string is written as JSON."""
+    """Write text files with a byte order mark; a value that is no string is written as JSON."""
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        text = content if isinstance(content, str) else json.dumps(content)
+        path.write_text(text, encoding='utf-8-sig')
     return root
 
 

@@ -86,7 +86,7 @@ def write_annotations(path, videos):
         )
         for name, frames in videos.items()
     }
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding='utf-8-sig')
     return content
 
 
@@ -240,7 +240,7 @@ def test_files(folder, whole):
     lines = (whole / 'csv' / 'v_b.csv').read_text().splitlines()
     assert lines[0] == 'f0,f1' and len(lines) == 11
     for ann in ('train.json', 'val.json'):
-        given, written = (json.loads((f / ann).read_text()) for f in (folder, whole))
+        given, written = (json.loads((f / ann).read_bytes()) for f in (folder, whole))
         assert list(given) == list(written)
         for name, video in written.items():
             frames = VIDEOS[name]

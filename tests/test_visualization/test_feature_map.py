@@ -182,7 +182,7 @@ def run_tool(tool_runner, monkeypatch, tmp_path):
 def test_tool_compares_files_and_folders(run_tool, tmp_path):
     clusters().save(tmp_path / 'good' / 'test.npz')
     clusters(spread=50, seed=1).save(tmp_path / 'bad' / 'test')
-    (tmp_path / 'names.txt').write_text('a\nb\nc\nd\ne\n')
+    (tmp_path / 'names.txt').write_text('a\nb\nc\nd\ne\n', encoding='utf-8-sig')
     options = ('--method', 'pca', '--class-names', 'names.txt')
     code, output = run_tool('good/test.npz', 'bad/test', '--out', 'm.png', *options)
     assert code == 0, output.err

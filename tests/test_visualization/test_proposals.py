@@ -44,7 +44,7 @@ def files(tmp_path):
     paths = tmp_path / 'results.json', tmp_path / 'ann.json'
     results = FOUND | {'elsewhere': []}
     paths[0].write_text(json.dumps(dict(version='1', results=results, external_data={})))
-    paths[1].write_text(json.dumps(TRUTH))
+    paths[1].write_text(json.dumps(TRUTH), encoding='utf-8-sig')
     return paths
 
 
