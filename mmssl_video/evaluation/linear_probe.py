@@ -35,8 +35,9 @@ def linear_probe(
 
     .. math:: \tfrac12 \|W\|^2 - C \sum_i \ln p_{y_i}(x_i)
 
-    and predicts the class with the largest p. If the rows of ``test`` are clips, p is averaged over
-    the clips of a video.
+    and predicts the class with the largest p. For two classes, scikit-learn regularises a single
+    vector, the difference of both rows of W, which amounts to half of C in this formula. If the
+    rows of ``test`` are clips, p is averaged over the clips of a video.
 
     Args:
         train: Rows to learn from, all labelled, with two or more classes.

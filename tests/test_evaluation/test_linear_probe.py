@@ -69,6 +69,16 @@ def test_equals_sklearn(fitted, blobs, l2_normalize):
     assert result.keys() - {'C'} == linear_svm(train, test).keys()
 
 
+def test_two_classes_have_half_of_the_cost(fitted):
+    """At the rows w/2 and -w/2 of W, the formula has no slope in the first row, with C / 2."""
+    rng = np.random.default_rng(0)
+    train = feature_set(rng.normal(size=(60, 3)), np.arange(60) % 2)
+    linear_probe(train, train, 3.0, l2_normalize=False)
+    excess = fitted[0].predict_proba(train.features)[:, 1] - train.labels
+    slope = fitted[0].coef_[0] / 2 + 3.0 / 2 * excess @ train.features
+    np.testing.assert_allclose(slope, 0, atol=1e-4)
+
+
 def test_many_classes_around_a_large_common_mean():
     """All derivatives of the mean loss start below scikit-learn's default tolerance of 1e-4."""
     rng = np.random.default_rng(0)
