@@ -175,6 +175,7 @@ def check_config(cfg: Config) -> None:
     It refuses:
 
     - a ``type`` that is not registered, and arguments that it does not take;
+    - numbers that are none, such as ``max_epochs='ten'``, and only a part of the validation;
     - schedules in epochs that all end before the run;
     - an augmentation on the device if its draws do not get there;
     - MMEngine's ``compile`` for a recognizer that has its own.
@@ -187,6 +188,7 @@ def check_config(cfg: Config) -> None:
     """
     for key in sorted(READ & cfg.keys()):
         _check(cfg[key], key)
+    _check_numbers(cfg)
     _check_schedule(cfg)
     _check_photometric(cfg)
     if cfg.get('compile') and cfg.model.type == 'SSLRecognizer':
@@ -194,6 +196,25 @@ def check_config(cfg: Config) -> None:
             'compile compiles the whole step, and repeats this whenever a queue advances; set '
             f'model.compile={cfg.compile} instead, which compiles only the backbones'
         )
+
+
+def _check_numbers(cfg: Config) -> None:
+    """Check lengths, loaders and learning rate, and that validation is complete or absent."""
+    least = {'train_cfg': dict(max_epochs=1, max_iters=1)}
+    for part in ('train', 'val', 'test'):
+        least[f'{part}_dataloader'] = dict(batch_size=1, num_workers=0)
+    for name, numbers in least.items():
+        for key, lowest in numbers.items():
+            value = (cfg.get(name) or {}).get(key)
+            if value is not None and (not isinstance(value, int) or value < lowest):
+                raise UserError(f'{name}.{key} is {value!r}; give a whole number from {lowest} on')
+    lr = ((cfg.get('optim_wrapper') or {}).get('optimizer') or {}).get('lr', 0)
+    if not isinstance(lr, (int, float)) or not lr >= 0:
+        raise UserError(f'optim_wrapper.optimizer.lr is {lr!r}; give a number from 0 on')
+    validation = {name: cfg.get(name) for name in ('val_dataloader', 'val_cfg', 'val_evaluator')}
+    missing = [name for name, value in validation.items() if value is None]
+    if 0 < len(missing) < len(validation):
+        raise UserError(f'validation has no {" and no ".join(missing)}; set all three, or none')
 
 
 def _check_schedule(cfg: Config) -> None:

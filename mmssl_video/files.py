@@ -84,6 +84,20 @@ def claim_folder(folder: str | os.PathLike, settings: dict, content: str) -> Non
         )
 
 
+def make_folder(path: str | os.PathLike) -> None:
+    """Make a folder and its parents, unless it exists.
+
+    Raises:
+        UserError: If it cannot be made.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f'{path}: cannot be made as a folder ({error.strerror}); choose another path'
+        ) from error
+
+
 def reserve_folder(folder: str | os.PathLike) -> TextIO | None:
     """Reserve a work directory for this process.
 

@@ -186,6 +186,28 @@ def test_types_that_are_not_there(path, value, remedy):
     assert str(error.value).startswith(f"{path}: '{value}' is not registered; {remedy}")
 
 
+@pytest.mark.parametrize(
+    ('path', 'value', 'message'),
+    [
+        (
+            'train_cfg.max_epochs',
+            'ten',
+            "train_cfg.max_epochs is 'ten'; give a whole number from 1",
+        ),
+        ('train_dataloader.batch_size', 0, 'batch_size is 0; give a whole number from 1 on'),
+        ('train_dataloader.num_workers', -1, 'num_workers is -1; give a whole number from 0 on'),
+        ('optim_wrapper.optimizer.lr', 'abc', "lr is 'abc'; give a number from 0 on"),
+        ('optim_wrapper.optimizer.lr', float('nan'), 'lr is nan; give a number from 0 on'),
+        ('val_cfg', dict(type='ValLoop'), 'has no val_dataloader and no val_evaluator; set all'),
+    ],
+)
+def test_values_that_cannot_be(path, value, message):
+    cfg = load()
+    cfg.merge_from_dict({path: value})
+    with pytest.raises(UserError, match=message):
+        check_config(cfg)
+
+
 def test_the_schedule_lasts_as_long_as_the_run():
     cfg = load()
     cfg.train_cfg.max_epochs = 3  # the schedule follows

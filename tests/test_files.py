@@ -5,7 +5,7 @@ import os
 import pytest
 
 from mmssl_video.errors import UserError
-from mmssl_video.files import atomic_path, claim_folder, write_json
+from mmssl_video.files import atomic_path, claim_folder, make_folder, write_json
 
 
 def test_interrupted_write_keeps_the_old_file(tmp_path):
@@ -27,6 +27,15 @@ def test_unwritable_path_is_named(tmp_path):
     for folder in (tmp_path, '.'):
         with pytest.raises(UserError, match='cannot be written'):
             write_json(folder, {})
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    make_folder(tmp_path / 'a' / 'b')
+    make_folder(tmp_path / 'a')
+    (tmp_path / 'file').touch()
+    for path in (tmp_path / 'file', tmp_path / 'file' / 'b'):
+        with pytest.raises(UserError, match=f'^{path}: cannot be made as a folder'):
+            make_folder(path)
 
 
 def test_links_and_devices_stay(tmp_path):

@@ -10,6 +10,7 @@ from mmssl_video.compat import prepare_launch
 from mmssl_video.config_check import check_config
 from mmssl_video.datasets.labelled_lists import check_labelled_lists
 from mmssl_video.errors import UserError
+from mmssl_video.files import make_folder
 from mmssl_video.passes import from_main_process
 
 
@@ -36,14 +37,15 @@ def train(cfg: Config) -> Runner:
         Runner: The runner after the run.
 
     Raises:
-        UserError: If a setting is not read by anything, a list cannot be used, or there is no
-            whole batch.
+        UserError: If a setting is not read by anything or cannot be, a list cannot be used, the
+            work directory cannot be made, or there is no whole batch.
     """
     hook = cfg.get('default_hooks', {}).get('checkpoint')
     if hook and hook.type == 'CheckpointHook':
         hook.type = 'SafeCheckpointHook'  # has the same arguments; also for MMAction2's configs
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     check_config(cfg)
+    make_folder(cfg.work_dir)
     prepare_launch(cfg, cfg.launcher)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if (runner.auto_scale_lr or {}).get('enable'):
