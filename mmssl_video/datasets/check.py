@@ -22,6 +22,7 @@ from mmssl_video.passes import run_pass
 from mmssl_video.video import VideoReader
 
 from .collection import Collection, add_record, read_records, write_lines, write_records
+from .sources import unlistable
 
 LONG = 60  # seconds; opening a longer video takes a while without an index
 FAR_APART = 16  # frames from one key frame to the next
@@ -73,19 +74,6 @@ def wants_index(record: dict) -> bool:
     return record['seconds'] > LONG or record['numbering'] != 'time stamps'
 
 
-def _unlistable(name: str) -> str | None:
-    """Why a list cannot hold a name; ``None`` if it can."""
-    if '\n' in name or '\r' in name:
-        return 'its name has a line break, which no list can hold; rename it'
-    if name != name.strip():
-        return 'its name begins or ends with a blank, which a list would lose; rename it'
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return 'its name is not UTF-8, so no list can hold it; rename it'
-    return None
-
-
 @dataclass
 class _Looker:
     """Checks videos by number, in a worker."""
@@ -101,7 +89,7 @@ class _Looker:
         videos, quick = self.videos, self.quick and number not in self.thorough
         known = dict(path=videos.names[number], signature=videos.signature(number), quick=quick)
         try:
-            if reason := _unlistable(videos.names[number]):
+            if reason := unlistable(videos.names[number]):
                 raise BadVideoError(videos.path(number), reason)
             with videos.open(number, self.timeout, forward=not quick) as video:
                 found = yield from check_video(video, quick)

@@ -8,6 +8,7 @@ so finding one with the other says nothing about the class. The source is guesse
 """
 
 import hashlib
+import logging
 import os.path as osp
 import re
 from collections import Counter
@@ -17,11 +18,12 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from mmengine.logging import print_log
 
 from mmssl_video.errors import UserError
 from mmssl_video.video import VIDEO_SUFFIXES
 
-from .sources import FileCheck, find_sources, path_of, read_list
+from .sources import FileCheck, find_sources, path_of, read_list, unlistable
 
 MAX_TRAIN, MAX_QUERY, MAX_CLASSES = 1000, 400, 100  # limits of the sample
 MIN_VIDEOS = 4  # to contrast them with each other
@@ -80,7 +82,7 @@ def split_folder(root: Path, seed: int = 0) -> FolderSplit:
     there = [path for path in lists if path.is_file()]
     if len(there) == len(lists):
         return _split_by_lists(root, *lists, seed)
-    entries = find_sources(str(root))
+    entries = _find_listable(root)
     if parts := _find_parts(_name(root, entry) for entry in entries):
         split = _split_by_parts(root, entries, parts, seed)
     else:
@@ -412,6 +414,17 @@ def _folder(name: str, depth: int = 0) -> str:
     """The class in a path: its folder at this depth, or ``''``."""
     folders = Path(name).parts[:-1]
     return folders[depth] if len(folders) > depth else ''
+
+
+def _find_listable(root: Path) -> list[dict]:
+    """Search a folder; leave out videos whose names no list can hold, with a warning for each."""
+    entries = []
+    for entry in find_sources(str(root)):
+        if reason := unlistable(_name(root, entry)):
+            print_log(f'left out: {path_of(entry)!r}: {reason}', 'current', logging.WARNING)
+        else:
+            entries.append(entry)
+    return entries
 
 
 def _check(entries: list[dict], source: Path) -> list[dict]:

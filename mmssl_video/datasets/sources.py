@@ -176,6 +176,19 @@ def read_list(
     return entries
 
 
+def unlistable(name: str) -> str | None:
+    """Why a list cannot hold a name; ``None`` if it can."""
+    if '\n' in name or '\r' in name:
+        return 'its name has a line break, which no list can hold; rename it'
+    if name != name.strip():
+        return 'its name begins or ends with a blank, which a list would lose; rename it'
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return 'its name is not UTF-8, so no list can hold it; rename it'
+    return None
+
+
 def path_of(entry: dict) -> str:
     """Path or URI of the video, or of the folder of frames, of an entry or a sample."""
     return entry.get('filename') or entry['frame_dir']

@@ -55,7 +55,9 @@ def linear_probe(
         UserError: If labels are missing or do not fit, D differs, C is not positive, or there are
             several values and too few videos, of which a fold would learn a single class.
     """
-    costs = [C] if isinstance(C, (int, float)) else list(C)
+    costs = np.atleast_1d(C).tolist()
+    if not costs:
+        raise UserError('`C=[]` has no cost; give one or more')
     for cost in costs:
         check_cost(cost)
     from sklearn.linear_model import LogisticRegression

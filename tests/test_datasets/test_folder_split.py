@@ -184,8 +184,11 @@ def test_what_is_no_video_does_not_matter(tmp_path, left_out):
         make(tmp_path, name)
     write(tmp_path / 'a' / 'script.ts', 'let video = 1')
     (tmp_path / 'b' / 'empty.mp4').touch()
+    make(tmp_path, ' 7.mp4', 'a/8\n.mp4')
     assert split_folder(tmp_path) == split
     assert [line.rsplit(': ', 1)[1] for line in left_out] == [
+        'its name begins or ends with a blank, which a list would lose; rename it',
+        'its name has a line break, which no list can hold; rename it',
         f'{tmp_path}/a/script.ts holds text, not a video',
         f'{tmp_path}/b/empty.mp4 is empty (0 bytes)',
     ]
