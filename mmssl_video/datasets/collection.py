@@ -11,7 +11,7 @@ from mmssl_video.files import atomic_path
 from mmssl_video.video import VideoReader
 from mmssl_video.video.find import fetch
 
-from .sources import read_lines
+from .sources import join, read_lines, split_video_line
 from .unlabeled_videos import UnlabeledVideoDataset
 
 TEXT = dict(encoding='utf-8', errors='surrogateescape')  # names of files may be of any bytes
@@ -60,9 +60,9 @@ class Collection:
 
     def labels(self, number: int) -> str:
         """The part of a video's line after its path, with the space before it."""
-        path, line = self.path(number), self.lines[number]
-        name = path if line.startswith(path) else path.removeprefix(osp.join(self.root, ''))
-        return line[len(name) :]
+        line = self.lines[number]
+        path, _ = split_video_line(line, lambda name: osp.exists(join(self.root, name)))
+        return line[len(path) :]
 
     def index_path(self, number: int) -> str:
         """Where the packet index of a video is stored."""

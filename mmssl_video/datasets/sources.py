@@ -131,7 +131,7 @@ def read_list(
     entries: list[dict] = []
     counts: Counter[str] = Counter()  # lines without a usable label, by what they have instead
     examples: dict[str, str] = {}
-    split = _split_frames_line if raw_frames else _split_video_line
+    split = _split_frames_line if raw_frames else split_video_line
 
     def exists(name: str) -> bool:
         full = join(root, name)
@@ -202,8 +202,12 @@ def join(root: str, name: str) -> str:
     return name if '://' in name else osp.join(root, PurePosixPath(name))
 
 
-def _split_video_line(line: str, exists: Callable[[str], bool]) -> tuple[str, list[str]]:
-    """Split into path and labels: the path ends in a video's suffix, or else before the numbers."""
+def split_video_line(line: str, exists: Callable[[str], bool]) -> tuple[str, list[str]]:
+    """Split a line into its path, as written, and labels.
+
+    The path ends in a video's suffix, or else before the numbers; if there are several numbers, such
+    that ``exists(path)``.
+    """
     if match := VIDEO_PATH.match(line):
         return match[0], line[match.end() :].split()
     return _split_numbers(line, 0, exists)

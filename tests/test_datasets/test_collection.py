@@ -24,6 +24,7 @@ b/with space.mp4   4 5
 a.mp4 7
 b/../../outside.mp4\tword
 {root}/absolute.mp4
+./b//with space.mp4 8
 """
 
 
@@ -36,15 +37,18 @@ def test_list(tmp_path):
     assert videos.title == 'train' and videos.beside == str(tmp_path / 'train')
     assert videos.lines == [line for line in LIST.format(root=root).split('\n') if line]
     outside = '../outside.mp4'
-    assert videos.names == ['a.mp4', 'b/with space.mp4', 'a.mp4', outside, 'absolute.mp4']
+    assert videos.names == ['a.mp4', 'b/with space.mp4', 'a.mp4', outside, 'absolute.mp4'] + [
+        'b/with space.mp4'
+    ]
     assert videos.numbers == {
         'a.mp4': 0,
         'b/with space.mp4': 1,
         outside: 3,
         'absolute.mp4': 4,
     }
-    assert [videos.labels(number) for number in range(5)] == [' 3', '   4 5', ' 7', '\tword', '']
-    assert [videos.label(number) for number in range(5)] == [3, -1, 7, -1, -1]
+    labels = [videos.labels(number) for number in range(6)]
+    assert labels == [' 3', '   4 5', ' 7', '\tword', '', ' 8']
+    assert [videos.label(number) for number in range(6)] == [3, -1, 7, -1, -1, 8]
     inner = ['a.mp4', 'b/with space.mp4', 'a.mp4', 'b/__/__/outside.mp4', 'absolute.mp4']
     assert [videos.inner_path(number) for number in range(5)] == inner
     assert videos.index_path(0) == f'{tmp_path}/train.index/a.mp4.npz'
