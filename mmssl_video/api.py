@@ -159,7 +159,7 @@ class Encoder:
 
         Raises:
             UserError: If a video cannot be read, or there is none.
-            ValueError: If the numbers of labels and paths differ.
+            ValueError: If the numbers of labels and paths differ, or a folder is given labels.
         """
         loading = dict(
             batch_size=batch_size,
@@ -171,6 +171,8 @@ class Encoder:
         if isinstance(videos, (str, os.PathLike)) and not Path(videos).is_dir():
             videos = [videos]
         if isinstance(videos, (str, os.PathLike)):
+            if labels is not None:
+                raise ValueError('labels are for a list of paths, not for a folder')
             return extract_features(self.model, self.pipeline, '', str(videos), **loading)
         paths = [str(Path(path).absolute()) for path in videos]
         if not paths:

@@ -31,21 +31,20 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     Raises:
         UserError: If the file cannot be written: it is a folder, no permission, no space.
     """
-    path = Path(path)
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        yield path
-        return
-    target = Path(os.path.realpath(path))
+    path, target = Path(path), Path(os.path.realpath(path))
     # Most file systems allow 255 bytes. With the process id, two runs that write the same result do
     # not share a temporary file.
     name = os.fsencode(target.name)
     name = target.name if len(name) < 200 else f'{crc32(name):x}'
     temporary = target.parent / f'.{name}.{os.getpid()}.tmp'
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            yield path
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            with temporary.open('rb') as written:
+            with temporary.open('r+b') as written:
                 os.fsync(written.fileno())  # the content must be on disk before the name
             os.replace(temporary, target)
         finally:
@@ -117,7 +116,10 @@ def reserve_folder(folder: str | os.PathLike) -> TextIO | None:
         import fcntl
     except ImportError:  # Windows
         return None
-    file = Path(folder, '.lock').open('a+')
+    try:
+        file = Path(folder, '.lock').open('a+')
+    except OSError:  # another user's
+        return None
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -12,8 +12,8 @@ which of them exist, can be stopped at any time and continued, also in another n
 
     def write(payload: tuple[str, np.ndarray]) -> None:
         path, values = payload
-        with atomic_path(target(path)) as temporary:
-            np.save(temporary, values)
+        with atomic_path(target(path)) as temporary, temporary.open('wb') as file:
+            np.save(file, values)
 
     start_processes(args.launcher)
     faults = run_pass(

@@ -24,9 +24,9 @@ def test_unwritable_path_is_named(tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(UserError, match='file/x.json: cannot be written'):
         write_json(tmp_path / 'file' / 'x.json', {})
-    for folder in (tmp_path, '.'):
+    for path in (tmp_path, '.', tmp_path / ('a' * 256)):
         with pytest.raises(UserError, match='cannot be written'):
-            write_json(folder, {})
+            write_json(path, {})
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

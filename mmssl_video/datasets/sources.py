@@ -205,8 +205,8 @@ def join(root: str, name: str) -> str:
 def split_video_line(line: str, exists: Callable[[str], bool]) -> tuple[str, list[str]]:
     """Split a line into its path, as written, and labels.
 
-    The path ends in a video's suffix, or else before the numbers; if there are several numbers, such
-    that ``exists(path)``.
+    The path ends in a video's suffix, or else before the numbers. If there are several numbers,
+    ``exists`` tells the path.
     """
     if match := VIDEO_PATH.match(line):
         return match[0], line[match.end() :].split()

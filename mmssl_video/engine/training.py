@@ -13,6 +13,8 @@ from mmssl_video.errors import UserError
 from mmssl_video.files import make_folder
 from mmssl_video.passes import from_main_process
 
+from .hooks import SafeCheckpointHook
+
 
 def set_resume(cfg: Config, checkpoint: str = 'auto') -> None:
     """Make a run continue from a checkpoint.
@@ -60,5 +62,10 @@ def train(cfg: Config) -> Runner:
             f'{len(dataloader.dataset)} videos are fewer than one batch of '
             f'{cfg.train_dataloader.batch_size}; lower train_dataloader.batch_size'
         )
-    runner.train()
+    try:
+        runner.train()
+    finally:
+        for hook in runner.hooks:
+            if isinstance(hook, SafeCheckpointHook):
+                hook.settle()
     return runner

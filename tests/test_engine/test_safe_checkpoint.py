@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.hooks import Hook
-from mmengine.registry import DATA_SAMPLERS
+from mmengine.registry import DATA_SAMPLERS, HOOKS
 from mmengine.runner import BaseLoop, Runner
 from tiny_vclr import tiny_config, write_videos
 
 from mmssl_video.checkpoints import work_dir as checkpoints
 from mmssl_video.checkpoints.work_dir import find_checkpoint
+from mmssl_video.engine import training
 from mmssl_video.errors import UserError
 from mmssl_video.files import reserve_folder
 
@@ -55,6 +56,12 @@ def config(videos, work_dir, name, num_workers=0, epochs=EPOCHS, **checkpoint):
 
 class Killed(BaseException):
     """What kill -9 is to the code after it: it does not run."""
+
+
+@HOOKS.register_module()
+class FailingHook(Hook):
+    def after_train_iter(self, *args, **kwargs):
+        raise ZeroDivisionError
 
 
 class Improving(BaseLoop):
@@ -287,12 +294,17 @@ def test_one_run_at_a_time_in_a_folder(videos, tmp_path):
     assert writing.exists() and not saved(tmp_path)
     process.kill()
     process.join()
-    _, runner = train(config(videos, tmp_path, 'third', epochs=1))
+    train(config(videos, tmp_path, 'third', epochs=1))
     assert saved(tmp_path) == ['epoch_1.pth']
+    cfg = config(videos, tmp_path, 'failed')
+    cfg.launcher = 'none'
+    cfg.custom_hooks.append(dict(type='FailingHook'))
+    with pytest.raises(ZeroDivisionError):
+        training.train(cfg)
     other = fork.Process(target=lambda: sys.exit(reserve_folder(tmp_path) is None))
     other.start()
     other.join()
-    assert runner.iter == ITERS and other.exitcode == 0  # the third has freed it
+    assert other.exitcode == 0  # runs that have ended or failed have freed it
 
 
 def test_the_best_is_removed_after_the_next_best_is_written(videos, tmp_path, monkeypatch):

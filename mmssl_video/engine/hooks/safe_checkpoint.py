@@ -50,6 +50,8 @@ class SafeCheckpointHook(CheckpointHook):
     iteration-based loop, MMEngine itself reads its way to the next batch.
     """
 
+    _earlier = _training = _reservation = None
+
     def before_train(self, runner: Runner) -> None:
         """Reserve the folder, remove incomplete files there, and listen for SIGTERM."""
         super().before_train(runner)
@@ -72,9 +74,9 @@ class SafeCheckpointHook(CheckpointHook):
         self._told = False
         self._training = torch.ones(1).share_memory_()
         atexit.register(self._training.zero_)  # an error ends the run without `after_train`
-        self._earlier = None
         if threading.current_thread() is threading.main_thread():  # no other one gets signals
-            self._earlier = signal.signal(signal.SIGTERM, self._tell)
+            # None is a handler that was not set from Python.
+            self._earlier = signal.signal(signal.SIGTERM, self._tell) or signal.SIG_DFL
         loader = runner.train_dataloader
         loader.worker_init_fn = partial(_outlive_sigterm, loader.worker_init_fn, self._training)
 
@@ -83,7 +85,7 @@ class SafeCheckpointHook(CheckpointHook):
         while frame is not None and frame.f_code is not Runner.train.__code__:
             frame = frame.f_back
         if frame is None:
-            self._settle()
+            self.settle()
             os.kill(os.getpid(), number)
         self._told = True
 
@@ -135,7 +137,7 @@ class SafeCheckpointHook(CheckpointHook):
         self._write(runner, name, dict(epoch=runner.epoch, iter=iteration))
         if self._interim not in (None, name) and is_main_process():
             self._remove(self.file_backend.join_path(self.out_dir, self._interim))
-        self._settle()
+        self.settle()
         sys.exit(128 + signal.SIGTERM)
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -147,17 +149,19 @@ class SafeCheckpointHook(CheckpointHook):
         self._epoch_start = runner.iter  # what is saved after validation is of the next epoch
 
     def after_train(self, runner: Runner) -> None:
-        """Finish as MMEngine does, restore the handler of SIGTERM, and free the folder."""
+        """Finish as MMEngine does, and settle."""
         super().after_train(runner)
-        self._settle()
-        if is_main_process() and self._reservation is not None:
-            self._reservation.close()
+        self.settle()
 
-    def _settle(self) -> None:
-        """Restore the earlier handler of SIGTERM."""
+    def settle(self) -> None:
+        """Restore the earlier handler of SIGTERM and free the folder: the run has ended."""
         if self._earlier is not None:
             signal.signal(signal.SIGTERM, self._earlier)
-        self._training.zero_()
+            self._earlier = None
+        if self._training is not None:
+            self._training.zero_()
+        if self._reservation is not None:
+            self._reservation.close()
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Save, then remove old checkpoints. MMEngine removes them first."""
