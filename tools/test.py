@@ -2,8 +2,9 @@
 
     python tools/test.py CONFIG CHECKPOINT
 
-A checkpoint that was trained on another list than the config's, for example with another SPLIT, is
-refused: it may have seen the test videos.
+The checkpoint must have every tensor of the config's model, so a checkpoint of pretraining must be
+fine-tuned first. One that was trained on another list than the config's, for example with another
+SPLIT, is refused: it may have seen the test videos.
 
 A pretraining config has nothing to test. To evaluate its backbone, use tools/extract_features.py
 and then tools/linear_svm.py or tools/retrieval.py.
@@ -81,11 +82,13 @@ def main(args: argparse.Namespace) -> None:
 
     from mmssl_video.compat import prepare_launch
     from mmssl_video.datasets.labelled_lists import check_labelled_lists
+    from mmssl_video.engine.hooks import BackboneLoadHook
     from mmssl_video.passes import from_main_process
 
     cfg = test_config(args)
     prepare_launch(cfg, cfg.launcher)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.register_hook(BackboneLoadHook())  # MMAction2's configs have none
     from_main_process(lambda: check_labelled_lists(cfg, 'test'))
     runner.test()
 

@@ -311,6 +311,38 @@ def test_a_resumed_run_and_a_test_keep_their_classifier(videos, tmp_path):
     assert runner.epoch == 2
 
 
+def test_a_test_needs_every_tensor_of_the_model(tmp_path):
+    """As MMEngine will load it: ``module.`` is removed, and constants may be missing."""
+    model = MODELS.build(recognizer('tiny'))
+    model.register_buffer('grid', torch.ones(2))
+    state = {key: value for key, value in randomised(model).items() if key != 'grid'}
+
+    def load(**changes):
+        """The tensors for a test, after changes; those that are None are removed."""
+        changed = {k: v for k, v in (state | changes).items() if v is not None}
+        checkpoint = dict(model={f'module.{key}': value for key, value in changed.items()})
+        runner = training_runner(model, 'a.pth')
+        runner._train_loop = {}  # not built
+        BackboneLoadHook().after_load_checkpoint(runner, checkpoint)
+        return checkpoint['state_dict']
+
+    counter = 'backbone.layers.1.num_batches_tracked'
+    assert load().keys() == state.keys()
+    assert load(**{counter: None}).keys() == state.keys() - {counter}
+    mean, bias = 'backbone.layers.1.running_mean', 'cls_head.fc_cls.bias'
+    for changes, fault in (
+        ({mean: None}, f'{mean} is missing;'),
+        ({bias: torch.ones(4)}, rf'{bias} is \[4\] instead of \[3\]; use the config'),
+        ({'grid': torch.ones(3)}, 'grid is .3. instead of .2.;'),
+        ({'backbone.more': torch.ones(1)}, 'backbone.more is unknown;'),
+        ({mean: None, bias: None}, f'{mean} is missing, {bias} is missing;'),
+        ({mean: None, bias: None, 'grid': torch.ones(3)}, 'is missing and 1 more;'),
+        ({key: None for key in state if key.startswith('cls_head')}, 'fine-tune a checkpoint'),
+    ):
+        with pytest.raises(UserError, match=f'^a.pth: .*{fault}'):
+            load(**changes)
+
+
 def test_a_run_from_random_weights_is_told(videos, tmp_path):
     _, messages = loaded('tiny', videos, tmp_path / 'a', None)
     (warning,) = messages.about('backbone: ')

@@ -1,11 +1,11 @@
-"""Load the complete pretrained backbone in a downstream run, or stop."""
+"""Load the complete pretrained backbone in training, and the complete model in a test, or stop."""
 
 from pathlib import Path
 
 from mmaction.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmssl_video.checkpoints.fitting import fit_tensors, is_needed, own_names, tensors_of
 from mmssl_video.checkpoints.loading import load_checkpoint_file
@@ -24,12 +24,15 @@ REMEDIES = {
 
 @HOOKS.register_module()
 class BackboneLoadHook(Hook):
-    """Check that training starts from every tensor of the backbone in ``load_from``.
+    """Check that training starts from the whole backbone in ``load_from``, a test from the model.
 
     MMEngine loads tensors with the same name and shape and ignores the rest. Here, a single tensor
     that is missing, has another shape or is unknown ends the run. Only ``num_batches_tracked`` of
-    batch normalisation, which no result depends on, may be missing. Tensors that do not belong to
-    the backbone (heads, target network, queues, another data set's classifier) are left out.
+    batch normalisation, which no result depends on, may be missing.
+
+    In training, tensors that do not belong to the backbone (heads, target network, queues, another
+    data set's classifier) are left out. In a test, the classifier must fit too, and names must be
+    those of the model.
 
     The checkpoint has tensors ``backbone.…``: it is from our pretraining, ``export_backbone.py``,
     or an MMAction2 recognizer. MMAction2's TSM adds ``net`` to the names of the layers that it
@@ -38,8 +41,7 @@ class BackboneLoadHook(Hook):
     are computed, and ``fc_norm`` keeps its initial values if the checkpoint is from pretraining;
     the log names both.
 
-    The hook does not change a checkpoint that is resumed, validated, tested or loaded after
-    training has begun.
+    The hook does not check a checkpoint that is resumed, or loaded after training has begun.
 
     Args:
         load_head (bool): Whether to load the classifier (``cls_head.…``) too, which must then fit:
@@ -59,9 +61,10 @@ class BackboneLoadHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Check and rename the tensors, and drop the others, before they are loaded."""
         self.has_loaded = True
-        # Only `Runner.train` has built the loop by now.
-        to_train = isinstance(runner._train_loop, BaseLoop) and not self.has_begun
-        if runner._resume or not to_train:
+        if runner._resume or self.has_begun:
+            return
+        if not isinstance(runner._train_loop, BaseLoop):  # only `Runner.train` has built it by now
+            check_model(checkpoint, unwrapped_model(runner), runner._load_from)
             return
         kept: dict[str, Tensor] = {}
         for name in self.modules:
@@ -109,3 +112,33 @@ class BackboneLoadHook(Hook):
                     f'{path}: its tensors are named backbone.…, which pretrained and init_cfg '
                     f'of model.backbone do not read; use load_from={path}'
                 )
+
+
+def check_model(checkpoint: dict, model: nn.Module, path: str) -> None:
+    """Raise a UserError unless a checkpoint has all tensors of a model, under their names."""
+    given, wanted = tensors_of(checkpoint), model.state_dict()
+    if not any(key.startswith('cls_head.') for key in given) and hasattr(model, 'cls_head'):
+        raise UserError(
+            f'{path}: has no classifier (cls_head.…); fine-tune a checkpoint of pretraining first, '
+            f'with tools/train.py and `cfg.load_from={path}`'
+        )
+    # Constants, such as fixed positions, are computed, and not in all of MMAction2's files.
+    constants = {name for name, _ in model.named_buffers() if '.running_' not in name}
+    faults = [f'{key} is missing' for key in wanted if key not in given and key not in constants]
+    faults += [
+        f'{key} is {list(given[key].shape)} instead of {list(value.shape)}'
+        for key, value in wanted.items()
+        if key in given and given[key].shape != value.shape
+    ]
+    faults += [
+        f'{key} is unknown'
+        for key in given
+        if key.startswith('backbone.') and key not in wanted and is_needed(key)
+    ]
+    if faults:
+        more = f' and {len(faults) - 2} more' if len(faults) > 2 else ''
+        raise UserError(
+            f'{path}: does not fit the model of the config: {", ".join(faults[:2])}{more}; use the '
+            'config and the --cfg-options that it was trained with'
+        )
+    checkpoint['state_dict'] = given  # what has been checked, from wherever in the file
