@@ -7,14 +7,17 @@ from unittest import mock
 
 import mmaction
 import mmaction.models.localizers
+import mmcv
 import mmengine
 import mmengine.runner.runner
 import numpy as np
 import pytest
 import torch
 from mmaction.datasets.transforms import Flip
+from mmaction.engine.hooks import VisualizationHook
 from mmaction.models import ResNetTSM, TSNHead
 from mmaction.structures import ActionDataSample
+from mmaction.visualization import ActionVisualizer
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.fileio import LocalBackend
@@ -189,3 +192,31 @@ def test_flip_leaves_its_frames():
     for out in Flip(flip_ratio=1.0)(results)['imgs']:
         assert np.array_equal(out, image[:, ::-1])
     assert np.array_equal(image.ravel(), np.arange(12))
+
+
+# 29 -----------------------------------------------------------------------------------------
+def test_predictions_are_drawn(tmp_path, monkeypatch):
+    """Of frames [N, C, H, W] and of clips [N, C, T, H, W], in files and in a window."""
+    texts, shown = [], []
+    monkeypatch.setattr(
+        ActionVisualizer, 'draw_texts', lambda _, text, **kwargs: texts.append(text)
+    )
+    monkeypatch.setattr(ActionVisualizer, 'show', lambda *args, **kwargs: shown.append(kwargs))
+    ActionVisualizer.get_instance('drawn')
+    sample = ActionDataSample().set_gt_label(2).set_pred_label(1)
+    sample.set_pred_score(torch.tensor([0.25, 0.75, 0.0]))
+    clips = torch.randint(256, (2, 3, 4, 16, 16), dtype=torch.uint8)
+    frames = clips.transpose(1, 2).flatten(0, 1)
+    for name, video in (('clips', clips), ('frames', frames)):
+        hook = VisualizationHook(True, interval=1, show=True, out_dir=str(tmp_path / name))
+        if name == 'clips':
+            with pytest.raises((TypeError, RuntimeError)):
+                hook._draw_samples._mmssl_upstream(hook, 0, dict(inputs=[video]), [sample])
+        hook.after_test_iter(None, 0, dict(inputs=[video]), [sample])
+        files = sorted(tmp_path.glob(f'{name}/0_0/frames_0/*.png'))
+        assert len(files) == 8
+        for file, frame in zip(files, frames, strict=True):
+            picture = torch.from_numpy(mmcv.imread(file, channel_order='rgb'))
+            assert torch.equal(picture, frame.permute(1, 2, 0))
+    assert texts[0].splitlines()[1:] == ['Ground truth: 2', 'Prediction: 1, 0.75']
+    assert len(texts) == len(shown) == 16

@@ -58,6 +58,11 @@ def test_config(args: argparse.Namespace) -> 'Config':
     cfg.load_from = args.checkpoint
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(cfg)
     if args.show or args.show_dir:
+        if 'cls_head' not in cfg.model:
+            raise UserError(
+                f'{args.config}: --show and --show-dir draw the predictions of a recognizer; for '
+                'those of a localizer use tools/visualize_proposals.py'
+            )
         cfg.default_hooks.visualization = dict(
             type='VisualizationHook',
             enable=True,
@@ -65,6 +70,7 @@ def test_config(args: argparse.Namespace) -> 'Config':
             wait_time=args.wait_time,
             out_dir=args.show_dir,
             interval=args.interval,
+            target_resolution=(-1, 256),  # on small pictures the text cannot be read
         )
     if args.dump:
         if not args.dump.endswith(('.pkl', '.pickle')):

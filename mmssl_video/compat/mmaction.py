@@ -9,6 +9,8 @@
 - 26: BMN fails on videos without an action, and its loss is NaN for a batch whose actions are too
   short for its proposals. mmaction2 1.2.0, GenerateLocalizationLabels and BMNLoss.
 - 28: ``Flip`` writes into its input frames, which two views may share. mmaction2 1.2.0.
+- 29: ``VisualizationHook`` passes ``show``, but ``ActionVisualizer`` calls it ``show_frames``. Both
+  expect other names of labels, and one clip of a video. mmaction2 1.2.0.
 """
 
 import copy
@@ -198,3 +200,37 @@ def flip_copies():
         return _flip_imgs
 
     replace(Flip, '_flip_imgs', of_copies)
+
+
+# 29 -----------------------------------------------------------------------------------------
+def draw_predictions():
+    """Fault 29: ``VisualizationHook`` draws all frames of a sample, with label and prediction.
+
+    Pictures are named by the number of the sample, since videos of two folders may share a name.
+    """
+    from mmaction.engine.hooks import VisualizationHook
+    from mmaction.structures import ActionDataSample
+    from mmengine.structures import LabelData
+
+    def in_its_terms(sample):
+        """A sample with the names that the visualizer looks for."""
+        shown = ActionDataSample()
+        if 'gt_label' in sample:
+            shown.gt_label = shown.gt_labels = sample.gt_label
+        shown.pred_labels = LabelData(item=sample.pred_label, score=sample.pred_score)
+        return shown
+
+    def of_one_clip(upstream):
+        def _draw_samples(self, batch_idx, data_batch, data_samples, step=0):
+            if not self.enable:
+                return
+            if 'show' in self.draw_args:
+                self.draw_args['show_frames'] = self.draw_args.pop('show')
+            # [N, C, H, W] or [N, C, T, H, W] to [C, T, H, W]
+            clips = [video.transpose(0, 1).flatten(1, -3) for video in data_batch['inputs']]
+            shown = [in_its_terms(sample) for sample in data_samples]
+            upstream(self, batch_idx, dict(inputs=clips), shown, step)
+
+        return _draw_samples
+
+    replace(VisualizationHook, '_draw_samples', of_one_clip)
