@@ -57,7 +57,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def load_config(args: argparse.Namespace) -> 'Config':
-    """Load the config, and merge the command line into it, ``--cfg-options`` last."""
+    """Load the config, and merge the command line into it, ``--cfg-options`` over the others."""
     from mmssl_video import config_check
     from mmssl_video.checkpoints.work_dir import default_work_dir
     from mmssl_video.engine.training import set_resume
@@ -67,8 +67,6 @@ def load_config(args: argparse.Namespace) -> 'Config':
     cfg.launcher = args.launcher
     # MMAction2's order: command line, then config, then the names of config and split.
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(cfg)
-    if args.no_validate:
-        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
         if cfg.optim_wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
             raise UserError(
@@ -92,6 +90,8 @@ def load_config(args: argparse.Namespace) -> 'Config':
     randomness['deterministic'] = args.deterministic or randomness.get('deterministic', False)
     cfg.randomness = randomness
     config_check.apply_options(cfg, config_check.read_options(args.cfg_options))
+    if args.no_validate:  # after options of the validation, which are then of no use
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.resume is not None:
         if args.resume != 'auto' and not osp.isfile(args.resume):
             raise UserError(f'--resume {args.resume}: no such checkpoint')

@@ -72,6 +72,19 @@ def test_resume_without_a_checkpoint_starts_from_load_from(config, tmp_path, mon
     assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'w' / 'epoch_1.pth'))
 
 
+def test_no_validate_comes_after_the_options(config, tmp_path, monkeypatch):
+    path = Path(config())
+    path.write_text(
+        f'{path.read_text()}\nval_cfg = val_evaluator = {{}}\nval_dataloader = dict(b=1)'
+    )
+    options = ['--no-validate', '--cfg-options', 'val_dataloader.b=2']
+    tool = load_tool('train')
+    monkeypatch.setattr('sys.argv', ['train.py', str(path), *options])
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    cfg = tool.load_config(tool.parse_args())
+    assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
+
+
 def test_train_in_two_processes(config, forks, tmp_path):
     """With --amp on a CPU: products in bfloat16, the rest in float32; the queue has both's."""
     options = ('--seed', 4, '--cfg-options', 'train_dataloader.batch_size=2')
