@@ -135,10 +135,11 @@ def generate_videos(out: Path, seed: int) -> Videos:
 
 
 def load_recipe(path: Path) -> Config:
-    """Load a pretraining config, and check that it has what the stages need."""
+    """Load a pretraining config without its removed heads; check that the stages can use it."""
     cfg = load_config(path)
     if 'heads' not in cfg.get('model', {}):
         raise UserError(f'{path}: model.heads is missing; give a config of pretraining')
+    cfg.model.heads = {name: head for name, head in cfg.model.heads.items() if head is not None}
     feature_pipeline(cfg)
     return cfg
 

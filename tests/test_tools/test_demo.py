@@ -152,6 +152,17 @@ def test_all_of_a_schedule_is_scaled():
     assert iterations.end == 50 and cfg.train_cfg.max_epochs == 30
 
 
+def test_a_recipe_with_a_removed_head(tmp_path):
+    recipe = tmp_path / 'recipe.py'
+    recipe.write_text(f"_base_ = '{demo.ROOT / demo.CONFIG}'\nmodel = dict(heads=dict(order=None))")
+    cfg = demo.load_recipe(recipe)
+    demo.fit_recipe(cfg, 100)
+    assert cfg.model.heads.keys() == {'inter', 'intra', 'video'}
+    assert cfg.model.heads.inter.queue_size == 25
+    commands = dict(demo.next_commands(demo.Videos(tmp_path, tmp_path), tmp_path / 'a.pth', cfg))
+    assert 'See the predictions of hidden tokens' not in commands
+
+
 def test_what_is_no_recipe(tmp_path):
     with pytest.raises(UserError, match='no such config file'):
         demo.load_recipe(tmp_path / 'absent.py')
