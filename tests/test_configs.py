@@ -3,6 +3,7 @@
 import ast
 import math
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -482,6 +483,22 @@ def test_small_recipes_share_one_budget(path):
         assert picture_size(pipeline) == (64, 64)
     # BYOL learns nothing on some seeds in batches of 16.
     assert cfg.train_dataloader.batch_size == (64 if 'byol' in cfg.model.heads else 16)
+
+
+def test_chance_levels_in_the_docs():
+    """The table's column of small recipes has the value of each of them, and no other."""
+    found = {}
+    for path in [*SMALL, *FOLDER, 'vclr/vclr_r18_demo.py']:
+        for head in build_on_meta(path).heads.values():
+            chance = head.chance_level(load(path).train_dataloader.batch_size)
+            found.setdefault(type(head).__name__, set()).add(f'{chance:.2f}')
+    table = (REPOSITORY / 'docs/methods.md').read_text().split('reads at chance')[1]
+    for row in re.findall(r'^\| `.*Head`.*', table.split('\n## ')[0], re.MULTILINE):
+        names, _, large, small = (cell.strip() for cell in row.strip('|').split('|'))
+        values = re.sub(r'\(.*?\)', '', large if small == 'the same' else small).split(',')
+        told = {f'{float(Fraction(value.strip())):.2f}' for value in values}
+        assert told == set().union(*map(found.pop, re.findall(r'\w+Head', names))), names
+    assert not found
 
 
 @pytest.mark.parametrize('path', [path for path in FOLDER if name_of(path)['backbone'] != 'vit-t'])
