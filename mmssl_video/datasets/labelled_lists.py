@@ -23,8 +23,8 @@ FORMS = {
     RawframeDataset: 'folder num_frames label',
 }
 FILES_REMEDY = (
-    'check dataset.data_prefix, or leave such lines out (tools/check_videos.py writes a list of '
-    'the videos that can be read)'
+    'check {}.data_prefix, or leave such lines out (tools/check_videos.py writes a list of the '
+    'videos that can be read)'
 )
 
 
@@ -49,20 +49,21 @@ def check_labelled_lists(cfg: Config, *parts: str) -> None:
         metrics = cfg.get(f'{part}_evaluator') or []
         metrics = [metrics] if isinstance(metrics, Mapping) else metrics
         scored = part == 'train' or any(metric['type'] != 'DumpResults' for metric in metrics)
-        for options in _datasets(cfg[f'{part}_dataloader']['dataset']):
+        outer = cfg[f'{part}_dataloader']['dataset']
+        for key, options in _datasets(outer, f'{part}_dataloader.dataset'):
             kind = options['type'] if callable(options['type']) else DATASETS.get(options['type'])
             if kind is not UnlabeledVideoDataset and kind not in FORMS:
                 continue
             dataset = DATASETS.build({**options, 'pipeline': [], 'lazy_init': True})
             if kind in FORMS:
-                entries = _read(dataset)
+                entries = _read(dataset, key)
             elif dataset.ann_file:
                 source = dataset.ann_file, dataset.root, dataset.frames, dataset.backend_args
                 entries = read_list(*source)
             elif num_classes and scored:
                 raise UserError(
-                    f'{part}_dataloader.dataset.ann_file is empty, and the folder {dataset.root} '
-                    'has no labels; set it to a list'
+                    f'{key}.ann_file is empty, and the folder {dataset.root} has no labels; set '
+                    'it to a list'
                 )
             else:
                 continue
@@ -70,28 +71,29 @@ def check_labelled_lists(cfg: Config, *parts: str) -> None:
                 _check_labels(entries, dataset.ann_file, num_classes)
             backends = {step.get('io_backend', 'disk') for step in options['pipeline']}
             if kind in FORMS and backends <= {'disk', 'local'}:  # ours checks its files itself
-                FileCheck('existence').leave_out_bad(entries, dataset.ann_file, False, FILES_REMEDY)
+                remedy = FILES_REMEDY.format(key)
+                FileCheck('existence').leave_out_bad(entries, dataset.ann_file, False, remedy)
 
 
-def _datasets(options: Mapping) -> Iterator[Mapping]:
-    """Yield a data set, or the data sets in MMEngine's wrappers."""
+def _datasets(options: Mapping, key: str) -> Iterator[tuple[str, Mapping]]:
+    """Yield a data set, or the data sets in MMEngine's wrappers, after their keys in the config."""
     if 'datasets' in options:
-        for part in options['datasets']:
-            yield from _datasets(part)
+        for number, part in enumerate(options['datasets']):
+            yield from _datasets(part, f'{key}.datasets.{number}')
     elif 'dataset' in options:
-        yield from _datasets(options['dataset'])
+        yield from _datasets(options['dataset'], f'{key}.dataset')
     else:
-        yield options
+        yield key, options
 
 
-def _read(dataset: VideoDataset | RawframeDataset) -> list[dict]:
+def _read(dataset: VideoDataset | RawframeDataset, key: str) -> list[dict]:
     """Read a list as MMAction2 does: an entry for each line, with its number ``line``."""
     path = dataset.ann_file
     try:
         entries = dataset.load_data_list()
     except OSError as error:
         raise UserError(
-            f'{path}: cannot be read as a list ({error.strerror or error}); set dataset.ann_file'
+            f'{path}: cannot be read as a list ({error.strerror or error}); set {key}.ann_file'
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(f'{path}: is not UTF-8, which MMAction2 expects; convert it') from error
@@ -102,7 +104,7 @@ def _read(dataset: VideoDataset | RawframeDataset) -> list[dict]:
             'a path without spaces and the number of a class; correct the line'
         ) from error
     if not entries:
-        raise UserError(f'{path}: the list is empty; set dataset.ann_file')
+        raise UserError(f'{path}: the list is empty; set {key}.ann_file')
     if '\ufeff' in path_of(entries[0]):
         raise UserError(
             f'{path}: begins with a byte order mark, which MMAction2 takes for part of the first '

@@ -67,7 +67,7 @@ def read_lines(path: str, backend_args: dict | None = None) -> list[str]:
             reason = 'no such annotation list'
         else:
             reason = f'cannot be read as a list ({error.strerror or error})'
-        raise UserError(f'{path}: {reason}; correct the path in ann_file') from error
+        raise UserError(f'{path}: {reason}; correct its path') from error
     encoding = next((MARKS[mark] for mark in MARKS if content.startswith(mark)), 'utf-8')
     if encoding == 'utf-8' and b'\0' in content:
         raise UserError(_no_text(path, content))
@@ -85,7 +85,7 @@ def _no_text(path: str, content: bytes) -> str:
                 f'{path}: looks like UTF-16 without a byte order mark; write the list in UTF-8: '
                 f'{_iconv(path, f"UTF-16{order}")}'
             )
-    return f'{path}: holds null bytes, so it is not a list; correct the path in ann_file'
+    return f'{path}: holds null bytes, so it is not a list; give a text file with a path per line'
 
 
 def _wrong_encoding(path: str, content: bytes, error: UnicodeDecodeError) -> str:
@@ -257,11 +257,10 @@ def find_sources(
     backend = find_backend(root, backend_args)
     if not hasattr(backend, 'list_dir_or_file'):
         raise UserError(
-            f'{root}: {backend.name} cannot list a folder; name the videos in a list, '
-            'train_dataloader.dataset.ann_file'
+            f'{root}: {backend.name} cannot list a folder; give a list of the videos instead'
         )
     if not backend.isdir(root):
-        raise UserError(f'{root}: no such folder; set train_dataloader.dataset.data_prefix')
+        raise UserError(f'{root}: no such folder; give an existing folder of videos')
     if frame_template is None:
         return [
             {'filename': osp.join(root, name), 'label': -1}
@@ -270,7 +269,7 @@ def find_sources(
     pattern = _frame_pattern(frame_template)
     if pattern is None:
         raise UserError(
-            f'dataset.filename_tmpl is {frame_template!r}; to search a folder it needs one '
+            f'filename_tmpl is {frame_template!r}; to search a folder it needs one '
             "placeholder for the frame number, such as 'img_{:05}.jpg'"
         )
     counts = (
@@ -372,7 +371,7 @@ class FileCheck:
             others = f' ({len(faults) - 1:,} more cannot be read)' if len(faults) > 1 else ''
             if len(faults) == len(entries):
                 others += ', so no video is left'
-                remedy = 'check dataset.data_prefix and ann_file'
+                remedy = 'check the paths, and the folder that they are relative to'
             raise UserError(f'{messages[0]}{others}; {remedies[0] or remedy}')
         messages = ['; '.join(filter(None, pair)) for pair in zip(messages, remedies, strict=True)]
         if len(messages) > MAX_NAMED:
@@ -414,13 +413,16 @@ class FileCheck:
         numbers = sorted(number for number in numbers if template.format(number) in names)
         if not numbers:
             return f'holds no frames named like {template.format(first)}', (
-                'set dataset.filename_tmpl to their names'
+                'set filename_tmpl of the dataset to their names'
             )
         low, high, last = numbers[0], numbers[-1], first + total - 1
         reason = f'has frames {low} to {high}, expected {first} to {last}'
         shifted = low < first or (low > first and len(numbers) >= total)
         if shifted and high - low + 1 == len(numbers):
-            return reason, f'set dataset.start_index={low}, or number the frames from {first}'
+            return (
+                reason,
+                f'set start_index={low} of the dataset, or number the frames from {first}',
+            )
         there = {number for number in numbers if first <= number <= last}
         num_missing = min(last, high) - first + 1 - len(there)
         if num_missing > 0:

@@ -90,13 +90,16 @@ def test_what_is_wrong_with_a_line(folder, dataset, content, message, remedy):
 
 def test_what_is_wrong_with_a_list(folder):
     for content, message in (
-        ('', 'list.txt: the list is empty; set dataset.ann_file'),
+        ('', 'list.txt: the list is empty; set train_dataloader.dataset.ann_file'),
         ('a.mp4 0\n'.encode('utf-16'), 'list.txt: is not UTF-8, which MMAction2 expects'),
         ('a.mp4 0\n'.encode('utf-8-sig'), 'list.txt: begins with a byte order mark'),
     ):
         assert complaint(config(folder, content), folder).startswith(message)
     message = complaint(config(folder, 'a.mp4 0\nx.mp4 1\n'), folder)
-    assert 'check dataset.data_prefix, or leave such lines out (tools/check_videos.py' in message
+    assert (
+        'check train_dataloader.dataset.data_prefix, or leave such lines out (tools/check_videos.py'
+        in message
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,8 +123,10 @@ def test_sound_lists(folder, dataset, content):
 
 def test_a_missing_list_and_a_folder(folder):
     absent = str(folder / 'no.txt')
-    message = 'no.txt: cannot be read as a list (No such file or directory); set dataset.ann_file'
-    assert complaint(config(folder, '', ann_file=absent), folder) == message
+    assert complaint(config(folder, '', ann_file=absent), folder) == (
+        'no.txt: cannot be read as a list (No such file or directory); set '
+        'train_dataloader.dataset.ann_file'
+    )
     message = complaint(config(folder, '', **OURS, ann_file=''), folder)
     assert message.startswith('train_dataloader.dataset.ann_file is empty, and the folder ')
 
@@ -133,6 +138,9 @@ def test_data_sets_in_wrappers_and_in_their_root(folder):
     both = dict(type='ConcatDataset', datasets=[single])
     cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=both)
     assert complaint(cfg, folder).startswith('list.txt, line 2: videos/b.mp4 has label 9')
+    single.ann_file = 'no.txt'
+    remedy = 'set train_dataloader.dataset.dataset.datasets.0.ann_file'
+    assert complaint(cfg, folder).endswith(remedy)
 
 
 def test_predictions_alone_need_no_labels(folder):

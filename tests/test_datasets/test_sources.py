@@ -88,7 +88,7 @@ def test_lists_that_are_none(tmp_path):
     message = error_of(read_lines, 'nowhere://bucket/list.txt')
     assert message.startswith('nowhere://bucket/list.txt: MMEngine has no file backend for it')
     message = error_of(find_sources, 'http://host/videos')
-    assert message.startswith('http://host/videos: HTTPBackend cannot list a folder; name the')
+    assert message.startswith('http://host/videos: HTTPBackend cannot list a folder; give')
 
 
 # -- Lines ---------------------------------------------------------------------------------------
@@ -178,13 +178,13 @@ NUMBERS = {  # numbers of the files, total of the list: what is wrong, the remed
     'right': (range(1, 7), 6, None, ''),
     'fewer are wanted': (range(1, 7), 4, None, ''),
     'others beside': ([*range(1, 7), 99], 6, None, ''),
-    'from 0': (range(6), 6, 'has frames 0 to 5, expected 1 to 6', 'set dataset.start_index=0'),
-    'from 51': (range(51, 57), 6, 'frames 51 to 56, expected 1 to', 'set dataset.start_index=51'),
+    'from 0': (range(6), 6, 'has frames 0 to 5, expected 1 to 6', 'set start_index=0 of the'),
+    'from 51': (range(51, 57), 6, 'frames 51 to 56, expected 1 to', 'set start_index=51 of'),
     'a gap': ([1, 2, 4, 5, 6], 6, '1 to 6, of which img_00003.jpg is missing', 'number'),
     'gaps': ([1, 4, 10**12], 6, '1 to 6, of which img_00002.jpg and 3 more is missing', 'number'),
     'the first': (range(2, 7), 6, '1 to 6, of which img_00001.jpg is missing', 'number'),
     'a wrong total': (range(1, 7), 10**12, 'expected 1 to 1000000000000', 'correct the number'),
-    'none': ([], 6, 'holds no frames named like img_00001.jpg', 'set dataset.filename_tmpl'),
+    'none': ([], 6, 'holds no frames named like img_00001.jpg', 'set filename_tmpl'),
     'no total': (range(1, 7), 0, 'has no frames', ''),
 }
 
@@ -239,7 +239,7 @@ def test_the_data_set_names_start_index(tmp_path, left_out):
         message = error_of(build, tmp_path, **source)
         assert message.startswith(
             f'{where}: {frames}/a has frames 0 to 3, expected 1 to 4 (2 more cannot be read), so '
-            'no video is left; set dataset.start_index=0'
+            'no video is left; set start_index=0'
         )
         assert len(build(tmp_path, start_index=0, **source)) == 3
     shutil.rmtree(frames / 'b')
@@ -247,7 +247,7 @@ def test_the_data_set_names_start_index(tmp_path, left_out):
     dataset = build(tmp_path, bad_videos='skip', **source)
     assert names(dataset) == ['b']
     assert list(dataset.left_out) == [f'{frames}/a', f'{frames}/c']
-    assert len(left_out) == 2 and all('set dataset.start_index=0' in line for line in left_out)
+    assert len(left_out) == 2 and all('set start_index=0' in line for line in left_out)
 
 
 # -- The look at the files -----------------------------------------------------------------------
@@ -278,7 +278,7 @@ def test_none_is_left(listed):
         source = dict(data_prefix=dict(video=str(listed / 'no')), bad_videos=policy)
         assert error_of(build, listed, **source) == (
             f'{listed}/list.txt, line 1: {listed}/no/good.mp4 does not exist (3 more cannot be '
-            'read), so no video is left; check dataset.data_prefix and ann_file'
+            'read), so no video is left; check the paths, and the folder that they are relative to'
         )
 
 

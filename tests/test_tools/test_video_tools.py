@@ -127,9 +127,9 @@ def test_motion_of_raw_frames(tmp_path, numbered_frames, tool_runner, first):
 @pytest.mark.parametrize(
     ('command', 'message'),
     [
-        ('check_videos {0}/no', 'no: no such folder; '),
-        ('motion_index {0}/no', 'no: no such folder; '),
-        ('prepare_videos {0}/no {0}/out', 'no: no such folder; '),
+        ('check_videos {0}/no', 'no: no such folder; give an existing folder of videos'),
+        ('motion_index {0}/no', 'no: no such folder; give an existing folder of videos'),
+        ('prepare_videos {0}/no {0}/out', 'no: no such folder; give an existing folder of videos'),
         ('prepare_videos {0}/set {0}/set', 'set: prepared videos would be among the originals'),
         ('prepare_videos {0}/set {0}/set/a.mp4/out', 'set/a.mp4/out: prepared videos would be'),
         ('prepare_videos {0}/set {0}/train.txt', 'train.txt/settings.json: cannot be written'),
