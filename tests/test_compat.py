@@ -104,11 +104,21 @@ def test_prepare_launch_leaves_one_process_alone():
     assert cfg.to_dict() == dict(env_cfg=dict(dist_cfg=dict(backend='nccl')))
 
 
+@pytest.mark.parametrize('launcher', ['pytorch', 'slurm', 'mpi'])
+def test_prepare_launch_without_the_launcher(launcher, monkeypatch):
+    for variable in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(UserError, match=f'`launcher={launcher}`: .* is not set, .*; start it with'):
+        compat.prepare_launch(Config(), launcher)
+
+
 @cpu_only
 def test_prepare_launch_keeps_what_is_set(monkeypatch):
     with pytest.raises((AttributeError, RuntimeError, AssertionError)):
         torch.cuda.set_device(0)
     monkeypatch.setattr(torch.cuda, 'set_device', torch.cuda.set_device)
+    for variable in ('RANK', 'SLURM_PROCID'):
+        monkeypatch.setenv(variable, '0')
     cfg = Config(dict(env_cfg=dict(dist_cfg=dict(backend='nccl', timeout=60))))
     compat.prepare_launch(cfg, 'pytorch')
     torch.cuda.set_device(0)

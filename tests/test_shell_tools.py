@@ -95,6 +95,17 @@ def test_usage_when_arguments_are_missing(script):
     assert done.stderr.startswith('usage: ') and script in done.stderr
 
 
+@pytest.mark.parametrize('gpus', ['two', '0', '--work-dir'])
+def test_usage_when_gpus_is_no_number(gpus):
+    for arguments, variables in (
+        (('dist_train.sh', 'c.py', gpus, 'w'), {}),
+        (('slurm_train.sh', 'part', 'job', 'c.py'), dict(GPUS=gpus)),
+    ):
+        done = run('bash', TOOLS / arguments[0], *arguments[1:], **variables)
+        assert done.returncode == 2 and done.stderr.startswith('usage: ')
+        assert done.stderr.endswith(f"error: GPUS is '{gpus}', not a positive number\n")
+
+
 @pytest.mark.parametrize(
     ('tool', 'arguments'),
     [

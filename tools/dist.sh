@@ -20,23 +20,23 @@ num=${#names[@]}
 
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if [[ $launcher == pytorch ]]; then
-    if (($# < num + 1)); then
-        echo "usage: bash tools/dist_$tool.sh ${names[*]} GPUS [arguments of $tool.py]
+    usage="usage: bash tools/dist_$tool.sh ${names[*]} GPUS [arguments of $tool.py]
   on several machines, on each: NNODES=2 NODE_RANK=0 MASTER_ADDR=host PORT=29500 bash ...
-  with all files in folders that they share" >&2
-        exit 2
-    fi
-    arguments=("${@:1:num}") gpus=${*:num+1:1}
-    shift $((num + 1))
-elif (($# < num + 2)); then
-    echo "usage: [GPUS=8] [GPUS_PER_NODE=8] [CPUS_PER_TASK=5] [SRUN_ARGS='...'] \\
-  bash tools/slurm_$tool.sh PARTITION JOB_NAME ${names[*]} [arguments of $tool.py]" >&2
-    exit 2
+  with all files in folders that they share"
+    required=$((num + 1)) gpus=${*:num+1:1}
+    arguments=("${@:1:num}")
 else
-    partition=$1 job=$2 gpus=${GPUS:-8}
+    usage="usage: [GPUS=8] [GPUS_PER_NODE=8] [CPUS_PER_TASK=5] [SRUN_ARGS='...'] \\
+  bash tools/slurm_$tool.sh PARTITION JOB_NAME ${names[*]} [arguments of $tool.py]"
+    required=$((num + 2)) partition=${1:-} job=${2:-} gpus=${GPUS:-8}
     arguments=("${@:3:num}")
-    shift $((num + 2))
 fi
+if (($# < required)) || ! [[ $gpus =~ ^[1-9][0-9]*$ ]]; then
+    echo "$usage" >&2
+    (($# < required)) || echo "error: GPUS is '$gpus', not a positive number" >&2
+    exit 2
+fi
+shift "$required"
 
 python=$(bash "$tools/setup_env.sh" --which)
 export PYTHONPATH=$tools/..${PYTHONPATH:+:$PYTHONPATH}

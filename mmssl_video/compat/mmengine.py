@@ -35,6 +35,7 @@ from mmengine.runner import Runner, checkpoint
 from mmengine.utils.package_utils import package2module
 
 from mmssl_video.checkpoints.loading import load_checkpoint_file
+from mmssl_video.errors import UserError
 from mmssl_video.files import atomic_path
 
 from .replace import replace
@@ -115,6 +116,14 @@ def find_torchvision_urls():
 
 
 # 7, 8 ---------------------------------------------------------------------------------------
+# A variable that each launcher sets, and who is this launcher.
+LAUNCHERS = {
+    'pytorch': ('RANK', 'tools/dist_train.sh or torchrun'),
+    'slurm': ('SLURM_PROCID', 'tools/slurm_train.sh or srun'),
+    'mpi': ('OMPI_COMM_WORLD_RANK', 'mpirun'),
+}
+
+
 def prepare_launch(cfg: Config, launcher: str) -> None:
     """Faults 7 and 8: make a config run in several processes on a CPU.
 
@@ -128,9 +137,18 @@ def prepare_launch(cfg: Config, launcher: str) -> None:
             its entries and gets ``device_ids=None``; ``sync_bn``, which torch has only for GPUs, is
             removed with a warning.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+
+    Raises:
+        UserError: If that launcher has not started this process.
     """
     if launcher == 'none':
         return
+    variable, starter = LAUNCHERS[launcher]
+    if variable not in os.environ:
+        raise UserError(
+            f'`launcher={launcher}`: {variable} is not set, so this launcher has not started the '
+            f'process; start it with {starter}, or leave the option out'
+        )
     cfg.env_cfg = cfg.get('env_cfg') or ConfigDict()
     cfg.env_cfg.dist_cfg = {'timeout': 600, **cfg.env_cfg.get('dist_cfg', {})}
     if get_device() != 'cpu':
