@@ -66,16 +66,17 @@ def main(args: argparse.Namespace) -> None:
         PICTURES,
         VIDEOS,
         build_dataset,
+        output_suffix,
         read_sample,
         save_picture,
         save_video,
     )
     from mmssl_video.visualization.figures import read_class_names
 
-    suffix = Path(args.out).suffix.lower()
+    suffix = output_suffix(args.out, PICTURES + VIDEOS)
     moving = args.format == 'video' if args.format else suffix in VIDEOS
     suffixes = VIDEOS if moving else PICTURES
-    if suffix in PICTURES + VIDEOS and suffix not in suffixes:
+    if suffix and suffix not in suffixes:
         raise UserError(f'{args.out}: --format {args.format} needs one of {", ".join(suffixes)}')
     cfg = load_config(args)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
@@ -94,7 +95,7 @@ def main(args: argparse.Namespace) -> None:
     indices = np.linspace(0, len(dataset) - 1, num).round().astype(int).tolist()
     for index in track(indices, 'Videos', console=console, disable=not console.is_terminal):
         sample = read_sample(dataset, index, args.seed, args.epoch, class_names)
-        if suffix in suffixes:
+        if suffix:
             samples.append(sample)
         else:
             name = re.sub(r'[^\w.-]+', '_', Path(sample.title).stem)

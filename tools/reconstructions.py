@@ -48,15 +48,21 @@ def main(args: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.progress import track
 
-    from mmssl_video.visualization.browse import PICTURES, build_dataset, read_sample, save_picture
+    from mmssl_video.visualization.browse import (
+        PICTURES,
+        build_dataset,
+        output_suffix,
+        read_sample,
+        save_picture,
+    )
     from mmssl_video.visualization.reconstructions import ROWS, build_model, reconstruct
 
+    one_picture = output_suffix(args.out, PICTURES) != ''
     cfg = load_config(args)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     model = build_model(cfg, args.checkpoint)
     dataset = build_dataset(cfg)
     num = min(args.num, len(dataset))
-    one_picture = Path(args.out).suffix.lower() in PICTURES
     samples = []
     console = Console(stderr=True)
     indices = np.linspace(0, len(dataset) - 1, num).round().astype(int).tolist()

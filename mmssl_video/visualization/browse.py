@@ -355,6 +355,21 @@ def _stack(canvases: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate(widened)
 
 
+def output_suffix(out: str, suffixes: Sequence[str]) -> str:
+    """Get the suffix of a file to write; ``''`` for a folder, which exists or has no suffix.
+
+    Raises:
+        UserError: If it is not one of ``suffixes``.
+    """
+    suffix = '' if os.path.isdir(out) else Path(out).suffix.lower()
+    if suffix and suffix not in suffixes:
+        raise UserError(
+            f'{out}: a file ends in {", ".join(suffixes)}; choose one of these, or name a folder, '
+            'without a suffix'
+        )
+    return suffix
+
+
 def save_picture(
     path: str | os.PathLike, samples: Sequence[FedSample], stages: Sequence[str] = STAGES
 ) -> None:

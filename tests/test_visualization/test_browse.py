@@ -361,6 +361,7 @@ def test_tool_says_in_one_line_what_is_wrong(videos, run_tool, tmp_path):
         (('absent.py', '--out', 'x'), 'absent.py: no such config file'),
         (('c.py', '--out', 'x.png', '--format', 'video'), '--format video needs one of .mp4'),
         (('c.py', '--out', 'x.mp4'), 'single frames'),
+        (('c.py', '--out', 'x.avi'), 'x.avi: a file ends in .png, .jpg'),
         (('c.py', '--out', 'x', '--split', 'val'), 'has no val_dataloader; it has train'),
     ):
         code, output = run_tool(*arguments)

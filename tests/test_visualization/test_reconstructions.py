@@ -174,6 +174,7 @@ def test_tool_says_in_one_line_what_is_wrong(run, run_tool, tmp_path):
     torch.save(dict(state_dict={'backbone.x': torch.zeros(1)}), tmp_path / 'other.pth')
     for arguments, message in (
         (('absent.py', 'x.pth', '--out', 'x'), 'absent.py: no such config file'),
+        (('vclr.py', 'x.pth', '--out', 'x.pdf'), 'x.pdf: a file ends in .png, .jpg'),
         ((folder / 'c.py', 'absent.pth', '--out', 'x'), 'absent.pth: no such checkpoint'),
         (('vclr.py', folder / 'x.pth', '--out', 'x'), 'this config has no VideoMAEHead'),
         ((folder / 'c.py', 'other.pth', '--out', 'x'), 'a checkpoint of the same pretraining'),
