@@ -14,7 +14,15 @@ import re
 import sys
 from pathlib import Path
 
-from command_line import Parser, load_config, positive, tool
+from command_line import Parser, count, load_config, positive, tool
+
+
+def frame_rate(text: str) -> float:
+    """Read a number of frames a second."""
+    value = float(text)
+    if not 0.1 <= value <= 240:
+        raise argparse.ArgumentTypeError(f'{text} is not from 0.1 to 240')
+    return value
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,10 +54,10 @@ def parse_args() -> argparse.Namespace:
         help='the decoded frames, the output of the pipeline, or both (default)',
     )
     parser.add_argument(
-        '--fps', type=float, default=5, help='frames a second of videos (default 5)'
+        '--fps', type=frame_rate, default=5, help='frames a second of videos (default 5)'
     )
-    parser.add_argument('--seed', type=int, default=0, help='seed of the draws (default 0)')
-    parser.add_argument('--epoch', type=int, default=0, help='epoch of the draws (default 0)')
+    parser.add_argument('--seed', type=count, default=0, help='seed of the draws (default 0)')
+    parser.add_argument('--epoch', type=count, default=0, help='epoch of the draws (default 0)')
     parser.add_argument('--class-names', metavar='FILE', help='names of the classes, one per line')
     return parser.parse_args()
 

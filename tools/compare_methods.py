@@ -25,14 +25,14 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from command_line import Parser, tool
+from command_line import Parser, count, tool
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def parse_args() -> argparse.Namespace:
     parser = Parser(__doc__)
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='default 0 1 2')
+    parser.add_argument('--seeds', type=count, nargs='+', default=[0, 1, 2], help='default 0 1 2')
     parser.add_argument(
         '--only',
         nargs='+',

@@ -41,7 +41,7 @@ import sys
 import time
 from pathlib import Path
 
-from command_line import Parser, tool
+from command_line import Parser, count, tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,8 +52,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--config', help='recipe for pretraining (default that of stage 2)')
     parser.add_argument(
         '--seed',
-        type=int,
-        default=int(os.environ.get('SEED', 0)),
+        type=count,
+        default=os.environ.get('SEED') or '0',  # as text, so that a wrong one is reported
         help='seed of everything: generated videos, splits, weights, training (default $SEED or 0)',
     )
     parser.add_argument(

@@ -85,7 +85,7 @@ def parse_args() -> argparse.Namespace:
         help='instead of stopping, leave out videos that are missing, cannot be read, have a wrong '
         'annotation or give features that are not finite, also in the annotations, with a warning',
     )
-    parser.add_argument('--seed', type=int, default=0, help='seed of random weights (default 0)')
+    parser.add_argument('--seed', type=count, default=0, help='seed of random weights (default 0)')
     parser.add_trust()
     parser.add_launcher()
     return parser.parse_args()

@@ -95,7 +95,7 @@ def parse_args() -> argparse.Namespace:
         '--overwrite', action='store_true', help='replace an existing OUT, once the run is complete'
     )
     parser.add_trust()
-    parser.add_argument('--seed', type=int, default=0, help='seed of random weights (default 0)')
+    parser.add_argument('--seed', type=count, default=0, help='seed of random weights (default 0)')
     parser.add_launcher()
     return parser.parse_args()
 

@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from command_line import Parser, positive, tool
+from command_line import Parser, count, positive, tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
         help='t-SNE (default) or two PCA components',
     )
     parser.add_argument(
-        '--seed', type=int, default=0, help='seed of the draw and of t-SNE (default 0)'
+        '--seed', type=count, default=0, help='seed of the draw and of t-SNE (default 0)'
     )
     return parser.parse_args()
 

@@ -61,7 +61,7 @@ def parse_args() -> argparse.Namespace:
         help='frames (2D) or clips (3D) per video, evenly spaced (default 8 for features, the '
         "config's number for a class)",
     )
-    parser.add_argument('--seed', type=int, default=0, help='seed of random weights (default 0)')
+    parser.add_argument('--seed', type=count, default=0, help='seed of random weights (default 0)')
     return parser.parse_args()
 
 

@@ -22,7 +22,7 @@ import re
 import sys
 from pathlib import Path
 
-from command_line import Parser, load_config, positive, tool
+from command_line import Parser, count, load_config, positive, tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--num', type=positive, default=8, help='videos, evenly spaced in the list (default 8)'
     )
-    parser.add_argument('--seed', type=int, default=0, help='seed of clips and masks (default 0)')
+    parser.add_argument('--seed', type=count, default=0, help='seed of clips and masks (default 0)')
     return parser.parse_args()
 
 

@@ -17,7 +17,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from command_line import Parser, positive, tool
+from command_line import Parser, count, positive, tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument('--fraction', type=float, help='share of the videos, 0.01 for one percent')
     size.add_argument('--per-class', type=positive, metavar='N', help='number of videos per class')
-    parser.add_argument('--seed', type=int, default=0, help='seed of the draw (default 0)')
+    parser.add_argument('--seed', type=count, default=0, help='seed of the draw (default 0)')
     parser.add_argument(
         '--data-root',
         metavar='DIR',

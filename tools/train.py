@@ -12,7 +12,7 @@ import os.path as osp
 import sys
 from typing import TYPE_CHECKING
 
-from command_line import Parser, tool
+from command_line import Parser, count, tool
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -44,7 +44,7 @@ def parse_args() -> argparse.Namespace:
         help="scale the learning rate by the batch size relative to the config's base_batch_size",
     )
     parser.add_argument(
-        '--seed', type=int, help='random seed; default a random one, which is logged'
+        '--seed', type=count, help='random seed; default a random one, which is logged'
     )
     parser.add_argument(
         '--diff-rank-seed', action='store_true', help='use a different seed in each process'

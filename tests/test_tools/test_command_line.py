@@ -82,6 +82,9 @@ def test_help_and_wrong_arguments_need_no_imports(tool, monkeypatch, capsys):
         ('benchmarks/loader.py --workers 0 -1', '--workers: -1 is too few; use 0 or more'),
         ('benchmarks/loader.py --workers few', "--workers: invalid number value: 'few'"),
         ('prepare_videos.py x y --jobs 0', '--jobs: 0 is too few'),
+        ('train.py c.py --seed -1', '--seed: -1 is too few; use 0 or more'),
+        ('compare_methods.py --seeds 0 -1', '--seeds: -1 is too few'),
+        ('browse_dataset.py c.py --out x --fps 0', '--fps: 0 is not from 0.1 to 240'),
         ('retrieval.py a b --out c --nprobe 3', '--nprobe is for --index ivf; add that'),
         ('benchmarks/retrieval.py --sizes 9x2', '--sizes 9x2: fewer videos than --neighbours 10'),
     ],
@@ -89,6 +92,12 @@ def test_help_and_wrong_arguments_need_no_imports(tool, monkeypatch, capsys):
 def test_wrong_values_are_refused_at_once(command, message, monkeypatch, capsys):
     assert call_light(*command.split(), monkeypatch=monkeypatch) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_wrong_seed_of_the_environment_is_refused(monkeypatch, capsys):
+    monkeypatch.setenv('SEED', 'abc')
+    assert call_light('demo.py', monkeypatch=monkeypatch) == 2
+    assert "--seed: invalid number value: 'abc'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -120,7 +129,7 @@ def test_choices_are_those_of_the_package(tool, option, choices, monkeypatch):
 def test_only_some_whole_numbers_may_be_negative(tool, monkeypatch):
     found = {action.dest for action in arguments_of(tool, monkeypatch) if action.type is int}
     # The package knows what a quality may be.
-    assert found <= {'seed', 'seeds', 'epoch', 'local_rank', 'quality'}
+    assert found <= {'local_rank', 'quality'}
 
 
 def test_numbers_in_the_help_are_those_of_the_package(monkeypatch, capsys):
