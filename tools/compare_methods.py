@@ -1,4 +1,4 @@
-"""Train the small recipes, with the same budget in each table, and write docs/results.md.
+"""Train the small recipes, with the same budget in each table, and write tables of the results.
 
     python tools/compare_methods.py
     python tools/compare_methods.py --videos DIR    # also one recipe per idea on your videos
@@ -17,6 +17,7 @@ scenes, and on their own task on held-out videos.
 
 A full run takes some hours on two cores; --only chooses rows. Ctrl-C stops it, and the same command
 continues: a run whose config has not changed is not repeated. Incomplete tables are written too.
+Without --only and --videos, they are those of docs/results.md.
 """
 
 import argparse
@@ -49,11 +50,21 @@ def parse_args() -> argparse.Namespace:
         'the folder); each becomes a table',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision in bfloat16')
-    parser.add_argument('--out', default='work_dirs/compare', help='folder for videos and runs')
-    parser.add_argument('--table', default='docs/results.md', help='file for the tables')
+    parser.add_argument(
+        '--out',
+        default=ROOT / 'work_dirs/compare',
+        help="folder for videos and runs (default work_dirs/compare in the project's folder)",
+    )
+    parser.add_argument(
+        '--table',
+        help='file for the tables; default results.md in the folder of --out with --only or '
+        "--videos, else docs/results.md in the project's folder",
+    )
     parser.add_argument('--one', nargs=2, metavar=('SLUG', 'SEED'), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    args.out, args.table = (ROOT / path for path in (args.out, args.table))
+    args.out = Path(args.out).resolve()
+    folder = args.out if args.only or args.videos else ROOT / 'docs'
+    args.table = Path(args.table or folder / 'results.md')
     args.videos = [str(Path(folder).resolve()) for folder in args.videos]
     for folder, name in product(args.videos, ('train.txt', 'test.txt')):
         if not Path(folder, name).is_file():

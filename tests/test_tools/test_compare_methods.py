@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from comparison import page, runner, settings
+from tiny_vclr import load_tool
 
 CVRL = 'Augmentation of CVRL'
 DEMO = 'vclr/vclr_r18_demo.py'
@@ -56,6 +57,26 @@ def write_result(row, seed, out, svm_top1, amp=False, **changes):
     config = runner.fingerprint(runner.load_config(row, seed, out, amp))
     result = {'R@1': svm_top1 / 2, 'svm_top1': svm_top1, 'seconds': 90, 'config': config}
     path.write_text(json.dumps(result | changes))
+
+
+@pytest.mark.parametrize(
+    ('options', 'out', 'table'),
+    [
+        ('', 'ROOT/work_dirs/compare', 'ROOT/docs/results.md'),
+        ('--only vince', 'ROOT/work_dirs/compare', 'ROOT/work_dirs/compare/results.md'),
+        ('--videos . --out runs', 'HERE/runs', 'HERE/runs/results.md'),
+        ('--only vince --out runs --table mine.md', 'HERE/runs', 'mine.md'),
+        ('--table mine.md', 'ROOT/work_dirs/compare', 'mine.md'),
+    ],
+)
+def test_paths_are_relative_to_the_working_directory(options, out, table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ('train.txt', 'test.txt'):
+        (tmp_path / name).touch()
+    monkeypatch.setattr('sys.argv', ['compare_methods.py', *options.split()])
+    args = load_tool('compare_methods').parse_args()
+    found = [str(path).replace(str(runner.ROOT), 'ROOT') for path in (args.out, args.table)]
+    assert [path.replace(str(tmp_path.resolve()), 'HERE') for path in found] == [out, table]
 
 
 def test_tables(tmp_path):

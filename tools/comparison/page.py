@@ -102,7 +102,7 @@ def write_tables(args: argparse.Namespace) -> None:
     )
     parts = ['# Results\n']
     if args.videos:
-        parts.append(REAL_INTRODUCTION.format(command=f'{command} --videos DIR'))
+        parts.append(REAL_INTRODUCTION.format(command=f'{command} --videos DIR --table TABLE'))
     for title, rows in tables(args.videos).items():
         if title == 'Methods':
             parts.append(introduction)
