@@ -253,6 +253,16 @@ def test_proposals_find_what_the_features_tell(trained, tmp_path, tool_runner):
     assert proposals_of(trained / 'work') == results
 
 
+def test_a_checkpoint_of_another_model_is_not_tested(trained, tmp_path, tool_runner):
+    """The tool checks it, whatever the hooks of the config; the parameter is BMN's first."""
+    torch.save(dict(state_dict={'backbone.conv1.weight': torch.zeros(1)}), tmp_path / 'other.pth')
+    args = (trained / 'bmn.py', tmp_path / 'other.pth', '--work-dir', tmp_path)
+    status, said = tool_runner('test')(*args)
+    assert (
+        status == 2 and 'other.pth: does not fit the model of the config: sample_mask' in said.err
+    )
+
+
 def test_only_a_relative_path_starts_at_the_work_dir(tmp_path):
     hook = ResultsInWorkDirHook()
     outs = ['results.json', 'a/b.json', '', str(tmp_path / 'mine.json')]
