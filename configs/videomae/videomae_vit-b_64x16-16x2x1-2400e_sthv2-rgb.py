@@ -8,7 +8,7 @@ _base_ = [
 train_dataloader = dict(
     dataset=dict(
         ann_file='data/sthv2/sthv2_train_list_videos.txt',
-        data_prefix=dict(video='data/sthv2/20bn-something-something-v2'),
+        data_prefix=dict(video='data/sthv2/videos'),
     )
 )
 train_cfg = dict(max_epochs=2400)

@@ -135,10 +135,10 @@ def load_checkpoint_file(
                 f'the file comes from, set {TRUST_VARIABLE}=1 (or `trust=True`, where there '
                 'is one)'
             ) from error
-        reason = str(error).strip().split('\n')[0] or type(error).__name__
+        reason = re.split(r'\n|\. ', str(error).strip())[0] or type(error).__name__
         raise UserError(
             f'{path}: cannot be read as a PyTorch checkpoint, it may be cut short or another kind '
-            f'of file ({reason[:120]}); fetch it again'
+            f'of file ({reason}); fetch it again'
         ) from error
     if not isinstance(loaded, dict):
         raise UserError(

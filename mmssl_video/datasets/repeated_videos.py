@@ -1,5 +1,8 @@
 """Repeated augmentation: several differently augmented samples of a video in each batch."""
 
+from itertools import islice
+
+import numpy as np
 from mmaction.datasets import RepeatAugDataset, VideoDataset
 from mmaction.registry import DATASETS
 
@@ -25,4 +28,20 @@ class RepeatedVideoDataset(RepeatAugDataset):
         # The parent's own `__init__` takes no reader but decord.
         VideoDataset.__init__(self, ann_file, pipeline, **kwargs)
         self.num_repeats = num_repeats
-        self.sample_once = False
+
+    def prepare_data(self, idx: int) -> list[dict]:
+        """Run the pipeline on each draw of frames; the parent hides rate and times from them."""
+        open_video, sample, decode, *others = self.pipeline.transforms
+        info = open_video(self.get_data_info(idx))
+        facts = {key: value for key, value in info.items() if key != 'video_reader'}
+        draws = [sample(dict(facts)) for _ in range(self.num_repeats)]
+        info['frame_inds'] = np.concatenate([draw['frame_inds'].ravel() for draw in draws])
+        info = decode(info)
+        frames = iter(info.pop('imgs'))
+        results = []
+        for draw in draws:
+            result = {**info, **draw, 'imgs': list(islice(frames, draw['frame_inds'].size))}
+            for transform in others:
+                result = transform(result)
+            results.append(result)
+        return results

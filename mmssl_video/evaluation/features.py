@@ -182,7 +182,8 @@ class FeatureSet:
                             mode = 'r' if key == 'features' else None
                             arrays[key] = np.load(arrays[key], mmap_mode=mode, allow_pickle=False)
                     elif key in KEYS:
-                        found = ', '.join(stored) or 'nothing'
+                        found = ', '.join([*stored][:4]) or 'nothing'
+                        found += ', …' if len(stored) > 4 else ''
                         raise UserError(
                             f"{path}: lacks the array '{key}' (it holds {found}); {EXTRACT_AGAIN}"
                         )

@@ -59,6 +59,20 @@ def test_samples_of_a_video(dataset, frame_number, monkeypatch):
     assert len({sample['data_samples'].flip for sample in samples}) == 2
 
 
+def test_clips_follow_the_frame_rate(dataset, tmp_path, write_numbered_video, frame_number):
+    """As those of MMAction2's ``VideoDataset``, of which this is a subclass."""
+    write_numbered_video(tmp_path / 'fast.mp4', 120, fps=60)
+    (tmp_path / 'list.txt').write_text('fast.mp4 1\n')
+    sample = dict(PIPELINE[1], target_fps=15)
+    lists = dict(ann_file=str(tmp_path / 'list.txt'), data_prefix=dict(video=str(tmp_path)))
+    pipeline = [PIPELINE[0], sample, *PIPELINE[2:]]
+    repeated = DATASETS.build(dict(dataset, **lists, pipeline=pipeline))[0]
+    once = DATASETS.build(dict(lists, type='VideoDataset', pipeline=pipeline))[0]
+    steps = [np.diff(each['data_samples'].frame_inds.ravel()).tolist() for each in repeated]
+    assert steps == [np.diff(once['data_samples'].frame_inds.ravel()).tolist()] * NUM_REPEATS
+    assert steps[0][0] > 4
+
+
 def test_batches_hold_all_samples(dataset):
     loader = Runner.build_dataloader(
         dict(

@@ -13,3 +13,4 @@ model = dict(
         type='I3DHead', num_classes=101, in_channels=4096, spatial_type=None, average_clips='prob'
     ),
 )
+default_hooks = dict(checkpoint=dict(interval=5, max_keep_ckpts=3))

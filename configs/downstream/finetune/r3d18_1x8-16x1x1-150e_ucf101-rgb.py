@@ -11,3 +11,4 @@ model = dict(
     type='Recognizer3D',
     cls_head=dict(type='I3DHead', num_classes=101, in_channels=512, average_clips='prob'),
 )
+default_hooks = dict(checkpoint=dict(interval=5, max_keep_ckpts=3))

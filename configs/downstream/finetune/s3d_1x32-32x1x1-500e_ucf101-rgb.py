@@ -24,3 +24,4 @@ param_scheduler = [
     dict(type='MultiStepLR', begin=0, by_epoch=True, milestones=[400, 450], gamma=0.1)
 ]
 auto_scale_lr = dict(base_batch_size=32)
+default_hooks = dict(checkpoint=dict(interval=5, max_keep_ckpts=3))

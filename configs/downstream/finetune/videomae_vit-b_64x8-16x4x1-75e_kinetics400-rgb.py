@@ -122,6 +122,7 @@ val_evaluator = dict(type='AccMetric')
 test_evaluator = val_evaluator
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=75, val_interval=5)
+default_hooks = dict(checkpoint=dict(interval=5, max_keep_ckpts=3))
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 # No decay of 1-D parameters; `num_layers` is the depth.
