@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
+from mmssl_video.checkpoints.work_dir import POINTER
 from mmssl_video.config_check import load_config
 from mmssl_video.datasets.collection import write_list
 from mmssl_video.datasets.folder_split import FolderSplit, split_folder
@@ -237,10 +238,20 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     cfg.train_cfg.max_epochs = epochs
 
 
-def train(cfg: Config, name: str, work_dir: Path, seed: int, what: str) -> None:
-    """Run tools/train.py to the last epoch, unless an earlier run has reached it."""
-    if (work_dir / f'epoch_{cfg.train_cfg.max_epochs}.pth').exists():
-        return
+def train(
+    cfg: Config, name: str, work_dir: Path, seed: int, what: str, metric: str | None = None
+) -> None:
+    """Run tools/train.py, unless an earlier run has reached the last epoch and logged the metric.
+
+    The metric is that of a validation after the last epoch.
+    """
+    last = work_dir / f'epoch_{cfg.train_cfg.max_epochs}.pth'
+    if last.exists():
+        if metric is None or metric in read_scalars(work_dir):
+            return
+        # It was saved before the validation, which a run resumed from it would leave out.
+        last.unlink()
+        (work_dir / POINTER).unlink(missing_ok=True)
     # A config file, since --cfg-options cannot take a path with a space or a comma.
     config = work_dir / 'settings' / name
     config.parent.mkdir(parents=True, exist_ok=True)
@@ -348,7 +359,7 @@ def finetune(
         cfg.load_from = start
         cfg.custom_hooks.append(dict(type='ProgressBarHook', description='Fine-tuning'))
         what = f'Fine-tuning from {name} weights with {num_labels} labels a class'
-        train(cfg, 'finetune.py', folder / name, seed, what)
+        train(cfg, 'finetune.py', folder / name, seed, what, 'acc/top1')
         top1[name] = round(100 * float(read_scalars(folder / name)['acc/top1'][1][-1]), 2)
     return top1
 
@@ -379,7 +390,7 @@ def localize(out: Path, encoders: dict, work_dir: Path, seed: int) -> tuple[dict
             data.data_prefix.video = str(features / 'csv')
         cfg.custom_hooks.append(dict(type='ProgressBarHook', description='BMN'))
         run = work_dir / f'bmn-{name}'
-        train(cfg, BMN.name, run, seed, f'BMN on features of {name} weights')
+        train(cfg, BMN.name, run, seed, f'BMN on features of {name} weights', 'auc')
         auc[name] = round(float(read_scalars(run)['auc'][1][-1]), 2)
     found = read_proposals(work_dir / 'bmn-pretrained/results.json', annotations[1], num_videos=3)
     paths = locate_videos(root / 'videos', [video.name for video in found])

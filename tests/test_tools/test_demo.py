@@ -196,6 +196,31 @@ def test_what_does_no_worse_than_pretraining_is_told():
     assert len(pictures) == 1 and 'R@1 of 31.0 (chance 5.0)' in pictures[0]
 
 
+# Runs -----------------------------------------------------------------------------------------
+
+
+def test_a_training_stopped_in_its_last_validation_is_repeated(tmp_path, monkeypatch):
+    """Its last checkpoint is there, its result is not."""
+    scalars = tmp_path / '20260101_000000/vis_data/scalars.json'
+    touch(tmp_path, 'epoch_3.pth', 'last_checkpoint', scalars.relative_to(tmp_path))
+    scalars.write_text('{"loss": 1.0, "step": 5}\n')
+    started = []
+
+    def run(command, **_):
+        started.append([(tmp_path / name).exists() for name in ('epoch_3.pth', 'last_checkpoint')])
+        touch(tmp_path, 'epoch_3.pth')
+        scalars.write_text('{"acc/top1": 0.5, "step": 3}\n')
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(demo, 'subprocess', SimpleNamespace(run=run))
+    cfg = Config(dict(train_cfg=dict(max_epochs=3)))
+    demo.train(cfg, 'a.py', tmp_path, 0, 'Training')
+    assert started == []
+    for _ in range(2):
+        demo.train(cfg, 'a.py', tmp_path, 0, 'Training', 'acc/top1')
+        assert started == [[False, False]]
+
+
 @pytest.fixture
 def run_demo(forks, monkeypatch):
     """``run_demo(*arguments, kill=None)``: exit status; its trainings are forks that start at once.
