@@ -564,8 +564,7 @@ def run(args: argparse.Namespace) -> None:
     if args.video_dir:
         videos, work_dir = find_videos(Path(args.video_dir), out, args.seed, cfg)
     else:
-        settings = '' if is_own(cfg) else f'-{checksum(repr(cfg.to_dict()))}'
-        work_dir = out / f'{run_name(cfg)}{settings}-seed{args.seed}'
+        work_dir = out / f'{run_name(cfg)}-{checksum(repr(cfg.to_dict()))}-seed{args.seed}'
         videos = generate_videos(out, args.seed)
     checkpoint = pretrain(videos, work_dir, args.seed, cfg)
     encoders = {

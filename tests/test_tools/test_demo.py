@@ -199,6 +199,29 @@ def test_what_does_no_worse_than_pretraining_is_told():
 # Runs -----------------------------------------------------------------------------------------
 
 
+def test_a_changed_recipe_has_a_work_directory_of_its_own(tmp_path, monkeypatch):
+    """The demo's own recipe, changed in its file, with the generated videos."""
+    cfg = Config.fromfile(demo.ROOT / demo.CONFIG)
+    monkeypatch.setattr(demo, 'CONFIG', tmp_path / 'vclr.py')
+    monkeypatch.setattr(demo, 'generate_videos', lambda *_: None)
+    work_dirs = []
+
+    def pretrain(videos, work_dir, seed, cfg):
+        work_dirs.append(work_dir)
+        raise UserError('the end of this test')
+
+    monkeypatch.setattr(demo, 'pretrain', pretrain)
+    args = SimpleNamespace(video_dir=None, config=None, out=tmp_path / 'out', seed=3)
+    for rate in (0.001, 0.001, 0.5):
+        cfg.optim_wrapper.optimizer.lr = rate
+        cfg.dump(demo.CONFIG)
+        with pytest.raises(UserError, match='the end'):
+            demo.run(args)
+    first, again, changed = work_dirs
+    assert first == again != changed and first.parent == tmp_path / 'out'
+    assert re.fullmatch(r'pretrain-[0-9a-f]{8}-seed3', first.name)
+
+
 def test_a_training_stopped_in_its_last_validation_is_repeated(tmp_path, monkeypatch):
     """Its last checkpoint is there, its result is not."""
     scalars = tmp_path / '20260101_000000/vis_data/scalars.json'
@@ -346,13 +369,13 @@ def test_from_videos_to_report(make_small, run_demo, tmp_path, monkeypatch):
     assert page.count('data:image/png;base64,') == 3 and '>Actions in long videos</h2>' in page
     assert not re.search(r'(src|href)="https?:', page)
     # Pretraining; fine-tuning and BMN, each from two starts.
-    assert len(list((out / 'pretrain-seed5').rglob('epoch_2.pth'))) == 5
+    assert len(list(out.glob('pretrain-*-seed5/**/epoch_2.pth'))) == 5
 
     monkeypatch.setattr(demo, 'draw', lambda *_: [])  # pictures take half of what is left
     broken, trained = tmp_path / 'broken', {}
     for videos in ('videos-seed5', 'untrimmed-seed5'):
         shutil.copytree(out / videos, broken / videos)
-    for training in ('pretrain-seed5', 'bmn-pretrained'):  # the first and a late one
+    for training in ('broken/pretrain-', 'bmn-pretrained'):  # the first and a late one
         assert run_demo('--seed', 5, '--out', broken, kill=training) == 2
         for path in broken.rglob('epoch_2.pth'):
             trained.setdefault(path, path.stat().st_mtime_ns)
