@@ -21,6 +21,7 @@ Without --only and --videos, they are those of docs/results.md.
 """
 
 import argparse
+import os
 import sys
 from functools import partial
 from itertools import product
@@ -47,7 +48,7 @@ def parse_args() -> argparse.Namespace:
         default=[],
         metavar='DIR',
         help='folders of real videos with a train.txt and a test.txt (MMAction2 lists, relative to '
-        'the folder); each becomes a table',
+        'the folder); each becomes a table with its name',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision in bfloat16')
     parser.add_argument(
@@ -65,7 +66,8 @@ def parse_args() -> argparse.Namespace:
     args.out = Path(args.out).resolve()
     folder = args.out if args.only or args.videos else ROOT / 'docs'
     args.table = Path(args.table or folder / 'results.md')
-    args.videos = [str(Path(folder).resolve()) for folder in args.videos]
+    # A link keeps its name, which is the title of the table.
+    args.videos = [os.path.abspath(folder) for folder in args.videos]
     for folder, name in product(args.videos, ('train.txt', 'test.txt')):
         if not Path(folder, name).is_file():
             parser.error(

@@ -11,6 +11,8 @@ import pytest
 from comparison import page, runner, settings
 from tiny_vclr import load_tool
 
+from mmssl_video.errors import UserError
+
 CVRL = 'Augmentation of CVRL'
 DEMO = 'vclr/vclr_r18_demo.py'
 
@@ -37,6 +39,13 @@ def test_rows_of_one_slug_are_one_run():
             assert (same.videos, same.finetune) == (row.videos, row.finetune)
     losses = [row.slug for row in settings.losses('fixed')]
     assert len(set(losses)) == 8
+
+
+@pytest.mark.parametrize('folders', [('/a/videos', '/b/videos'), ('/a/scenes',), ('/a/Methods',)])
+def test_folders_need_names_of_their_own(folders):
+    name = Path(folders[-1]).name
+    with pytest.raises(UserError, match=f'--videos {folders[-1]}: the name {name} is taken'):
+        settings.settings_by_slug(folders)
 
 
 def test_loss_ablation_keeps_the_named_heads(tmp_path):
@@ -77,6 +86,16 @@ def test_paths_are_relative_to_the_working_directory(options, out, table, tmp_pa
     args = load_tool('compare_methods').parse_args()
     found = [str(path).replace(str(runner.ROOT), 'ROOT') for path in (args.out, args.table)]
     assert [path.replace(str(tmp_path.resolve()), 'HERE') for path in found] == [out, table]
+
+
+def test_a_linked_folder_keeps_the_name_of_the_link(tmp_path, monkeypatch):
+    (tmp_path / 'a/videos').mkdir(parents=True)
+    for name in ('train.txt', 'test.txt'):
+        (tmp_path / 'a/videos' / name).touch()
+    (tmp_path / 'ucf').symlink_to(tmp_path / 'a/videos')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('sys.argv', ['compare_methods.py', '--videos', 'ucf/'])
+    assert load_tool('compare_methods').parse_args().videos == [str(tmp_path / 'ucf')]
 
 
 def test_tables(tmp_path):

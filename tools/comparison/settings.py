@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmssl_video.errors import UserError
 from mmssl_video.generated import fixed_scenes, moving_objects
 
 SIZES = (50, 15, 10)  # videos per class in each split
@@ -201,7 +202,19 @@ ORDERS = {
 
 
 def tables(folders: Sequence[str] = ()) -> dict[str, list[Setting]]:
-    """Return the rows of each table by its title, with folders of real videos first."""
+    """Return the rows of each table by its title, with folders of real videos first.
+
+    Raises:
+        UserError: If the name of a folder is that of another one or of a generated set.
+    """
+    names = ['Methods', 'fixed scenes', OBJECTS, *generated_sets()]
+    for folder in folders:
+        if (name := Path(folder).name) in names:
+            raise UserError(
+                f'--videos {folder}: the name {name} is taken by another folder or a generated '
+                'set; give a link to the folder that has another name'
+            )
+        names.append(name)
     real = {Path(folder).name: on_folder(folder) for folder in folders}
     ablations = {}
     for videos in ('fixed', *folders):
