@@ -6,9 +6,11 @@ import statistics
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from comparison import page, runner, settings
+from mmengine.config import Config
 from tiny_vclr import load_tool
 
 from mmssl_video.errors import UserError
@@ -189,6 +191,23 @@ def test_a_result_counts_for_its_config_alone(tmp_path):
     assert runner.read_result(row, 0, tmp_path, amp=False)['svm_top1'] == 50.0
     assert runner.read_result(row, 0, tmp_path, amp=True) is None
     assert runner.read_result(row, 1, tmp_path, amp=False) is None
+
+
+def test_few_labels_are_those_that_the_smallest_class_has(tmp_path, monkeypatch):
+    """7 and 3 videos: 3 of each."""
+    monkeypatch.setattr(runner, 'is_transformer', lambda cfg: False)
+    monkeypatch.setattr(runner, 'finetune_config', lambda base, cfg, encoder: base)
+    run = SimpleNamespace(train=lambda: None, test=lambda: {'acc/top1': 0.5})
+    monkeypatch.setattr(runner, 'Runner', SimpleNamespace(from_cfg=lambda cfg: run))
+    gallery = tmp_path / 'train.txt'
+    gallery.write_text(''.join(f'{number}.mp4 {int(number > 6)}\n' for number in range(10)))
+    optimizer = dict(type='OptimWrapper')
+    cfg = Config(dict(work_dir=str(tmp_path), experiment_name='a', optim_wrapper=optimizer))
+    lists = runner.Lists(tmp_path, gallery, gallery, gallery)
+    found = runner.finetune(cfg, None, lists, None, seed=0)
+    assert found == {'finetune_few': 50.0, 'finetune_all': 50.0}
+    labels = [line[-1] for line in (tmp_path / 'few.txt').read_text().splitlines()]
+    assert labels == ['0'] * 3 + ['1'] * 3
 
 
 @pytest.fixture(scope='module')

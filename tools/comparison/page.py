@@ -29,11 +29,12 @@ REAL_INTRODUCTION = """\
 ## Real videos
 
 Pretrained on the train list of a folder without its labels, and judged on its test list: frozen,
-with the train list as the gallery; and fine-tuned as a whole with 5 labels of each class or with
-all of them, 20 epochs. R3D-18 at a quarter of its width, 12 frames or differences of frames at 32
-pixels, 40 epochs; *VCLR, frames* is the demo's recipe. Fine-tuned random weights are the network
-from scratch. Percent: mean ± standard deviation over seeds (of weights and draws), then each seed.
-[Choosing a recipe](choosing.md) says what to make of it.
+with the train list as the gallery; and fine-tuned as a whole with 5 labels of each class (fewer if
+the smallest class has fewer) or with all of them, 20 epochs. R3D-18 at a quarter of its width, 12
+frames or differences of frames at 32 pixels, 40 epochs; *VCLR, frames* is the demo's recipe.
+Fine-tuned random weights are the network from scratch. Percent: mean ± standard deviation over
+seeds (of weights and draws), then each seed. [Choosing a recipe](choosing.md) says what to make of
+it.
 
 Written by `{command}`, one thread a run. DIR has a `train.txt` and a `test.txt`, as
 `tools/data/make_lists.py` makes them of JHMDB.

@@ -15,6 +15,7 @@ from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -46,7 +47,7 @@ FINETUNE_VIT = Path('configs/downstream/finetune/videomae_vit-t_1x8-8x2x1-20e_ge
 REAL_LISTS = ('train.txt', 'test.txt')
 SPLITS = ('pretrain', 'gallery', 'query')
 METRICS = {'R@1': 'R@1', 'svm_top1': 'SVM top-1'}
-NUM_LABELS = 5  # videos per class to fine-tune with
+NUM_LABELS = 5  # videos per class to fine-tune with, fewer if the smallest class has fewer
 TRIVIAL = {'mean_frame': mean_frame, 'frame_difference': frame_difference}
 console = Console(stderr=True)
 
@@ -187,13 +188,15 @@ def finetune(
 ) -> dict[str, float]:
     """Return top-1 after fine-tuning with a few labels per class, and with all of the gallery."""
     lines = videos.gallery.read_text().splitlines()
+    labels = read_labels(lines)
+    num_labels = min(NUM_LABELS, *np.unique(labels, return_counts=True)[1])
     few = Path(cfg.work_dir) / 'few.txt'
     few.parent.mkdir(parents=True, exist_ok=True)
-    rows = draw_subset(lines, per_class=NUM_LABELS, seed=seed)
+    rows = draw_subset(lines, per_class=num_labels, seed=seed)
     few.write_text(''.join(f'{lines[row]}\n' for row in rows))
     base = read_config(ROOT / (FINETUNE_VIT if is_transformer(cfg) else FINETUNE))
     base = finetune_config(base, cfg, encoder)
-    base.model.cls_head.num_classes = max(read_labels(lines)) + 1
+    base.model.cls_head.num_classes = max(labels) + 1
     top1 = {}
     for name, ann_file in (('few', few), ('all', videos.gallery)):
         tuning = deepcopy(base)
