@@ -16,8 +16,8 @@ methods use moving objects. They are evaluated on the motions of these and on th
 scenes, and on their own task on held-out videos.
 
 A full run takes some hours on two cores; --only chooses rows. Ctrl-C stops it, and the same command
-continues: a run whose config has not changed is not repeated. Incomplete tables are written too.
-Without --only and --videos, they are those of docs/results.md.
+continues: a run whose config and lists have not changed is not repeated. Incomplete tables are
+written too. Without --only and --videos, they are those of docs/results.md.
 """
 
 import argparse

@@ -65,7 +65,7 @@ def arguments(tmp_path, **changes):
 def write_result(row, seed, out, svm_top1, amp=False, **changes):
     path = runner.result_path(row, seed, out)
     path.parent.mkdir(parents=True, exist_ok=True)
-    config = runner.fingerprint(runner.load_config(row, seed, out, amp))
+    config = runner.fingerprint(row, seed, out, amp)
     result = {'R@1': svm_top1 / 2, 'svm_top1': svm_top1, 'seconds': 90, 'config': config}
     path.write_text(json.dumps(result | changes))
 
@@ -191,6 +191,17 @@ def test_a_result_counts_for_its_config_alone(tmp_path):
     assert runner.read_result(row, 0, tmp_path, amp=False)['svm_top1'] == 50.0
     assert runner.read_result(row, 0, tmp_path, amp=True) is None
     assert runner.read_result(row, 1, tmp_path, amp=False) is None
+
+
+@pytest.mark.parametrize('changed', ['train.txt', 'test.txt'])
+def test_a_result_counts_for_its_lists_alone(changed, tmp_path):
+    for name in ('train.txt', 'test.txt'):
+        (tmp_path / name).write_text('a.mp4 0\n')
+    row = settings.on_folder(str(tmp_path))[0]
+    write_result(row, 0, tmp_path, 50.0)
+    assert runner.read_result(row, 0, tmp_path, amp=False)['svm_top1'] == 50.0
+    (tmp_path / changed).write_text('b.mp4 0\n')
+    assert runner.read_result(row, 0, tmp_path, amp=False) is None
 
 
 def test_few_labels_are_those_that_the_smallest_class_has(tmp_path, monkeypatch):

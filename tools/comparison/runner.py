@@ -106,27 +106,33 @@ def result_path(setting: Setting, seed: int, out: Path) -> Path:
 
 
 def read_result(setting: Setting, seed: int, out: Path, amp: bool) -> dict | None:
-    """Return the result of a run with exactly this config, if there is one."""
+    """Return the result of a run with exactly this config and these lists, if there is one."""
     path = result_path(setting, seed, out)
     if not path.exists():
         return None
     result = json.loads(path.read_text())
-    same = result['config'] == fingerprint(load_config(setting, seed, out, amp))
+    same = result['config'] == fingerprint(setting, seed, out, amp)
     return result if same else None
 
 
-def fingerprint(cfg: Config) -> int:
-    """Return a number that depends on all settings that change the result."""
+def fingerprint(setting: Setting, seed: int, out: Path, amp: bool) -> int:
+    """Return a number that depends on the settings that change the result, and on real lists."""
+    cfg = load_config(setting, seed, out, amp)
     keys = ('model', 'train_dataloader', 'feature_pipeline', 'optim_wrapper', 'param_scheduler')
     keys += ('train_cfg', 'custom_hooks', 'feature_head')
     settings = {key: cfg[key] for key in keys if key in cfg}
-    return zlib.crc32(Config(settings).pretty_text.encode())
+    content = Config(settings).pretty_text
+    if setting.real:
+        videos = find_lists(setting.videos, seed, out)
+        content += repr([path.read_bytes() for path in (videos.gallery, videos.query)])
+    return zlib.crc32(content.encode())
 
 
 def run_one(setting: Setting, seed: int, out: Path, amp: bool) -> None:
     """Train (unless the setting is a baseline), evaluate, write the result."""
     started = time.time()
     init_default_scope('mmaction')
+    config = fingerprint(setting, seed, out, amp)  # of the lists as they are read now
     cfg = load_config(setting, seed, out, amp)
     checkpoint = None
     if setting.baseline in TRIVIAL:
@@ -159,7 +165,7 @@ def run_one(setting: Setting, seed: int, out: Path, amp: bool) -> None:
         {
             **result,
             'seconds': round(time.time() - started),
-            'config': fingerprint(load_config(setting, seed, out, amp)),
+            'config': config,
         },
     )
 
