@@ -290,8 +290,10 @@ def evaluate(videos: Videos, encoders: dict, cfg: Config) -> tuple[dict, dict[st
     }
     metrics = {}
     for name, result in results.items():
-        largest_class = np.bincount(result.gallery.labels).max()
-        costs = PROBE_COSTS if largest_class >= NUM_FOLDS else PROBE_COSTS[0]
+        sizes = sorted(np.unique(result.gallery.labels, return_counts=True)[1])
+        # Without any fold, two classes must be left.
+        enough = sizes[-1] >= NUM_FOLDS and sizes[-2] > 1
+        costs = PROBE_COSTS if enough else PROBE_COSTS[0]
         if name not in encoders:  # the best cost of trivial features, which takes long to find
             costs = PROBE_COSTS[-1]
         probe = linear_probe(result.gallery, result.query, costs)

@@ -1,9 +1,14 @@
 """Retrieval and a linear SVM on the features of one frozen encoder."""
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from mmengine.logging import print_log
 from torch import nn
+
+from mmssl_video.datasets.sources import read_list
 
 from .extract import extract_features
 from .features import FeatureSet
@@ -16,9 +21,10 @@ class FrozenResult:
     """Result of :func:`evaluate_frozen`.
 
     Attributes:
-        metrics (dict[str, float]): ``R@1``, ``R@5`` and ``svm_top1`` in percent.
+        metrics (dict[str, float]): ``R@1``, ``R@5`` and ``svm_top1`` in percent; no ``R@5`` if the
+            gallery has fewer than 5 videos.
         chance (dict[str, float]): The same for a guess.
-        gallery, query (FeatureSet): The features.
+        gallery, query (FeatureSet): The features of the videos that were used.
         found (RetrievalResult): The neighbours.
     """
 
@@ -39,6 +45,9 @@ def evaluate_frozen(
 ) -> FrozenResult:
     """Search the gallery with the queries, and classify the queries by an SVM of the gallery.
 
+    If no gallery video of a class can be read, the queries of this class are left out, with a
+    warning.
+
     Args:
         encoder: From ``build_encoder``, or a ``TrivialEncoder``.
         pipeline: From ``feature_pipeline``, or that of the ``TrivialEncoder``.
@@ -50,7 +59,22 @@ def evaluate_frozen(
         extract_features(encoder, pipeline, str(path), str(root), **extraction)
         for path in (gallery_list, query_list)
     )
-    found = retrieval(gallery, query, [1, 5])
+    listed = [entry['label'] for entry in read_list(str(gallery_list), str(root))]
+    lost = np.setdiff1d(listed, gallery.labels)
+    kept = ~np.isin(query.labels, lost)
+    if kept.any() and not kept.all():
+        print_log(
+            f'{gallery_list}: no video of class {", ".join(map(str, lost))} can be read; '
+            f'{np.sum(~kept)} of {len(kept)} queries are left out',
+            'current',
+            logging.WARNING,
+        )
+        arrays = {key: getattr(query, key)[kept] for key in ('features', 'labels', 'names')}
+        query = replace(query, **arrays)
+    if len(gallery) < 5:
+        message = f'{gallery_list}: {len(gallery)} videos are too few for R@5'
+        print_log(message, 'current', logging.WARNING)
+    found = retrieval(gallery, query, [k for k in (1, 5) if k <= len(gallery)], num_neighbours=5)
     svm = linear_svm(gallery, query)
     return FrozenResult(
         {**found.recall, 'svm_top1': svm['top1']},

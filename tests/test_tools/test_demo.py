@@ -11,11 +11,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import demo_stages as demo
+import numpy as np
 import pytest
 from mmengine.config import Config
 from tiny_vclr import call_tool, write_videos
 
 from mmssl_video.errors import UserError
+from mmssl_video.evaluation import FeatureSet, linear_probe
+from mmssl_video.evaluation.frozen import FrozenResult
 
 SMALL = 'configs/{0}_slowonly-r18_1x16-4x2x{1}-16e_generated-rgb.py'
 LOADERS = 'train_dataloader', 'val_dataloader', 'test_dataloader'
@@ -194,6 +197,26 @@ def test_what_does_no_worse_than_pretraining_is_told():
         metrics | {'pretrained': better, 'mean_frame': metrics['mean_frame'] | {'R@1': 31.0}}
     )
     assert len(pictures) == 1 and 'R@1 of 31.0 (chance 5.0)' in pictures[0]
+
+
+@pytest.mark.parametrize(('sizes', 'num_costs'), [((6, 2), 4), ((6, 1), 1), ((4, 3), 1)])
+def test_costs_of_the_probe(sizes, num_costs, monkeypatch):
+    """One is chosen by cross-validation only if every fold leaves two classes to learn."""
+    labels = np.repeat([0, 1], sizes)
+    found = FeatureSet(np.eye(len(labels)), labels, [f'{n}.mp4' for n in range(len(labels))])
+    monkeypatch.setattr(demo, 'feature_pipeline', lambda cfg: [])
+    result = FrozenResult({}, {}, found, found, None)
+    monkeypatch.setattr(demo, 'evaluate_frozen', lambda *_, **__: result)
+    costs = []
+
+    def probe(train, test, C):
+        costs.append(C)
+        return linear_probe(train, test, C)
+
+    monkeypatch.setattr(demo, 'linear_probe', probe)
+    metrics, _ = demo.evaluate(demo.Videos(Path(), Path()), {'pretrained': None}, None)
+    assert np.size(costs[0]) == num_costs
+    assert metrics['chance']['probe_top1'] == 50
 
 
 # Runs -----------------------------------------------------------------------------------------
