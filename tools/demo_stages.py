@@ -6,6 +6,7 @@ import glob
 import importlib.util
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -71,6 +72,7 @@ LARGE = Path('configs/vclr/vclr_r50_8x64-3seg-400e_kinetics400-rgb.py')
 FINETUNE = Path('configs/downstream/finetune/tsn_r18_1x8-1x1x3-20e_generated-rgb.py')
 FINETUNE_VIT = Path('configs/downstream/finetune/videomae_vit-t_1x8-8x2x1-20e_generated-rgb.py')
 BMN = Path('configs/downstream/localization/bmn_tsn-r18_1x4-512x100-20e_generated-feature.py')
+FINETUNE_ALL = Path('finetune/finetune_all.py')  # in the work directory, for the next commands
 NUM_PRETRAIN, NUM_GALLERY, NUM_QUERY = 50, 15, 10  # generated videos per class
 PROBE_COSTS = (1, 10, 100, 1000)  # one is chosen by cross-validation
 NUM_LABELS = 5  # videos per class to fine-tune with
@@ -94,6 +96,11 @@ def shown(path: Path) -> str:
     """Return a path relative to the project's folder, if it is in there."""
     path = path.resolve()
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+def pasted(path: Path) -> str:
+    """Return a path as a command to paste has it."""
+    return shlex.quote(shown(path))
 
 
 class Videos:
@@ -362,6 +369,9 @@ def finetune(
         cfg.custom_hooks.append(dict(type='ProgressBarHook', description='Fine-tuning'))
         what = f'Fine-tuning from {name} weights with {num_labels} labels a class'
         train(cfg, 'finetune.py', folder / name, seed, what, 'acc/top1')
+        if start:
+            cfg.train_dataloader.dataset.ann_file = str(folder / 'all.txt')
+            cfg.dump(work_dir / FINETUNE_ALL)
         top1[name] = round(100 * float(read_scalars(folder / name)['acc/top1'][1][-1]), 2)
     return top1
 
@@ -490,9 +500,10 @@ def loss_curves(work_dir: Path, heads: nn.ModuleDict, batch_size: int) -> dict[s
 
 def next_commands(videos: Videos, checkpoint: Path, cfg: Config) -> list[tuple[str, str]]:
     """Return the next steps with the checkpoint, as commands to paste."""
-    config, root = shown(Path(cfg.filename)), shown(videos.root)
+    config, root, weights = map(pasted, (Path(cfg.filename), videos.root, checkpoint))
+    # The recipe with the videos of this run; --cfg-options cannot take every path.
+    settings = pasted(checkpoint.parent / 'settings' / Path(cfg.filename).name)
     by_recipe = '' if is_own(cfg) else f' --config {config}'
-    finetuning = shown(checkpoint.parent / 'finetune')
     commands = []
     if Path(sys.prefix) == ROOT / '.venv':
         commands.append(('Use the environment of this run', 'source .venv/bin/activate'))
@@ -510,8 +521,8 @@ def next_commands(videos: Videos, checkpoint: Path, cfg: Config) -> list[tuple[s
         commands.append(
             (
                 f'Features of the {split} videos',
-                f'python tools/extract_features.py {config} {shown(checkpoint)} {split}.npz '
-                f'--ann-file {shown(ann_file)} --data-root {root}',
+                f'python tools/extract_features.py {config} {weights} {split}.npz '
+                f'--ann-file {pasted(ann_file)} --data-root {root}',
             )
         )
     if videos.class_names:
@@ -524,29 +535,25 @@ def next_commands(videos: Videos, checkpoint: Path, cfg: Config) -> list[tuple[s
             ),
             (
                 'Fine-tune with all labels of the gallery',
-                f'python tools/train.py {finetuning}/pretrained/settings/finetune.py \\\n'
-                f'    --cfg-options train_dataloader.dataset.ann_file={finetuning}/all.txt',
+                f'python tools/train.py {pasted(checkpoint.parent / FINETUNE_ALL)}',
             ),
         ]
     if any(head['type'] == 'VideoMAEHead' for head in cfg.model.heads.values()):
         commands.append(
             (
                 'See the predictions of hidden tokens',
-                f'python tools/reconstructions.py {config} {shown(checkpoint)} '
-                '--out reconstructions.png '
-                f'--cfg-options train_dataloader.dataset.data_prefix.video={root}',
+                f'python tools/reconstructions.py {settings} {weights} --out reconstructions.png',
             )
         )
     commands += [
         (
             'See what the network looks at, and its input',
-            f'python tools/grad_cam.py {config} {shown(checkpoint)} VIDEO --out grad_cam.png\n'
-            f'python tools/browse_dataset.py {config} --out views.png '
-            f'--cfg-options train_dataloader.dataset.data_prefix.video={root}',
+            f'python tools/grad_cam.py {config} {weights} VIDEO --out grad_cam.png\n'
+            f'python tools/browse_dataset.py {settings} --out views.png',
         ),
         (
             'Export only the backbone',
-            f'python tools/export_backbone.py {shown(checkpoint)} backbone.pth',
+            f'python tools/export_backbone.py {weights} backbone.pth',
         ),
     ]
     return commands

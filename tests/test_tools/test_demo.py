@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import time
@@ -66,6 +67,25 @@ def test_lists_of_a_folder(classes, tmp_path, capsys):
     assert f'VIDEO_DIR --config {CONTRAST.relative_to(demo.ROOT)}' in commands
     for path in re.findall(r'--ann-file (\S+)|--data-root (\S+)|(tools/\w+\.\w+)', commands):
         assert (demo.ROOT / next(filter(None, path))).exists()
+
+
+def test_commands_for_paths_that_a_shell_would_split(tmp_path):
+    root, work_dir = tmp_path / "my $x & y's, z", tmp_path / 'a run, of two'
+    videos = demo.Videos(root, work_dir)
+    videos.class_names = ['run', 'sit']
+    cfg = demo.load_recipe(CONTRAST)
+    commands = demo.next_commands(videos, work_dir / 'epoch_1.pth', cfg)
+    words = [shlex.split(command) for _, command in commands]
+    assert ['--data-root', str(root)] in [each[-2:] for each in words]
+    files = {word for each in words for word in each if str(tmp_path) in word}
+    assert {str(Path(file).relative_to(tmp_path)) for file in files} == {
+        root.name,
+        f'{work_dir.name}/epoch_1.pth',
+        f'{work_dir.name}/gallery.txt',
+        f'{work_dir.name}/query.txt',
+        f'{work_dir.name}/settings/{CONTRAST.name}',
+        f'{work_dir.name}/finetune/finetune_all.py',
+    }
 
 
 def test_a_folder_without_labels(tmp_path):
@@ -363,6 +383,9 @@ def test_a_folder_by_a_recipe_of_clips(make_small, tmp_path, run_demo):
     network = Config.fromfile(work_dir / 'finetune/pretrained/settings/finetune.py').model
     assert network.type == 'Recognizer3D' and network.cls_head.num_classes == 2
     assert len(lines(work_dir / 'finetune/all.txt')) == 8
+    dataset = Config.fromfile(work_dir / demo.FINETUNE_ALL).train_dataloader.dataset
+    assert dataset.ann_file == str(work_dir / 'finetune/all.txt')
+    assert (work_dir / 'settings/differences.py').is_file()
 
 
 def metrics_of(out):
