@@ -118,11 +118,26 @@ class Parser(argparse.ArgumentParser):
         self.add_trust()
 
     def parse_args(self, *args, **kwargs) -> argparse.Namespace:
-        """Read the arguments, and set the environment's local rank if it has none."""
+        """Read the arguments, and set the environment's local rank if it has none.
+
+        An ``out`` that is also a file to read is refused.
+        """
         arguments = super().parse_args(*args, **kwargs)
+        out = getattr(arguments, 'out', None)
+        if out is not None and os.path.isfile(out):
+            for name, value in vars(arguments).items():
+                inputs = value if isinstance(value, list) else [value]
+                if name != 'out' and any(_is_file(path, out) for path in inputs):
+                    self.error(f'{out} is also a file to read; write to another path')
         if 'local_rank' in arguments:
             os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))
         return arguments
+
+
+def _is_file(value: object, file: str | os.PathLike) -> bool:
+    """Whether an argument is the path of a file, also through a link."""
+    is_path = isinstance(value, (str, os.PathLike)) and os.path.isfile(value)
+    return is_path and os.path.samefile(value, file)
 
 
 def _key_value(text: str) -> str:

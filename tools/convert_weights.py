@@ -24,7 +24,6 @@ projects, see export_backbone.py.
 """
 
 import argparse
-import os
 import sys
 
 from command_line import Parser, short_warnings, tool
@@ -59,8 +58,6 @@ def main(args: argparse.Namespace) -> None:
 
     short_warnings()
     checkpoint = load_checkpoint_file(args.source, trust=args.trust)
-    if os.path.exists(args.out) and os.path.samefile(args.source, args.out):
-        raise UserError(f'{args.out}: is the checkpoint to convert; choose another path')
     try:
         tensors = convert_weights(
             checkpoint,

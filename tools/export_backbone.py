@@ -30,7 +30,6 @@ For the opposite direction, from weights of other projects to ours, see convert_
 """
 
 import argparse
-import os
 import sys
 
 from command_line import Parser, short_warnings, tool
@@ -70,8 +69,6 @@ def main(args: argparse.Namespace) -> None:
 
     short_warnings()
     checkpoint = load_checkpoint_file(args.checkpoint, trust=args.trust)
-    if os.path.exists(args.out) and os.path.samefile(args.checkpoint, args.out):
-        raise UserError(f'{args.out}: is the checkpoint to read; choose another path')
     try:
         backbone = select_backbone(checkpoint, args.branch)
         if args.format == 'mmaction':

@@ -48,8 +48,6 @@ def main(args: argparse.Namespace) -> None:
     source, out = Path(args.list), Path(args.out)
     if not source.is_file():
         raise UserError(f'{source}: no such list; check the path')
-    if out.exists() and out.samefile(source):
-        raise UserError(f'{out}: is the list to draw from; choose another path')
     if args.data_root is not None and not Path(args.data_root).is_dir():
         raise UserError(f'{args.data_root}: no such folder; set --data-root to that of the videos')
     lines = [line for line in read_lines(str(source)) if line.strip()]

@@ -94,6 +94,31 @@ def test_wrong_values_are_refused_at_once(command, message, monkeypatch, capsys)
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    'command',
+    [
+        'export_backbone.py {file} {out}',
+        'subset_annotations.py {file} {out} --fraction 0.5',
+        'linear_svm.py {file} test.npz --out {out}',
+        'grad_cam.py config.py {file} a.mp4 --out {out}',
+    ],
+)
+def test_no_input_is_overwritten(command, tmp_path, monkeypatch, capsys):
+    """Nor through a link; a file that is no input may be replaced."""
+    for name in ('in.file', 'other.file'):
+        (tmp_path / name).touch()
+    (tmp_path / 'link').symlink_to(tmp_path / 'in.file')
+    for name, is_input in (('in.file', True), ('link', True), ('other.file', False)):
+        tool, *args = command.format(file=tmp_path / 'in.file', out=tmp_path / name).split()
+        monkeypatch.setattr(sys, 'argv', [tool, *args])
+        if not is_input:
+            load_tool(tool.removesuffix('.py')).parse_args()
+            continue
+        with pytest.raises(SystemExit):
+            load_tool(tool.removesuffix('.py')).parse_args()
+        assert f'{tmp_path / name} is also a file to read; write to' in capsys.readouterr().err
+
+
 def test_a_wrong_seed_of_the_environment_is_refused(monkeypatch, capsys):
     monkeypatch.setenv('SEED', 'abc')
     assert call_light('demo.py', monkeypatch=monkeypatch) == 2

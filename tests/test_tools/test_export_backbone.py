@@ -216,13 +216,3 @@ def test_errors(tmp_path, tool_runner, command, words):
     assert f'{tmp_path / source}' in said.err and words in said.err
     assert said.err.count('\n') == 1
     assert not (tmp_path / 'out.pth').exists()
-
-
-@pytest.mark.parametrize('tool', ['export_backbone', 'convert_weights'])
-def test_the_source_is_not_overwritten(tool, resnet, tmp_path, tool_runner):
-    (tmp_path / 'link.pth').symlink_to(resnet)
-    before = resnet.read_bytes()
-    for out in (resnet, tmp_path / 'link.pth'):
-        status, said = tool_runner(tool)(resnet, out)
-        assert status == 2 and f'{out}: is the checkpoint to' in said.err
-        assert resnet.read_bytes() == before
