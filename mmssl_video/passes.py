@@ -32,6 +32,7 @@ import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
@@ -68,6 +69,7 @@ COLUMNS = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), T
 # A long video delays only its own worker; before torch 2.6, it sooner or later delays all.
 UNORDERED = {'in_order': False} if digit_version(torch.__version__) >= digit_version('2.6') else {}
 MANY_VIDEOS = 16  # from here on a pass is faster in several processes
+_patient_groups: dict[torch.distributed.ProcessGroup, torch.distributed.ProcessGroup] = {}
 Video = TypeVar('Video')
 Result = TypeVar('Result')
 
@@ -261,7 +263,7 @@ def run_together(work: Callable[[], Result]) -> list[Result]:
             line = (fault.splitlines() or [''])[-1]  # the last line, if a worker has sent several
             message = f'process {get_rank()} has stopped and waits for the others: {line}'
             print_log(message, logger='current', level=logging.ERROR)
-    outcomes = all_gather_object((result, fault))
+    outcomes = all_gather_object((result, fault), _patient_group())
     if failure is not None:
         raise failure
     for _, fault in outcomes:
@@ -282,8 +284,24 @@ def from_main_process(work: Callable[[], Result]) -> Result:
     run_together(lambda: result.append(work()) if is_main_process() else None)
     # Broadcast, since a gather would take as much memory again for each process.
     result = result or [None]
-    broadcast_object_list(result)
+    broadcast_object_list(result, group=_patient_group())
     return result[0]
+
+
+def _patient_group() -> torch.distributed.ProcessGroup | None:
+    """A group of all processes whose members wait for `PATIENCE`; ``None`` with one process.
+
+    The time limit of training, minutes, is too short for a check of all files on a slow disk.
+    """
+    if get_world_size() == 1:
+        return None
+    world = torch.distributed.group.WORLD
+    if world not in _patient_groups:  # not of a group that has been destroyed
+        _patient_groups.clear()
+        _patient_groups[world] = torch.distributed.new_group(
+            backend='gloo', timeout=timedelta(seconds=PATIENCE)
+        )
+    return _patient_groups[world]
 
 
 # Workers ------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import LoggerHook
+from mmengine.logging import MessageHub
 from mmengine.runner import checkpoint
 
 from mmssl_video import compat
@@ -196,6 +197,17 @@ def test_one_process_writes_the_metrics_of_a_test(rank, tmp_path, monkeypatch):
 
 
 # 28 -----------------------------------------------------------------------------------------
+def test_values_of_scalars_do_not_pile_up(monkeypatch):
+    monkeypatch.setattr('mmssl_video.compat.mmengine.KEPT_VALUES', 4)
+    hub = MessageHub('piling up')
+    for value in range(10):
+        hub.update_scalar('loss', value)
+        hub.update_scalars(dict(acc=value, lr=dict(value=value, count=2)))
+    for name in ('loss', 'acc', 'lr'):
+        assert hub.get_scalar(name).data[0].tolist() == [6, 7, 8, 9]
+    assert hub.get_scalar('loss').mean(2) == 8.5
+
+
 def test_flip_leaves_its_frames():
     image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     results = dict(imgs=[image, image], img_shape=(2, 2), modality='RGB')

@@ -3,6 +3,8 @@
 import os
 import pickle
 import signal
+import time
+from datetime import timedelta
 from functools import partial
 
 import cv2
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from processes import run_in_processes
+from torch import distributed
 
 from mmssl_video import passes
 from mmssl_video.errors import BadVideoError, UserError
@@ -181,7 +184,12 @@ def in_each_process(rank):
     options = dict(done=done, batch_size=3, skip_bad=True)
     faults = list(run_pass(range(10), read_batch, found.append, **options))
     stopped = [stop({1: RuntimeError('odd')}), stop({0: KeyError('imgs')})]
-    first = [from_main_process(lambda: rank), attempt(lambda: from_main_process(lambda: 1 / rank))]
+    # The others of the group wait longer than those of training.
+    distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=0.5), distributed.group.WORLD)
+    first = [
+        from_main_process(lambda: time.sleep(1) or rank),
+        attempt(lambda: from_main_process(lambda: 1 / rank)),
+    ]
     return faults, found, asked, stopped, first
 
 

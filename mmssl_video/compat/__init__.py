@@ -30,6 +30,7 @@ WORKAROUNDS = (
     mmengine.freeze_before_wrapping,
     mmaction.train_on_background,
     mmengine.write_test_metrics_once,
+    mmengine.keep_recent_scalars,
     mmaction.flip_copies,
     mmaction.draw_predictions,
 )

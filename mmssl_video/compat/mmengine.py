@@ -14,6 +14,9 @@
   that the backbone freezes after it has been wrapped. mmaction2 1.2.0, mmengine 0.10.7.
 - 27: All processes of a test write the metrics to one file, which mixes their texts. mmengine
   0.10.7, LoggerHook.
+- 30: The values of all iterations are kept, copied for each new one and written to each checkpoint:
+  after 375,000 iterations, 15 scalars take 10 ms an iteration and 91 MB. mmengine 0.10.7,
+  MessageHub and HistoryBuffer.
 """
 
 import importlib
@@ -31,6 +34,7 @@ from mmengine.device import get_device
 from mmengine.dist import barrier, get_dist_info, master_only
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import LoggerHook
+from mmengine.logging import MessageHub
 from mmengine.runner import Runner, checkpoint
 from mmengine.utils.package_utils import package2module
 
@@ -222,3 +226,20 @@ def freeze_before_wrapping():
 def write_test_metrics_once():
     """Fault 27: only the main process logs and writes the metrics of a test."""
     replace(LoggerHook, 'after_test_epoch', master_only)
+
+
+# 30 -----------------------------------------------------------------------------------------
+KEPT_VALUES = 20_000  # of a scalar, more than the iterations of most epochs
+
+
+def keep_recent_scalars():
+    """Fault 30: the values of the last `KEPT_VALUES` iterations are kept; the log needs fewer."""
+
+    def bounded(upstream):
+        def update_scalar(self, key, *args, **kwargs):
+            upstream(self, key, *args, **kwargs)
+            self._log_scalars[key].max_length = KEPT_VALUES
+
+        return update_scalar
+
+    replace(MessageHub, 'update_scalar', bounded)

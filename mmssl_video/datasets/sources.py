@@ -325,6 +325,8 @@ class FileCheck:
 
         step = NUM_THREADS * FILES_PER_TASK
         console = Console(stderr=True)
+        if len(entries) >= MANY_FILES and not console.is_terminal:
+            print_log(f'looking at {len(entries):,} files', logger='current')
         rounds = track(
             range(0, len(entries), step),
             'Looking at the files',

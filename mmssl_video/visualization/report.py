@@ -107,7 +107,8 @@ def read_scalars(*paths: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.nd
             )
         for run in runs:
             for key, points in run.items():
-                before = {s: v for s, v in merged.get(key, {}).items() if s < min(points)}
+                first = min(points)
+                before = {s: v for s, v in merged.get(key, {}).items() if s < first}
                 merged[key] = before | points
     return {
         key: (
