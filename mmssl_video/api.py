@@ -168,9 +168,9 @@ class Encoder:
             dataset=dataset_options(self.cfg),
             amp=amp,
         )
-        if isinstance(videos, (str, os.PathLike)) and not Path(videos).is_dir():
+        if isinstance(videos, (str, os.PathLike)) and Path(videos).is_file():
             videos = [videos]
-        if isinstance(videos, (str, os.PathLike)):
+        if isinstance(videos, (str, os.PathLike)):  # a folder, or its URI
             if labels is not None:
                 raise ValueError('labels are for a list of paths, not for a folder')
             return extract_features(self.model, self.pipeline, '', str(videos), **loading)

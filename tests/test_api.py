@@ -126,6 +126,9 @@ def test_configs_of_the_package_and_wrong_ones(cfg, videos, tmp_path):
         pretrain(cfg, videos, tmp_path, options={'train_cfg.max_epoch': 1})
     with pytest.raises(UserError, match='has no video'):
         Encoder(cfg).features([])
+    for folder in (str(tmp_path / 'absent'), 'nowhere://bucket/videos'):
+        with pytest.raises(UserError, match=f'^{folder}: (no such folder|MMEngine has no file)'):
+            Encoder(cfg).features(folder)
     with pytest.raises(ValueError, match='not for a folder'):
         Encoder(cfg).features(videos, labels=[1] * 5)
     with pytest.raises(ValueError, match='zip'):

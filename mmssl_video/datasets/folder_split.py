@@ -150,8 +150,8 @@ def _read(root: Path, path: Path) -> tuple[Labelled, dict[str, int]]:
                 f'{path}, line {entry["line"]}: {name} has label {entry["label"]}, but '
                 f'{labels[name]} in line {lines[name]}; correct one of them'
             )
-    labels = {_name(root, entry): entry['label'] for entry in _check(entries, path)}
-    return list(labels.items()), lines
+    kept = dict.fromkeys(_name(root, entry) for entry in _check(entries, path))
+    return [(name, labels[name]) for name in kept], lines
 
 
 # By the folders train and test ----------------------------------------------------------------
