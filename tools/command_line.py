@@ -20,6 +20,8 @@ follows the same rule.
 import argparse
 import functools
 import os
+import signal
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -203,6 +205,40 @@ def load_config(args: argparse.Namespace) -> 'Config':
     cfg = config_check.load_config(args.config)
     config_check.apply_options(cfg, config_check.read_options(args.cfg_options))
     return cfg
+
+
+class Children:
+    """Commands in processes of their own, which end when the ``with`` block or this process ends.
+
+    A training gets SIGTERM and saves a checkpoint first.
+    """
+
+    def __enter__(self) -> 'Children':
+        self._running: set[subprocess.Popen] = set()
+        self._earlier = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+        return self
+
+    def run(self, command: list[str], **options) -> int:
+        """Run a command, also in a thread, with options of `subprocess.Popen`.
+
+        Returns:
+            Its exit status.
+        """
+        with subprocess.Popen(command, **options) as child:
+            self._running.add(child)
+            try:
+                return child.wait()
+            except BaseException:
+                child.terminate()
+                child.wait()
+                raise
+            finally:
+                self._running.discard(child)
+
+    def __exit__(self, *_) -> None:
+        for child in list(self._running):  # of threads
+            child.terminate()
+        signal.signal(signal.SIGTERM, self._earlier)
 
 
 def short_warnings() -> None:

@@ -7,7 +7,6 @@ import importlib.util
 import json
 import os
 import shlex
-import subprocess
 import sys
 import time
 import zlib
@@ -15,7 +14,9 @@ from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
+from command_line import Children
 from mmaction.evaluation import average_recall_at_avg_proposals
+from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from rich.console import Console
@@ -37,9 +38,10 @@ from mmssl_video.evaluation.frozen import FrozenResult, evaluate_frozen
 from mmssl_video.evaluation.linear_probe import NUM_FOLDS
 from mmssl_video.evaluation.loader import feature_pipeline
 from mmssl_video.evaluation.trivial import frame_difference, mean_frame
-from mmssl_video.files import write_json
+from mmssl_video.files import make_folder, write_json
 from mmssl_video.generated.scenes import CLASSES, write_splits
 from mmssl_video.generated.untrimmed import write_untrimmed
+from mmssl_video.models.precision import is_bfloat16_fast
 from mmssl_video.visualization.browse import build_dataset, read_sample, save_picture
 from mmssl_video.visualization.feature_map import feature_map, save_feature_maps
 from mmssl_video.visualization.grad_cam import grad_cam_sheet, look_at_video
@@ -162,6 +164,11 @@ def sees_clips(cfg: Config) -> bool:
     return cfg.model.data_preprocessor.format_shape == 'NCTHW'
 
 
+def has_3d(cfg: Config) -> bool:
+    """Whether a network, for pretraining or after it, has 3D convolutions."""
+    return any(weight.dim() == 5 for weight in MODELS.build(cfg.model).parameters())
+
+
 def find_videos(video_dir: Path, out: Path, seed: int, cfg: Config) -> tuple[Videos, Path]:
     """List a user's videos, fit the recipe to them, and choose the work directory."""
     split = split_folder(video_dir, seed)
@@ -250,7 +257,8 @@ def train(
 ) -> None:
     """Run tools/train.py, unless an earlier run has reached the last epoch and logged the metric.
 
-    The metric is that of a validation after the last epoch.
+    The metric is that of a validation after the last epoch. The precision is bfloat16 where that is
+    faster.
     """
     last = work_dir / f'epoch_{cfg.train_cfg.max_epochs}.pth'
     if last.exists():
@@ -265,11 +273,13 @@ def train(
     cfg.dump(config)
     command = [sys.executable, str(ROOT / 'tools/train.py'), str(config.resolve()), '--resume']
     command += ['--work-dir', str(work_dir.resolve()), '--seed', str(seed)]
+    if is_bfloat16_fast(has_3d(cfg)):
+        command.append('--amp')
     log_file = work_dir / 'train.log'
     console.print(f'{what}; log: {shown(log_file)}')
-    with log_file.open('a') as log:
+    with log_file.open('a') as log, Children() as children:
         try:
-            status = subprocess.run(command, stdout=log, cwd=ROOT).returncode
+            status = children.run(command, stdout=log, cwd=ROOT)
         except KeyboardInterrupt:
             console.print('Interrupted: the same command continues from the last checkpoint.')
             raise
@@ -570,6 +580,7 @@ def run(args: argparse.Namespace) -> None:
     init_default_scope('mmaction')
     default = ROOT / (FOLDER_CONFIG if args.video_dir else CONFIG)
     out, cfg = Path(args.out), load_recipe(Path(args.config or default))
+    make_folder(out)
     if args.video_dir:
         videos, work_dir = find_videos(Path(args.video_dir), out, args.seed, cfg)
     else:
@@ -635,6 +646,7 @@ def run(args: argparse.Namespace) -> None:
             'Config': shown(Path(cfg.filename)),
             'Checkpoint': shown(checkpoint),
             'Seed': args.seed,
+            'Precision': 'bfloat16' if is_bfloat16_fast(has_3d(cfg)) else 'float32',
             'Seconds': metrics['seconds'],
         },
     )

@@ -5,10 +5,12 @@ import io
 import os
 import re
 import runpy
+import signal
+import subprocess
 import sys
 
 import pytest
-from command_line import Parser, find_checkpoint, load_config, tool
+from command_line import Children, Parser, find_checkpoint, load_config, tool
 from tiny_vclr import REPOSITORY, load_tool
 
 from mmssl_video.checkpoints.conversion import LAYOUTS
@@ -218,3 +220,45 @@ def test_names_that_are_not_utf8_are_printed(monkeypatch):
     tool(argparse.Namespace)(lambda args: print(os.fsdecode(b'caf\xe9.mp4')))()
     sys.stdout.flush()
     assert sys.stdout.buffer.getvalue() == b'caf\\udce9.mp4\n'
+
+
+# Children -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('in_thread', [False, True])
+def test_children_end_with_their_parent(in_thread, tmp_path):
+    """Killed by SIGTERM, it waits for a child that has something to save, as a training does."""
+    saved = tmp_path / 'saved'
+    child = f"""
+import signal, sys
+def save(*_):
+    open({str(saved)!r}, 'w').close()
+    sys.exit(7)
+signal.signal(signal.SIGTERM, save)
+print('ready', flush=True)
+signal.pause()
+"""
+    started = 'pool.submit(children.run, command).result()'
+    parent = f"""
+import sys
+from concurrent.futures import ThreadPoolExecutor
+sys.path.insert(0, {str(REPOSITORY / 'tools')!r})
+from command_line import Children
+command = [sys.executable, '-c', {child!r}]
+with ThreadPoolExecutor(1) as pool, Children() as children:
+    {started if in_thread else 'children.run(command)'}
+"""
+    with subprocess.Popen(
+        [sys.executable, '-c', parent], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == 'ready\n'
+        process.terminate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert saved.exists()
+
+
+def test_children_have_an_exit_status():
+    earlier = signal.getsignal(signal.SIGTERM)
+    with Children() as children:
+        assert children.run([sys.executable, '-c', 'exit(3)']) == 3
+    assert signal.getsignal(signal.SIGTERM) == earlier

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import signal
 import time
-from functools import partial
+from functools import partial, partialmethod
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -272,19 +272,34 @@ def test_a_training_stopped_in_its_last_validation_is_repeated(tmp_path, monkeyp
     scalars.write_text('{"loss": 1.0, "step": 5}\n')
     started = []
 
-    def run(command, **_):
+    def run(children, command, **_):
         started.append([(tmp_path / name).exists() for name in ('epoch_3.pth', 'last_checkpoint')])
         touch(tmp_path, 'epoch_3.pth')
         scalars.write_text('{"acc/top1": 0.5, "step": 3}\n')
-        return SimpleNamespace(returncode=0)
+        return 0
 
-    monkeypatch.setattr(demo, 'subprocess', SimpleNamespace(run=run))
+    monkeypatch.setattr(demo.Children, 'run', run)
+    monkeypatch.setattr(demo, 'has_3d', lambda _: False)
     cfg = Config(dict(train_cfg=dict(max_epochs=3)))
     demo.train(cfg, 'a.py', tmp_path, 0, 'Training')
     assert started == []
     for _ in range(2):
         demo.train(cfg, 'a.py', tmp_path, 0, 'Training', 'acc/top1')
         assert started == [[False, False]]
+
+
+@pytest.mark.parametrize(
+    ('config', 'fast'), [(demo.CONFIG, True), (demo.FOLDER_CONFIG, False), (demo.BMN, False)]
+)
+def test_a_training_is_in_bfloat16_where_that_is_fast(config, fast, tmp_path, monkeypatch):
+    """Here not with 3D convolutions."""
+    commands = []
+    monkeypatch.setattr(
+        demo.Children, 'run', lambda children, command, **_: commands.append(command)
+    )
+    monkeypatch.setattr(demo, 'is_bfloat16_fast', lambda in_3d: not in_3d)
+    demo.train(Config.fromfile(demo.ROOT / config), 'a.py', tmp_path, 0, 'Training')
+    assert ['--amp' in command for command in commands] == [fast]
 
 
 @pytest.fixture
@@ -294,17 +309,17 @@ def run_demo(forks, monkeypatch):
     Each that has written the first of its checkpoints in a folder that ``kill`` names is killed.
     """
 
-    def train(command, stdout, cwd, kill):
+    def train(children, command, stdout, cwd, kill):
         work_dir = Path(command[command.index('--work-dir') + 1])
         process = forks.start('train.py', *command[2:], out=stdout.name, cwd=cwd)
         if kill and kill in str(work_dir):
             while not (work_dir / 'last_checkpoint').exists():
                 time.sleep(0.01)
             os.killpg(process, signal.SIGKILL)
-        return SimpleNamespace(returncode=forks.wait(process)[0])
+        return forks.wait(process)[0]
 
     def run(*arguments, kill=None):
-        monkeypatch.setattr(demo, 'subprocess', SimpleNamespace(run=partial(train, kill=kill)))
+        monkeypatch.setattr(demo.Children, 'run', partialmethod(train, kill=kill))
         return call_tool('demo', *arguments, monkeypatch=monkeypatch)
 
     return run

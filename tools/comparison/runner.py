@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 import zlib
@@ -16,6 +15,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+from command_line import Children
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -270,13 +270,13 @@ def run_all(
         if args.videos:
             command += ['--videos', *args.videos]
         with (folder / f'seed{seed}.log').open('w') as log:
-            return subprocess.run(command, stdout=log, stderr=log, env=environment).returncode
+            return children.run(command, stdout=log, stderr=log, env=environment)
 
     columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn()
     failed = []
-    pool = ThreadPoolExecutor(args.jobs)
-    try:
-        with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+    progress = Progress(*columns, TimeRemainingColumn(), console=console)
+    with ThreadPoolExecutor(args.jobs) as pool, Children() as children, progress:
+        try:
             task = progress.add_task('Runs', total=len(todo))
             jobs = {pool.submit(run, *item): item for item in todo}
             for job in as_completed(jobs):
@@ -289,6 +289,7 @@ def run_all(
                 else:
                     console.print(f'{setting.title}, seed {seed}: done')
                 after_each()
-    finally:
-        pool.shutdown(cancel_futures=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return failed
