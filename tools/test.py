@@ -89,9 +89,13 @@ def main(args: argparse.Namespace) -> None:
     from mmssl_video.compat import prepare_launch
     from mmssl_video.datasets.labelled_lists import check_labelled_lists
     from mmssl_video.engine.hooks import BackboneLoadHook
+    from mmssl_video.files import make_folder
     from mmssl_video.passes import from_main_process
 
     cfg = test_config(args)
+    for folder in (cfg.work_dir, args.show_dir, args.dump and osp.dirname(args.dump)):
+        if folder:
+            make_folder(folder)
     prepare_launch(cfg, cfg.launcher)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.register_hook(BackboneLoadHook())  # MMAction2's configs have none
