@@ -98,7 +98,8 @@ def main(args: argparse.Namespace) -> None:
             make_folder(folder)
     prepare_launch(cfg, cfg.launcher)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.register_hook(BackboneLoadHook())  # MMAction2's configs have none
+    if not any(isinstance(hook, BackboneLoadHook) for hook in runner.hooks):
+        runner.register_hook(BackboneLoadHook())  # MMAction2's configs have none
     from_main_process(lambda: check_labelled_lists(cfg, 'test'))
     runner.test()
 
