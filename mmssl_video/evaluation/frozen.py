@@ -8,11 +8,10 @@ import numpy as np
 from mmengine.logging import print_log
 from torch import nn
 
-from mmssl_video.datasets.sources import read_list
-
-from .extract import extract_features
+from .extract import encode_videos
 from .features import FeatureSet
 from .linear_svm import linear_svm
+from .loader import VideoLoader
 from .retrieval import RetrievalResult, retrieval
 
 
@@ -41,7 +40,8 @@ def evaluate_frozen(
     gallery_list: Path,
     query_list: Path,
     root: Path,
-    **extraction,
+    description: str = 'Features',
+    **loading,
 ) -> FrozenResult:
     """Search the gallery with the queries, and classify the queries by an SVM of the gallery.
 
@@ -53,13 +53,16 @@ def evaluate_frozen(
         pipeline: From ``feature_pipeline``, or that of the ``TrivialEncoder``.
         gallery_list, query_list: MMAction2 lists, with labels.
         root: Folder that both are relative to.
-        extraction: Further arguments of ``extract_features``.
+        description: Label of the progress bars.
+        loading: Further arguments of ``VideoLoader``.
     """
-    gallery, query = (
-        extract_features(encoder, pipeline, str(path), str(root), **extraction)
+    loaders = [
+        VideoLoader(pipeline, str(path), str(root), **loading)
         for path in (gallery_list, query_list)
-    )
-    listed = [entry['label'] for entry in read_list(str(gallery_list), str(root))]
+    ]
+    gallery, query = (encode_videos(encoder, loader, description) for loader in loaders)
+    videos = loaders[0].dataset
+    listed = [videos.get_data_info(number)['label'] for number in range(len(videos))]
     lost = np.setdiff1d(listed, gallery.labels)
     kept = ~np.isin(query.labels, lost)
     if kept.any() and not kept.all():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
 
+from mmssl_video.datasets import sources
 from mmssl_video.datasets.collection import write_list
 from mmssl_video.errors import UserError
 from mmssl_video.evaluation import frozen
@@ -33,9 +34,14 @@ def evaluate_colours(tmp_path, sizes, broken=()):
     return evaluate_frozen(encoder, encoder.pipeline, *paths, num_workers=0, skip_bad=bool(broken))
 
 
-def test_evaluation_of_a_frozen_encoder(tmp_path):
-    """The mean frame finds all colours, at better than chance."""
+def test_evaluation_of_a_frozen_encoder(tmp_path, monkeypatch):
+    """The mean frame finds all colours, at better than chance; each list is read once."""
+    read, read_lines = [], sources.read_lines
+    monkeypatch.setattr(
+        sources, 'read_lines', lambda path, *args: read.append(path) or read_lines(path, *args)
+    )
     result = evaluate_colours(tmp_path, [3, 3, 3])
+    assert read == [str(tmp_path / 'gallery.txt'), str(tmp_path / 'query.txt')]
     assert result.metrics == {'R@1': 100.0, 'R@5': 100.0, 'svm_top1': 100.0}
     assert result.chance['R@1'] == result.chance['svm_top1'] == pytest.approx(33.33)
     assert result.gallery.features.shape == (9, 768)
