@@ -66,8 +66,8 @@ def codes(rank=0, world=1):
     return torch.stack([head._assign(batch[rank::world]) for batch in embeddings])
 
 
-def half_labelled(rank=0, world=1):
-    """What is logged on this rank's share of batches of which rank 0 has all the labels."""
+def log_neighbours(rank=0, world=1, labelled=True):
+    """What is logged on this rank's share of batches of which rank 0 has all the labels, if any."""
     torch.manual_seed(0)
     heads = {name: dict(type=name, projector=PROJECTOR, queue_size=30) for name in NEIGHBOURS}
     heads['NNCLRHead']['predictor'] = dict(PROJECTOR, in_channels=6)
@@ -79,7 +79,7 @@ def half_labelled(rank=0, world=1):
         generator = torch.Generator().manual_seed(step)
         images = torch.randn(12, 2, 1, 3, 16, 16, generator=generator, dtype=torch.float64)
         samples = [ActionDataSample() for _ in images]
-        for number, sample in enumerate(samples[::WORLD]):
+        for number, sample in enumerate(samples[::WORLD] if labelled else ()):
             sample.set_gt_label(number % 2)
         losses = model.loss(images[rank::world], samples[rank::world])
         logs.append({key: value.item() for key, value in model.parse_losses(losses)[1].items()})
@@ -97,7 +97,8 @@ def process(rank):
     return pretrain(rank, WORLD) | dict(
         gather=gather(rank),
         codes=codes(rank, WORLD),
-        logs=half_labelled(rank, WORLD),
+        logs=log_neighbours(rank, WORLD),
+        unlabelled=log_neighbours(rank, WORLD, labelled=False),
         broken=broken(rank),
     )
 
@@ -155,13 +156,21 @@ def test_codes_of_two_processes_are_those_of_one_to_the_bit(ranks):
 
 
 def test_labels_may_be_known_in_one_process_alone(ranks):
-    single = half_labelled()
+    single = log_neighbours()
     for name in NEIGHBOURS:
         purities = [log.get(f'{name}_purity') for log in single]
         assert purities[0] is None and any(0 < purity < 100 for purity in purities[1:])
     for rank in ranks:
         for log, expected in zip(rank['logs'], single, strict=True):
             assert log == pytest.approx(expected, rel=1e-6, nan_ok=True)
+
+
+def test_without_labels_no_purity_is_logged(ranks):
+    single = log_neighbours(labelled=False)
+    for rank in ranks:
+        for log, expected in zip(rank['unlabelled'], single, strict=True):
+            assert not any('purity' in name for name in log)
+            assert log == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_loss_that_is_broken_in_one_process_is_so_in_the_log_of_all(ranks):

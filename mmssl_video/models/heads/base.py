@@ -42,9 +42,9 @@ class SSLHead(BaseModule, metaclass=ABCMeta):
 
     Attributes:
         reads (tuple[str, ...]): Fields of the data samples that :meth:`loss` takes by name, each
-            int64 [N]: ``gt_label`` (for the log only; -1 where unknown, ``None`` in a single
-            process if no sample has one), or a field that a transform has written and
-            ``PackViews(algorithm_keys=...)`` has packed.
+            int64 [N]: ``gt_label`` (for the log only; -1 where unknown, ``None`` without labels),
+            or a field that a transform has written and ``PackViews(algorithm_keys=...)`` has
+            packed.
         num_classes_of (dict[str, int]): Number of classes C of the fields that are labels: the
             recognizer refuses labels that are not from 0 to C - 1.
         keys_per_sample (int): Embeddings of a sample that go into the head's ``queue``, if it has

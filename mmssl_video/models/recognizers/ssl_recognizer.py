@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from mmaction.models import BaseRecognizer
 from mmaction.registry import MODELS
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_gather_object, all_reduce, get_world_size
 from mmengine.model import ModuleDict
 from torch import Tensor
 
@@ -102,6 +102,7 @@ class SSLRecognizer(BaseRecognizer):
         for head in self.heads.values():
             head.shuffle_bn = shuffle_bn
         self.pairs: dict[str, tuple[Tensor, Tensor]] = {}
+        self._labelled: bool | None = None
         self.online_views = self._views('online_views')
         self.target_views = self._views('target_views')
         self.channels_last = channels_last
@@ -180,11 +181,13 @@ class SSLRecognizer(BaseRecognizer):
 
         outputs = {}
         self.pairs = {}
+        reads_labels = any('gt_label' in head.reads for head in self.heads.values())
+        labelled = reads_labels and self._has_labels(data_samples)
         for name, head in self.heads.items():
             results = head.loss(
                 given[name],
                 self._hand_out(name, head, head.target_views, target),
-                **_read_fields(name, head, data_samples, inputs.device),
+                **_read_fields(name, head, data_samples, labelled, inputs.device),
             )
             outputs[f'loss_{name}'] = results.pop('loss')
             if 'pair' in results:
@@ -201,6 +204,19 @@ class SSLRecognizer(BaseRecognizer):
             all_reduce(means, op='mean')
             log = OrderedDict(zip(log, means.unbind(), strict=True))
         return total, log
+
+    def _has_labels(self, data_samples: list) -> bool:
+        """Whether any sample has a label; for several processes, in their first batch.
+
+        All must take part in gathering labels, and asking the others in each iteration would wait
+        for the GPU. The samples of a data set have labels in every batch or in none.
+        """
+        known = any(sample.get('gt_label') is not None for sample in data_samples)
+        if get_world_size() == 1:
+            return known
+        if self._labelled is None:
+            self._labelled = any(all_gather_object(known))
+        return self._labelled
 
     def _split_views(self, inputs: Tensor, data_samples: list) -> tuple[Tensor, ...]:
         """Cut a batch [N, V, S, ...] into its views, each [N, S of the view, ...]."""
@@ -315,14 +331,14 @@ class SSLRecognizer(BaseRecognizer):
 
 
 def _read_fields(
-    name: str, head: SSLHead, data_samples: list, device: torch.device
+    name: str, head: SSLHead, data_samples: list, labelled: bool, device: torch.device
 ) -> dict[str, Tensor | None]:
     """Read a head's fields, int64 [N] each; ``gt_label`` may be ``None``."""
     fields: dict[str, Tensor | None] = {}
     for field in head.reads:
         values = [sample.get(field) for sample in data_samples]
         if field == 'gt_label':
-            fields[field] = _collect_labels(values, device)
+            fields[field] = _collect_labels(values, device) if labelled else None
             continue
         if any(value is None for value in values):
             raise UserError(
@@ -346,14 +362,8 @@ def _read_fields(
     return fields
 
 
-def _collect_labels(labels: list[Tensor | None], device: torch.device) -> Tensor | None:
-    """Labels int64 [N], -1 for one that is not known or not single.
-
-    A single process without any label gives ``None``. Several cannot know whether another one has
-    labels, and all must take part in gathering them.
-    """
-    if get_world_size() == 1 and all(label is None for label in labels):
-        return None
+def _collect_labels(labels: list[Tensor | None], device: torch.device) -> Tensor:
+    """Labels int64 [N], -1 for one that is not known or not single."""
     unknown = torch.full((1,), -1, device=device)
     return torch.cat([unknown if label is None or len(label) > 1 else label for label in labels])
 
