@@ -177,6 +177,7 @@ def check_config(cfg: Config) -> None:
     - a ``type`` that is not registered, and arguments that it does not take;
     - numbers that are none, such as ``max_epochs='ten'``, and only a part of the validation;
     - schedules in epochs that all end before the run;
+    - ``round_up=False`` of the sampler for pretraining in several processes;
     - an augmentation on the device if its draws do not get there;
     - MMEngine's ``compile`` for a recognizer that has its own.
 
@@ -190,6 +191,7 @@ def check_config(cfg: Config) -> None:
         _check(cfg[key], key)
     _check_numbers(cfg)
     _check_schedule(cfg)
+    _check_sampler(cfg)
     _check_photometric(cfg)
     if cfg.get('compile') and cfg.model.type == 'SSLRecognizer':
         raise UserError(
@@ -231,6 +233,18 @@ def _check_schedule(cfg: Config) -> None:
         f'at epoch {max(ends)}; set param_scheduler.{number}.end={epochs}, or leave it out of the '
         'config'
     )
+
+
+def _check_sampler(cfg: Config) -> None:
+    """Check that all processes get batches of the same size, which embeddings are gathered from."""
+    sampler = (cfg.get('train_dataloader') or {}).get('sampler') or {}
+    several = cfg.get('launcher', 'none') != 'none' and cfg.model.type == 'SSLRecognizer'
+    if several and not sampler.get('round_up', True):
+        raise UserError(
+            'train_dataloader.sampler.round_up is False, so processes may get batches of different '
+            'sizes, and embeddings of different batches cannot be gathered; leave it out or set it '
+            'to True: the sampler then repeats some videos'
+        )
 
 
 def _check_photometric(cfg: Config) -> None:

@@ -220,6 +220,20 @@ def test_the_schedule_lasts_as_long_as_the_run():
         check_config(cfg)
 
 
+def test_processes_need_batches_of_one_size():
+    """A single process gathers nothing, nor does fine-tuning."""
+    pretraining, tuning = load(), load('downstream/finetune/c3d_1x8-16x1x1-150e_hmdb51-rgb.py')
+    for cfg in (pretraining, tuning):
+        cfg.train_dataloader.sampler.round_up = False
+    check_config(pretraining)
+    pretraining.launcher = tuning.launcher = 'pytorch'
+    check_config(tuning)
+    with pytest.raises(UserError, match='^train_dataloader.sampler.round_up is False, .* to True:'):
+        check_config(pretraining)
+    pretraining.train_dataloader.sampler.round_up = True
+    check_config(pretraining)
+
+
 def test_arguments_follow_what_is_handed_up():
     class Base:
         def __init__(self, size, **kwargs):
