@@ -17,7 +17,8 @@ scenes, and on their own task on held-out videos.
 
 A full run takes some hours on two cores; --only chooses rows. Ctrl-C stops it, and the same command
 continues: a run whose config and lists have not changed is not repeated. Incomplete tables are
-written too. Without --only and --videos, they are those of docs/results.md.
+written too, of the given seeds, to results.md in the folder of --out. docs/results.md is replaced
+only if --table names it.
 """
 
 import argparse
@@ -58,14 +59,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--table',
-        help='file for the tables; default results.md in the folder of --out with --only or '
-        "--videos, else docs/results.md in the project's folder",
+        help='file for the tables, which is replaced (default results.md in the folder of --out)',
     )
     parser.add_argument('--one', nargs=2, metavar=('SLUG', 'SEED'), help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.out = Path(args.out).resolve()
-    folder = args.out if args.only or args.videos else ROOT / 'docs'
-    args.table = Path(args.table or folder / 'results.md')
+    args.table = Path(args.table or args.out / 'results.md')
     # A link keeps its name, which is the title of the table.
     args.videos = [os.path.abspath(folder) for folder in args.videos]
     for folder, name in product(args.videos, ('train.txt', 'test.txt')):

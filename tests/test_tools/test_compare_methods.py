@@ -73,8 +73,8 @@ def write_result(row, seed, out, svm_top1, amp=False, **changes):
 @pytest.mark.parametrize(
     ('options', 'out', 'table'),
     [
-        ('', 'ROOT/work_dirs/compare', 'ROOT/docs/results.md'),
-        ('--only vince', 'ROOT/work_dirs/compare', 'ROOT/work_dirs/compare/results.md'),
+        ('', 'ROOT/work_dirs/compare', 'ROOT/work_dirs/compare/results.md'),
+        ('--seeds 0', 'ROOT/work_dirs/compare', 'ROOT/work_dirs/compare/results.md'),
         ('--videos . --out runs', 'HERE/runs', 'HERE/runs/results.md'),
         ('--only vince --out runs --table mine.md', 'HERE/runs', 'mine.md'),
         ('--table mine.md', 'ROOT/work_dirs/compare', 'mine.md'),
