@@ -16,9 +16,9 @@ methods use moving objects. They are evaluated on the motions of these and on th
 scenes, and on their own task on held-out videos.
 
 A full run takes some hours on two cores; --only chooses rows. Ctrl-C stops it, and the same command
-continues: a run whose config and lists have not changed is not repeated. Incomplete tables are
-written too, of the given seeds, to results.md in the folder of --out. docs/results.md is replaced
-only if --table names it.
+continues: a complete run whose config and lists have not changed is not repeated. Incomplete tables
+are written too, of the given seeds, to results.md in the folder of --out. docs/results.md is
+replaced only if --table names it.
 """
 
 import argparse

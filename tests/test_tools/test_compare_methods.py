@@ -272,6 +272,38 @@ def test_one_run(short, tmp_path):
     assert (tmp_path / 'scenes/short/seed0/epoch_1.pth').is_file()
 
 
+def test_frozen_figures_outlive_a_failure_of_fine_tuning(short, tmp_path, monkeypatch):
+    """They are in the table, and the run is repeated until it is complete."""
+    row = short('SimCLR', baseline='random', finetune=True)
+    tuned = dict(finetune_few=30.0, finetune_all=40.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, 'finetune', lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            runner.run_one(row, 0, tmp_path, amp=False)
+    frozen = runner.read_result(row, 0, tmp_path, amp=False)
+    assert 0 < frozen['R@1'] <= 100 and not tuned.keys() & frozen.keys()
+    cells = page.table([row], {row.slug: {0: frozen}}).splitlines()[2].split(' | ')
+    assert cells[1:5] == [page.spread([frozen[key]]) for key in page.METRICS] + ['not run'] * 2
+
+    monkeypatch.setattr(runner, 'finetune', lambda *args: tuned)
+
+    def run(command, **kwargs):
+        runs.append(command[command.index('--one') + 1])
+        runner.run_one(row, 0, tmp_path, amp=False)
+        return SimpleNamespace(returncode=0)
+
+    runs = []
+    monkeypatch.setattr(runner, 'subprocess', SimpleNamespace(run=run))
+    for _ in range(2):
+        assert runner.run_all(arguments(tmp_path, seeds=[0], jobs=1), [row], lambda: None) == []
+    assert runs == [row.slug]
+    complete = runner.read_result(row, 0, tmp_path, amp=False)
+    assert {key: complete[key] for key in (*page.METRICS, *tuned)} == {
+        **{key: frozen[key] for key in page.METRICS},
+        **tuned,
+    }
+
+
 def test_one_run_on_moving_objects(short, tmp_path):
     """Shuffle & Learn for an epoch: motion is indexed, all three columns are judged."""
     root = tmp_path / 'objects-seed0'

@@ -115,6 +115,11 @@ def read_result(setting: Setting, seed: int, out: Path, amp: bool) -> dict | Non
     return result if same else None
 
 
+def is_complete(setting: Setting, result: dict | None) -> bool:
+    """Whether a result has all figures; without those of fine-tuning, the run has failed."""
+    return result is not None and (not setting.finetune or 'finetune_all' in result)
+
+
 def fingerprint(setting: Setting, seed: int, out: Path, amp: bool) -> int:
     """Return a number that depends on the settings that change the result, and on real lists."""
     cfg = load_config(setting, seed, out, amp)
@@ -129,7 +134,10 @@ def fingerprint(setting: Setting, seed: int, out: Path, amp: bool) -> int:
 
 
 def run_one(setting: Setting, seed: int, out: Path, amp: bool) -> None:
-    """Train (unless the setting is a baseline), evaluate, write the result."""
+    """Train (unless the setting is a baseline), evaluate, write the result.
+
+    It is written before fine-tuning too, whose failure then does not lose the frozen figures.
+    """
     started = time.time()
     init_default_scope('mmaction')
     config = fingerprint(setting, seed, out, amp)  # of the lists as they are read now
@@ -158,16 +166,16 @@ def run_one(setting: Setting, seed: int, out: Path, amp: bool) -> None:
             result.update(task=accuracy, task_chance=chance)
     else:
         result = judge(encoder, cfg, videos, parts=setting.videos == 'fixed')
+
+    def write() -> None:
+        seconds = round(time.time() - started)
+        content = {**result, 'seconds': seconds, 'config': config}
+        write_json(result_path(setting, seed, out), content)
+
+    write()
     if setting.finetune:
         result |= finetune(cfg, encoder, videos, checkpoint, seed)
-    write_json(
-        result_path(setting, seed, out),
-        {
-            **result,
-            'seconds': round(time.time() - started),
-            'config': config,
-        },
-    )
+        write()
 
 
 def judge(encoder: nn.Module, cfg: Config, videos: Lists, parts: bool = False) -> dict[str, float]:
@@ -246,12 +254,12 @@ def generate_videos(settings: list[Setting], seeds: list[int], out: Path) -> Non
 def run_all(
     args: argparse.Namespace, settings: list[Setting], after_each: Callable[[], None]
 ) -> list[str]:
-    """Run all missing settings, each in its own process; return the names of failed ones."""
+    """Run what is not complete, each row in its own process; return the names of failed runs."""
     todo = [
         (setting, seed)
         for seed in args.seeds
         for setting in settings
-        if read_result(setting, seed, args.out, args.amp) is None
+        if not is_complete(setting, read_result(setting, seed, args.out, args.amp))
     ]
     threads = max(1, available_cores() // args.jobs)
     environment = {**os.environ, 'OMP_NUM_THREADS': str(threads)}
