@@ -287,13 +287,13 @@ def test_frozen_figures_outlive_a_failure_of_fine_tuning(short, tmp_path, monkey
 
     monkeypatch.setattr(runner, 'finetune', lambda *args: tuned)
 
-    def run(command, **kwargs):
+    def run(children, command, **kwargs):
         runs.append(command[command.index('--one') + 1])
         runner.run_one(row, 0, tmp_path, amp=False)
-        return SimpleNamespace(returncode=0)
+        return 0
 
     runs = []
-    monkeypatch.setattr(runner, 'subprocess', SimpleNamespace(run=run))
+    monkeypatch.setattr(runner.Children, 'run', run)
     for _ in range(2):
         assert runner.run_all(arguments(tmp_path, seeds=[0], jobs=1), [row], lambda: None) == []
     assert runs == [row.slug]
