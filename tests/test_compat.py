@@ -1,6 +1,7 @@
 """Each fault in `mmssl_video.compat`: that it is gone and, where cheap, that it was there."""
 
 import sys
+from copy import deepcopy
 from importlib.machinery import PathFinder
 from pathlib import Path
 from unittest import mock
@@ -23,7 +24,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import LoggerHook
 from mmengine.logging import MessageHub
-from mmengine.runner import checkpoint
+from mmengine.runner import Runner, checkpoint
 
 from mmssl_video import compat
 from mmssl_video.errors import UserError
@@ -242,3 +243,29 @@ def test_predictions_are_drawn(tmp_path, monkeypatch):
             assert torch.equal(picture, frame.permute(1, 2, 0))
     assert texts[0].splitlines()[1:] == ['Ground truth: 2', 'Prediction: 1, 0.75']
     assert len(texts) == len(shown) == 16
+
+
+# 31 -----------------------------------------------------------------------------------------
+def test_steps_of_adam_are_resumed_on_the_cpu(monkeypatch):
+    """Torch leaves them where they are loaded, here on 'meta' in the place of a GPU."""
+    monkeypatch.setattr('mmengine.runner.runner.get_device', lambda: 'meta')
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.AdamW([weight])
+    weight.grad = torch.ones(2)
+    optimizer.step()
+    meta = dict(epoch=1, iter=1)
+
+    def load_checkpoint(filename, map_location):
+        state = deepcopy(optimizer.state_dict())
+        state['state'][0]['step'] = state['state'][0]['step'].to(map_location)
+        return dict(meta=meta, message_hub={}, optimizer=state)
+
+    for resume, device in ((Runner.resume._mmssl_upstream, 'meta'), (Runner.resume, 'cpu')):
+        new = torch.optim.AdamW([weight])
+        runner = mock.Mock(
+            train_dataloader=mock.Mock(dataset=None), load_checkpoint=load_checkpoint
+        )
+        runner.build_optim_wrapper.return_value = new
+        resume(runner, 'epoch_1.pth', resume_param_scheduler=False)
+        devices = {key: str(value.device) for key, value in new.state[weight].items()}
+        assert devices == dict(step=device, exp_avg='cpu', exp_avg_sq='cpu')

@@ -31,6 +31,7 @@ WORKAROUNDS = (
     mmaction.train_on_background,
     mmengine.write_test_metrics_once,
     mmengine.keep_recent_scalars,
+    mmengine.resume_on_the_cpu,
     mmaction.flip_copies,
     mmaction.draw_predictions,
 )
