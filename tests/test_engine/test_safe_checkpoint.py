@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -263,6 +264,17 @@ def test_killed_while_writing_the_only_checkpoint(videos, tmp_path, monkeypatch)
     assert runner.iter == EPOCHS * ITERS
     assert saved(tmp_path) == [f'epoch_{EPOCHS}.pth']
     assert not list(tmp_path.glob('.*.tmp'))
+
+
+def test_processes_that_ask_each_other_wait_as_long_as_configured(videos, tmp_path, monkeypatch):
+    groups = []
+    hook = 'mmssl_video.engine.hooks.safe_checkpoint'
+    monkeypatch.setattr(f'{hook}.get_world_size', lambda: 2)
+    monkeypatch.setattr(f'{hook}.distributed.new_group', lambda **told: groups.append(told))
+    cfg = config(videos, tmp_path, 'timeout', epochs=1)
+    cfg.env_cfg = dict(dist_cfg=dict(timeout=77))
+    train(cfg)
+    assert groups == [dict(backend='gloo', timeout=timedelta(seconds=77))]
 
 
 def test_in_another_thread(videos, tmp_path):

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -69,8 +70,12 @@ class SafeCheckpointHook(CheckpointHook):
             self._reservation = reserve_folder(runner.work_dir)
             for path in Path(self.out_dir).glob('.*.pth.*.tmp'):
                 path.unlink()
-        # On the CPU, so that asking all processes whether to stop does not wait for a GPU.
-        self._group = distributed.new_group(backend='gloo') if get_world_size() > 1 else None
+        self._group = None
+        if get_world_size() > 1:
+            # On the CPU, so that asking all processes whether to stop does not wait for a GPU.
+            seconds = runner.cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
+            timeout = None if seconds is None else timedelta(seconds=seconds)
+            self._group = distributed.new_group(backend='gloo', timeout=timeout)
         self._told = False
         self._training = torch.ones(1).share_memory_()
         atexit.register(self._training.zero_)  # an error ends the run without `after_train`
