@@ -19,6 +19,7 @@ import mmaction.registry
 import torch.utils.data
 from mmengine.config import Config, DictAction
 from mmengine.hub import get_config
+from mmengine.model import MMDistributedDataParallel as DDP
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 from yaml import YAMLError
@@ -176,6 +177,8 @@ def check_config(cfg: Config) -> None:
 
     - a ``type`` that is not registered, and arguments that it does not take;
     - numbers that are none, such as ``max_epochs='ten'``, and only a part of the validation;
+    - another runner than MMEngine's ``Runner``, and another wrapper of the model than
+      ``MMDistributedDataParallel``;
     - schedules in epochs that all end before the run;
     - ``round_up=False`` of the sampler for pretraining in several processes;
     - an augmentation on the device if its draws do not get there;
@@ -190,6 +193,7 @@ def check_config(cfg: Config) -> None:
     for key in sorted(READ & cfg.keys()):
         _check(cfg[key], key)
     _check_numbers(cfg)
+    _check_runner(cfg)
     _check_schedule(cfg)
     _check_sampler(cfg)
     _check_photometric(cfg)
@@ -217,6 +221,27 @@ def _check_numbers(cfg: Config) -> None:
     missing = [name for name, value in validation.items() if value is None]
     if 0 < len(missing) < len(validation):
         raise UserError(f'validation has no {" and no ".join(missing)}; set all three, or none')
+
+
+def _check_runner(cfg: Config) -> None:
+    """Check that one class runs the config, and one wraps the model in several processes.
+
+    The hooks use attributes of MMEngine's ``Runner``. FSDP splits each weight over the processes,
+    but a target network, LARS and the norm of the gradient need whole ones.
+    """
+    wrapper = cfg.get('model_wrapper_cfg') or {}
+    for path, name, supported in (
+        ('runner_type', cfg.get('runner_type', 'Runner'), Runner),
+        ('model_wrapper_cfg.type', wrapper.get('type', DDP.__name__), DDP),
+    ):
+        found = [name] if callable(name) else list(_find(name))
+        if not found and '.' in name:
+            continue  # in another package's scope, which MMEngine imports
+        if not any(inspect.isclass(one) and issubclass(one, supported) for one in found):
+            raise UserError(
+                f'{path} is {name!r}, but only {supported.__name__} of MMEngine, with its '
+                'subclasses, is supported; leave the setting out'
+            )
 
 
 def _check_schedule(cfg: Config) -> None:

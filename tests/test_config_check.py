@@ -208,6 +208,34 @@ def test_values_that_cannot_be(path, value, message):
         check_config(cfg)
 
 
+@pytest.mark.parametrize(
+    ('path', 'name', 'supported'),
+    [
+        ('runner_type', 'FlexibleRunner', 'Runner'),
+        ('runner_type', 'mmengine.FlexibleRunner', 'Runner'),
+        ('runner_type', 'Runer', 'Runner'),
+        ('model_wrapper_cfg.type', 'MMFullyShardedDataParallel', 'MMDistributedDataParallel'),
+        ('model_wrapper_cfg.type', 'mmengine.MMFullyShardedDataParallel', 'MMDistributedData'),
+        ('model_wrapper_cfg.type', 'MMSeparateDistributedDataParallel', 'MMDistributedData'),
+    ],
+)
+def test_runners_and_wrappers_that_are_not_supported(path, name, supported):
+    cfg = load()
+    cfg.merge_from_dict({path: name})
+    with pytest.raises(UserError, match=f"^{path} is '{name}', but only {supported}.* of MMEngine"):
+        check_config(cfg)
+
+
+@pytest.mark.parametrize('scope', ['', 'mmengine.'])
+def test_runner_and_wrapper_that_are_supported(scope):
+    cfg = load()
+    cfg.runner_type = f'{scope}Runner'
+    cfg.model_wrapper_cfg = dict(type=f'{scope}MMDistributedDataParallel', static_graph=True)
+    check_config(cfg)
+    cfg.model_wrapper_cfg = dict(static_graph=True)
+    check_config(cfg)
+
+
 def test_the_schedule_lasts_as_long_as_the_run():
     cfg = load()
     cfg.train_cfg.max_epochs = 3  # the schedule follows
