@@ -1,4 +1,4 @@
-"""Two processes with a gloo group, and the steps of training whose results they must share."""
+"""Processes with a gloo group, and the steps of training whose results they must share."""
 
 import pickle
 import sys
@@ -12,23 +12,23 @@ from mmengine.model import MMDistributedDataParallel
 WORLD = 2
 
 
-def run_in_processes(function, folder, *args):
+def run_in_processes(function, folder, *args, world=WORLD):
     """What ``function(rank, *args)``, of the top level of a module, returns in each process."""
     folder, forks = Path(folder), shared_forks()
     # The function is found by its name, in a module of the tests.
     (folder / 'call').write_bytes(pickle.dumps((sys.path, pickle.dumps((function, args)))))
-    logs = [folder / f'rank{rank}.log' for rank in range(WORLD)]
-    ranks = [forks.start(__file__, folder, rank, out=log) for rank, log in enumerate(logs)]
+    logs = [folder / f'rank{rank}.log' for rank in range(world)]
+    ranks = [forks.start(__file__, folder, rank, world, out=log) for rank, log in enumerate(logs)]
     statuses = forks.wait(*ranks)
-    assert statuses == [0] * WORLD, '\n'.join(log.read_text() for log in logs)
-    return [torch.load(folder / f'rank{rank}.pt') for rank in range(WORLD)]
+    assert statuses == [0] * world, '\n'.join(log.read_text() for log in logs)
+    return [torch.load(folder / f'rank{rank}.pt') for rank in range(world)]
 
 
-def _process(folder, rank):
+def _process(folder, rank, world):
     torch.set_num_threads(1)
     sys.path[:], call = pickle.loads(Path(folder, 'call').read_bytes())
     function, args = pickle.loads(call)
-    dist.init_process_group('gloo', f'file://{folder}/store', rank=rank, world_size=WORLD)
+    dist.init_process_group('gloo', f'file://{folder}/store', rank=rank, world_size=world)
     torch.save(function(rank, *args), f'{folder}/rank{rank}.pt')
     dist.destroy_process_group()
 
@@ -60,4 +60,4 @@ def train(model, batches, world):
 
 
 if __name__ == '__main__':
-    _process(sys.argv[1], int(sys.argv[2]))
+    _process(sys.argv[1], *map(int, sys.argv[2:]))

@@ -498,7 +498,7 @@ def test_cvrl_with_few_labels_normalises_as_in_pretraining():
     for path in few:
         cfg = load(path)
         assert cfg.sync_bn == 'torch'
-        assert cfg.default_hooks.sync_buffers == dict(type='SyncBuffersHook')
+        assert cfg.default_hooks.sync_buffers == dict(type='SyncStatisticsHook')
 
 
 # ----------------------------------------------------------------------------- a run of its own

@@ -15,6 +15,9 @@ from mmssl_video.passes import from_main_process
 
 from .hooks import SafeCheckpointHook
 
+# Replacements of MMEngine's hooks, with the same arguments; also for MMAction2's configs.
+OWN_HOOKS = {'CheckpointHook': 'SafeCheckpointHook', 'SyncBuffersHook': 'SyncStatisticsHook'}
+
 
 def set_resume(cfg: Config, checkpoint: str = 'auto') -> None:
     """Make a run continue from a checkpoint.
@@ -42,9 +45,9 @@ def train(cfg: Config) -> Runner:
         UserError: If a setting is not read by anything or cannot be, a list cannot be used, the
             work directory cannot be made, or there is no whole batch.
     """
-    hook = cfg.get('default_hooks', {}).get('checkpoint')
-    if hook and hook.type == 'CheckpointHook':
-        hook.type = 'SafeCheckpointHook'  # has the same arguments; also for MMAction2's configs
+    for hook in cfg.get('default_hooks', {}).values():
+        if isinstance(hook, dict) and hook.get('type') in OWN_HOOKS:
+            hook.type = OWN_HOOKS[hook.type]
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     check_config(cfg)
     make_folder(cfg.work_dir)

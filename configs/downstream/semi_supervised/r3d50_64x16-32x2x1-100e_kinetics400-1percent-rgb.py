@@ -16,7 +16,7 @@ model = dict(
 # Batch normalisation learns again, over all GPUs, as in CVRL's pretraining. On CPUs, each process
 # normalises its own batch, and the mean of their statistics is kept.
 sync_bn = 'torch'
-default_hooks = dict(sync_buffers=dict(type='SyncBuffersHook'))
+default_hooks = dict(sync_buffers=dict(type='SyncStatisticsHook'))
 train_dataloader = dict(
     dataset=dict(ann_file='data/kinetics400/kinetics400_train_list_videos_1percent-seed0.txt')
 )

@@ -17,6 +17,7 @@ from .reproducible import ReproducibleHook
 from .results_in_work_dir import ResultsInWorkDirHook
 from .resume_check import ResumeCheckHook
 from .safe_checkpoint import SafeCheckpointHook
+from .sync_statistics import SyncStatisticsHook
 
 __all__ = [
     'BackboneLoadHook',
@@ -35,6 +36,7 @@ __all__ = [
     'ResultsInWorkDirHook',
     'ResumeCheckHook',
     'SafeCheckpointHook',
+    'SyncStatisticsHook',
     'TargetStepHook',
     'read_messages',
 ]

@@ -62,7 +62,7 @@ class OnlineKNNHook(Hook):
         UserError: Before training, if a list, a file, a label, ``k`` or ``temperature`` is wrong.
     """
 
-    priority = 'LOWEST'  # after SyncBuffersHook and CheckpointHook
+    priority = 'LOWEST'  # after SyncStatisticsHook and CheckpointHook
 
     def __init__(
         self,
