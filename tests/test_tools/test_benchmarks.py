@@ -272,6 +272,29 @@ def test_figures_of_a_step(measure):
     assert rows[step.STEP]['mib_a_sample'] >= rows[step.FLOOR]['mib_a_sample']
 
 
+def test_the_current_gpu_is_the_one_that_is_measured(monkeypatch):
+    current = []
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setattr(torch.cuda, 'set_device', current.append)
+    for device in ('cpu', 'cuda', 'cuda:1'):
+        step.set_device(parse('step', monkeypatch, VCLR, '--device', device).device)
+    assert current == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        ('--device cuda', '--device cuda: torch finds 0 GPUs here; name one of them, or cpu'),
+        ('--device cuda:1', '--device cuda:1: torch finds 0 GPUs here'),
+        ('--device gpu', 'gpu is not cpu, cuda or cuda:NUMBER'),
+    ],
+)
+def test_steps_that_cannot_be_measured(tool_runner, monkeypatch, options, words):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
+    status, said = tool_runner('benchmarks/step')(VCLR, *options.split())
+    assert status == 2 and words in said.err
+
+
 def test_queues_are_full_or_hold_a_batch(monkeypatch):
     args = parse('step', monkeypatch, VCLR, '--batch', 3)
     cfg = step.load_config(str(VCLR), args)

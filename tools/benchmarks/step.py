@@ -19,12 +19,20 @@ optimiser and queues do not count.
 """
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for command_line
 
 from command_line import Parser, positive, tool  # noqa: E402
+
+
+def read_device(text: str) -> str:
+    """Read ``cpu``, ``cuda`` or ``cuda:1``."""
+    if not re.fullmatch(r'cpu|cuda(:\d+)?', text):
+        raise argparse.ArgumentTypeError(f'{text} is not cpu, cuda or cuda:NUMBER')
+    return text
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,7 +44,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--amp', action='store_true', help='mixed precision in bfloat16')
     parser.add_argument('--compile', action='store_true', help='model.compile=True')
     parser.add_argument('--channels-last', action='store_true', help='model.channels_last=True')
-    parser.add_argument('--device', default='cpu', help='cpu (default) or cuda')
+    parser.add_argument(
+        '--device', type=read_device, default='cpu', help='cpu (default), cuda or cuda:NUMBER'
+    )
     parser.add_argument('--turns', type=positive, default=5, help='number of turns (default 5)')
     parser.add_argument('--steps', type=positive, default=1, help='steps per turn (default 1)')
     parser.add_cfg_options('model.backbone.depth=18')

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from mmssl_video import config_check
+from mmssl_video.errors import UserError
 from mmssl_video.models.encoding import run_backbone
 from mmssl_video.models.heads.videomae import complement
 
@@ -222,9 +223,27 @@ def make_table(rows: list[dict]) -> Table:
     return table
 
 
+def set_device(name: str) -> None:
+    """Make a GPU the current one, which torch measures.
+
+    Raises:
+        UserError: If torch has no such GPU.
+    """
+    device = torch.device(name)
+    if device.type == 'cpu':
+        return
+    number, available = device.index or 0, torch.cuda.device_count()
+    if number >= available:
+        raise UserError(
+            f'--device {name}: torch finds {available} GPUs here; name one of them, or cpu'
+        )
+    torch.cuda.set_device(number)
+
+
 def run_benchmark(args: argparse.Namespace) -> None:
     """Measure, print the figures, and write them to a file if one is named."""
     torch.set_num_threads(1)
+    set_device(args.device)
     MMLogger.get_instance('step', log_level='ERROR')  # the log of initial weights is long
     rows = [row for path in args.configs for row in measure(path, args)]
     Console(width=120).print(make_table(rows))
