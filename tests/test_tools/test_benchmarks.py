@@ -8,10 +8,13 @@ import pytest
 import torch
 from measures import augment, decoding, features, loader, step
 from mmengine.dataset import pseudo_collate
+from mmengine.optim import OptimWrapper
 from tiny_vclr import REPOSITORY, TinyBackbone, load_tool, tiny_config, write_videos
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 VCLR = REPOSITORY / 'configs/vclr/vclr_slowonly-r18_1x16-4x2x3-16e_generated-rgb.py'
+ACCUMULATE = 'optim_wrapper.accumulative_counts'
 VIDEOMAE = REPOSITORY / 'configs/videomae/videomae_vit-t_1x16-8x2x1-100e_generated-rgb.py'
 
 
@@ -258,6 +261,30 @@ def test_the_floor_computes_what_the_networks_of_the_step_do(monkeypatch, config
     assert len(counts[0]) >= 2 and all(counts[0].values())
 
 
+@pytest.mark.parametrize('config', [VCLR, VIDEOMAE])
+def test_the_floor_has_the_precision_of_the_step(monkeypatch, config):
+    """That of the optimiser wrapper: here float16, as with AmpOptimWrapper, which needs a GPU."""
+    half = torch.autocast('cpu', torch.float16)
+    monkeypatch.setattr(OptimWrapper, 'optim_context', lambda self, model: half)
+    args = parse('step', monkeypatch, config, '--batch', 2, '--side', 32)
+    cfg = step.load_config(str(config), args)
+    model = step.build_model(cfg, args)
+    samples = pseudo_collate([step.make_sample(cfg) for _ in range(args.batch)])
+    batch = model.data_preprocessor(samples, training=True)
+    seen = []
+    for kind in (nn.Conv2d, nn.Conv3d, nn.Linear):
+        forward = kind.forward
+
+        def noted(self, *inputs, forward=forward):
+            output = forward(self, *inputs)
+            seen.append(output.dtype)
+            return output
+
+        monkeypatch.setattr(kind, 'forward', noted)
+    step.make_floor(model, cfg, batch)()
+    assert {*seen} == {torch.float16}
+
+
 def test_figures_of_a_step(measure):
     options = '--batch 2 --side 32 --turns 2 --amp --channels-last'.split()
     figures, _ = measure('step', VCLR, *options, '--cfg-options', 'model.heads.order=None')
@@ -287,6 +314,10 @@ def test_the_current_gpu_is_the_one_that_is_measured(monkeypatch):
         ('--device cuda', '--device cuda: torch finds 0 GPUs here; name one of them, or cpu'),
         ('--device cuda:1', '--device cuda:1: torch finds 0 GPUs here'),
         ('--device gpu', 'gpu is not cpu, cuda or cuda:NUMBER'),
+        (
+            f'--cfg-options {ACCUMULATE}=4',
+            f'{ACCUMULATE} is 4, so most iterations',
+        ),
     ],
 )
 def test_steps_that_cannot_be_measured(tool_runner, monkeypatch, options, words):

@@ -34,7 +34,11 @@ Batch = dict[str, Tensor | list]
 
 
 def load_config(path: str, args: argparse.Namespace) -> Config:
-    """Load the config, and merge the command line into it."""
+    """Load the config, and merge the command line into it.
+
+    Raises:
+        UserError: If gradients are accumulated over iterations.
+    """
     cfg = config_check.load_config(path)
     init_default_scope('mmaction')
     config_check.apply_options(cfg, config_check.read_options(args.cfg_options))
@@ -42,6 +46,12 @@ def load_config(path: str, args: argparse.Namespace) -> Config:
         cfg.model.channels_last = True
     if args.compile:
         cfg.model.compile = True
+    accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
+    if accumulated > 1:
+        raise UserError(
+            f'{path}: optim_wrapper.accumulative_counts is {accumulated}, so most iterations have '
+            'no optimiser step; set --cfg-options optim_wrapper.accumulative_counts=1'
+        )
     if args.amp:
         cfg.optim_wrapper.type = 'Bf16OptimWrapper'
     for step in cfg.train_dataloader.dataset.pipeline:
@@ -126,12 +136,7 @@ def make_floor(model: torch.nn.Module, cfg: Config, batch: Batch) -> Callable[[]
         for view in head.online_views if head.masks else ():
             for visible in head.draw_visible(views[view]):
                 passes.append((together([view]), visible.flatten(0, 1), head))
-    autocast = partial(
-        torch.autocast,
-        batch['inputs'].device.type,
-        torch.bfloat16,
-        enabled=cfg.optim_wrapper.get('type') == 'Bf16OptimWrapper',
-    )
+    context = build_optim_wrapper(model, deepcopy(cfg.optim_wrapper)).optim_context
 
     def encode(clips: Tensor, visible: Tensor | None, head: torch.nn.Module | None) -> Tensor:
         if head is None:
@@ -141,10 +146,10 @@ def make_floor(model: torch.nn.Module, cfg: Config, batch: Batch) -> Callable[[]
 
     def floor() -> None:
         if target is not None:
-            with autocast(), torch.no_grad():
+            with context(model), torch.no_grad():
                 run_backbone(networks[1], target)
         for one in passes:
-            with autocast():
+            with context(model):
                 output = encode(*one)
             output.float().mean().backward()
         for parameter in (*backbone.parameters(), *heads.parameters()):
