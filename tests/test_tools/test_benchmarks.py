@@ -356,3 +356,8 @@ def test_figures_of_retrieval(measure, tmp_path, monkeypatch):
     assert printed.count('100.0 %') == 3
     assert 'learned from 10000 videos (78 MiB)' in printed  # 10000 * 8192 bytes
     assert list(tmp_path.iterdir()) == [tmp_path / 'figures.json']
+
+
+def test_a_folder_for_galleries_that_is_missing(tool_runner, tmp_path):
+    status, said = tool_runner('benchmarks/retrieval')('--folder', tmp_path / 'missing')
+    assert status == 2 and f'--folder {tmp_path}/missing: no such folder' in said.err

@@ -14,6 +14,7 @@ The plan shows what a search of --plan needs, without running it.
 """
 
 import argparse
+import os
 import re
 import sys
 from pathlib import Path
@@ -65,6 +66,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--out', help='JSON file for all figures')
     args = parser.parse_args()
+    if args.folder is not None and not os.path.isdir(args.folder):
+        parser.error(f'--folder {args.folder}: no such folder')
     for num, dim in args.sizes:
         if num < args.neighbours:
             parser.error(f'--sizes {num}x{dim}: fewer videos than --neighbours {args.neighbours}')
