@@ -119,9 +119,11 @@ def test_figures_of_features(measure, videos, monkeypatch):
         return maps
 
     monkeypatch.setattr(TinyBackbone, 'forward', noted)
-    options = '--batch-size 2 --batches 5 --workers 1 --turns 1 --num-frames 4 --amp bfloat16'
+    options = '--batch-size 2 --batches 5 --workers 1 --turns 1 --num-frames 4 --amp bfloat16 '
+    options += '--num-videos 3 --cfg-options feature_head=None'
     config = videos.parent / 'tiny.py'
     figures, printed = measure('features', '--config', config, '--videos', videos, *options.split())
+    assert figures['num_videos'] == 3 and figures['cfg_options'] == {'feature_head': None}
     passes = [seen[first : first + 5] for first in range(0, len(seen), 5)]
     assert len(passes) == 4 * 2
     bare = passes[0]
@@ -190,10 +192,12 @@ def test_all_loaders_read_the_same_frames(videos, monkeypatch, tmp_path):
 
 def test_figures_of_loaders(measure, videos):
     pytest.importorskip('decord')
-    options = '--workers 0 --storage originals mjpeg --samples 4 --batch-size 2'.split()
-    figures, printed = measure('loader', *of_loader(videos, *options))
+    options = '--workers 0 --storage originals mjpeg --samples 4 --batch-size 2'
+    options += ' --cfg-options train_dataloader.batch_size=2'
+    figures, printed = measure('loader', *of_loader(videos, *options.split()))
     rows = {(row['storage'], row['contender']): row for row in figures['rows']}
-    assert figures['num_videos'] == 8 and len(rows) == 5
+    assert figures['num_videos'] == 8 and len(rows) == len(figures['rows']) == 5
+    assert figures['cfg_options'] == {'train_dataloader.batch_size': 2}
     stock = rows['originals', loader.STOCK]['samples_a_second']['median']
     for (storage, contender), row in rows.items():
         speed = row['samples_a_second']['median']

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from mmssl_video.config_check import read_options
 from mmssl_video.evaluation.encoder import autocast, build_encoder, check_amp, preprocess
 from mmssl_video.evaluation.extract import encode_each
 from mmssl_video.evaluation.loader import VideoLoader, feature_pipeline
@@ -114,6 +115,6 @@ def run_benchmark(args: argparse.Namespace) -> None:
     ]
     Console(width=110).print(make_table(rows))
     if args.out:
-        keys = 'config', 'videos', 'num_frames', 'batch_size', 'batches', 'workers', 'amp', 'turns'
-        settings = {key: getattr(args, key) for key in keys}
+        settings = {key: value for key, value in vars(args).items() if key != 'out'}
+        settings['cfg_options'] = read_options(args.cfg_options) or None
         write_figures(args.out, settings | dict(threads=torch.get_num_threads()), rows)

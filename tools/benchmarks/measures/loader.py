@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
 
+from mmssl_video.config_check import read_options
 from mmssl_video.datasets import UnlabeledVideoDataset
 from mmssl_video.datasets.collection import Collection
 from mmssl_video.datasets.prepare import Preparation, prepare_videos
@@ -284,4 +285,6 @@ def run_benchmark(args: argparse.Namespace) -> None:
         console.print('decord is not installed, so MMAction2 is not measured')
     if args.out:
         keys = 'config', 'videos', 'num_videos', 'batch_size', 'samples', 'turns'
-        write_figures(args.out, {key: getattr(args, key) for key in keys}, rows)
+        settings = {key: getattr(args, key) for key in keys}
+        settings['cfg_options'] = read_options(args.cfg_options) or None
+        write_figures(args.out, settings, rows)
