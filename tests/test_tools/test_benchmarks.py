@@ -192,7 +192,7 @@ def test_all_loaders_read_the_same_frames(videos, monkeypatch, tmp_path):
 
 def test_figures_of_loaders(measure, videos):
     pytest.importorskip('decord')
-    options = '--workers 0 --storage originals mjpeg --samples 4 --batch-size 2'
+    options = '--workers 0 0 --storage originals mjpeg originals --samples 4 --batch-size 2'
     options += ' --cfg-options train_dataloader.batch_size=2'
     figures, printed = measure('loader', *of_loader(videos, *options.split()))
     rows = {(row['storage'], row['contender']): row for row in figures['rows']}

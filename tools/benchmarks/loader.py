@@ -77,7 +77,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--turns', type=positive, default=7, help='number of turns (default 7)')
     parser.add_argument('--out', help='JSON file for all figures')
     parser.add_cfg_options()
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.storage, args.workers = (list(dict.fromkeys(one)) for one in (args.storage, args.workers))
+    return args
 
 
 @tool(parse_args)
