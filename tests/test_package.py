@@ -52,7 +52,6 @@ TESTED_IN = {
     'models/encoding.py': 'test_models/test_ssl_recognizer.py',
     'models/masks.py': 'test_models/test_videomae_head.py',
     'models/memory_format.py': 'test_models/test_ssl_recognizer.py',
-    'models/precision.py': 'test_models/test_every_head.py',
     'settings.py': 'test_engine/test_resume_check.py',
     'version.py': 'test_package.py',
     'video/cores.py': 'test_video/test_find.py',
