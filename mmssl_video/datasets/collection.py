@@ -11,7 +11,7 @@ from mmssl_video.files import atomic_path
 from mmssl_video.video import VideoReader
 from mmssl_video.video.find import fetch
 
-from .sources import join, read_lines, split_video_line
+from .sources import join, read_lines, read_list, split_video_line
 from .unlabeled_videos import UnlabeledVideoDataset
 
 TEXT = dict(encoding='utf-8', errors='surrogateescape')  # names of files may be of any bytes
@@ -35,8 +35,17 @@ class Collection:
     """
 
     def __init__(self, folder: str, ann_file: str = '') -> None:
+        lines = entries = None
+        if ann_file:  # read once: it may be a pipe, or change meanwhile
+            lines = read_lines(ann_file)
+            entries = read_list(ann_file, folder, lines=lines)
         self._videos = UnlabeledVideoDataset(
-            [], ann_file, dict(video=folder), check_files='none', bad_videos='skip'
+            [],
+            ann_file,
+            dict(video=folder),
+            check_files='none',
+            bad_videos='skip',
+            entries=entries,
         )
         self.root = folder
         self.title = Path(ann_file).stem if ann_file else 'videos'
@@ -44,8 +53,8 @@ class Collection:
         self.names = self.lines = [
             self._videos.get_name(number) for number in range(len(self._videos))
         ]
-        if ann_file:
-            self.lines = [line.strip() for line in read_lines(ann_file) if line.strip()]
+        if lines is not None:
+            self.lines = [line.strip() for line in lines if line.strip()]
         self.numbers: dict[str, int] = {}
         for number, name in enumerate(self.names):
             self.numbers.setdefault(name, number)

@@ -108,7 +108,11 @@ def _iconv(path: str, encoding: str) -> str:
 
 
 def read_list(
-    path: str, root: str, raw_frames: bool = False, backend_args: dict | None = None
+    path: str,
+    root: str,
+    raw_frames: bool = False,
+    backend_args: dict | None = None,
+    lines: list[str] | None = None,
 ) -> list[dict]:
     """Read an annotation list of MMAction2. Labels may be missing, and paths may have spaces.
 
@@ -120,6 +124,7 @@ def read_list(
         root: Folder that its paths are relative to; a URI is used unchanged.
         raw_frames: Whether the lines name folders of frames.
         backend_args: Arguments of MMEngine's file backend.
+        lines: From :func:`read_lines`, if the list has been read already.
 
     Returns:
         For each line ``filename``, or ``frame_dir`` and ``total_frames``; ``label``; and its number
@@ -137,7 +142,8 @@ def read_list(
         full = join(root, name)
         return is_local(full, backend_args) and osp.exists(full)
 
-    for number, line in enumerate(read_lines(path, backend_args), 1):
+    lines = read_lines(path, backend_args) if lines is None else lines
+    for number, line in enumerate(lines, 1):
         line = line.strip()
         if not line:
             continue

@@ -185,6 +185,7 @@ class UnlabeledVideoDataset(BaseActionDataset):
         load = self._load_sources
         entries, self.left_out = load() if self.check_files == 'none' else from_main_process(load)
         self.has_labels = any(entry['label'] >= 0 for entry in entries)
+        self.entries = None  # `entries` has them
         return entries
 
     def _load_sources(self) -> tuple[list[dict], dict[str, str]]:

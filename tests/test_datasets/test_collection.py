@@ -54,6 +54,19 @@ def test_list(tmp_path):
     assert videos.index_path(0) == f'{tmp_path}/train.index/a.mp4.npz'
 
 
+def test_a_list_that_can_be_read_once(tmp_path):
+    """`--ann-file <(cat train.txt)` is a pipe, which is empty the second time."""
+    reading, writing = os.pipe()
+    os.write(writing, b'a.mp4 3\n\nb.mp4\n')
+    os.close(writing)
+    try:
+        videos = Collection(str(tmp_path), f'/dev/fd/{reading}')
+    finally:
+        os.close(reading)
+    assert videos.names == ['a.mp4', 'b.mp4'] and videos.lines == ['a.mp4 3', 'b.mp4']
+    assert [videos.label(number) for number in range(2)] == [3, -1]
+
+
 def test_folder(video_folder, frame_number):
     videos = Collection(str(video_folder))
     expected = ['UPPER.MP4', 'a.mkv', 'b/one.avi', 'b/with space/two words.mp4', 'z.mp4']
