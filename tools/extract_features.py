@@ -16,7 +16,8 @@ memory: `features.npy` is memory-mapped when it is read.
 
 Until the run is complete, the features are in the folder OUT.partial. After Ctrl-C or a crash, the
 same command continues, also with another number of processes, or with --skip-bad if the run stopped
-at a video that cannot be read. To use several processes, one per GPU:
+at a video that cannot be read. Videos whose files have changed since then are encoded again. To use
+several processes, one per GPU:
 
     bash tools/dist_extract_features.sh CONFIG CHECKPOINT OUT GPUS --ann-file ...
 """

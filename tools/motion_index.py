@@ -6,8 +6,9 @@ Shuffle & Learn and OPN choose frames in which something moves. The motion from 
 next, in the cells of a grid, is written to a folder beside the list (train.motion for train.txt),
 or without a list beside the folder of videos (VIDEO_DIR.motion). It takes 2 * GRID^2 bytes a frame.
 
-Ctrl-C stops it, and the same command continues: existing motion is kept. Videos that cannot be read
-are left out and listed in bad_videos.txt in the folder, with the reason.
+Ctrl-C stops it, and the same command continues: existing motion is kept, also that of a video that
+has changed since then; delete its file to measure it again. Videos that cannot be read are left out
+and listed in bad_videos.txt in the folder, with the reason.
 """
 
 import argparse

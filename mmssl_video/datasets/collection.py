@@ -11,7 +11,7 @@ from mmssl_video.files import atomic_path
 from mmssl_video.video import VideoReader
 from mmssl_video.video.find import fetch
 
-from .sources import join, read_lines, read_list, split_video_line
+from .sources import join, read_lines, read_list, signature, split_video_line
 from .unlabeled_videos import UnlabeledVideoDataset
 
 TEXT = dict(encoding='utf-8', errors='surrogateescape')  # names of files may be of any bytes
@@ -83,11 +83,7 @@ class Collection:
 
     def signature(self, number: int) -> list[int] | None:
         """Size of a local file and time of its last change; ``None`` if there is no such file."""
-        try:
-            status = os.stat(self.path(number))
-        except OSError:
-            return None
-        return [status.st_size, status.st_mtime_ns]
+        return signature(self.path(number))
 
     def open(self, number: int, timeout: float, forward: bool) -> VideoReader:
         """Open a video, with its index if there is one.

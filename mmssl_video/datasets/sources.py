@@ -298,6 +298,15 @@ def _frame_pattern(template: str) -> re.Pattern | None:
 # Looking at the files -------------------------------------------------------------------------
 
 
+def signature(path: str) -> list[int] | None:
+    """Size of a local file and time of its last change; ``None`` if there is no such file."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
+
+
 @dataclass
 class FileCheck:
     """Checks local files before videos are decoded. Files of other backends are not checked.

@@ -117,7 +117,8 @@ def write_features(
 
     Every process encodes its part. Unfinished features are in the folder ``OUT.partial``. Except
     for the names of the videos, the memory does not depend on their number. Videos that cannot be
-    read, or have features that are not finite, are tried again when a run is continued. At the end
+    read, have features that are not finite or have changed are encoded again when a run is
+    continued. At the end
     they are listed in ``OUT.bad_videos.txt``, with lines ``name<TAB>reason``.
 
     Args:
@@ -137,18 +138,19 @@ def write_features(
             cannot be written. An error in one process stops all.
     """
     videos = loader.dataset
-    partial = PartialFeatures(Path(f'{Path(out)}.partial'), settings, len(videos))
-    faults = _encode(model, loader, partial.write, description, per_clip, l2, amp, partial.done)
     every = range(len(videos))
+    paths = [videos.get_path(number) for number in every]
+    partial = PartialFeatures(Path(f'{Path(out)}.partial'), settings, paths)
+    faults = _encode(model, loader, partial.write, description, per_clip, l2, amp, partial.done)
     # A list may contain a video more than once.
-    names = {videos.get_path(n): videos.get_name(n) for n in every} if faults else {}
+    names = {paths[n]: videos.get_name(n) for n in every} if faults else {}
     bad_videos = {names[path]: fault for path, fault in faults.items()}
     report_faults(f'{Path(out)}.bad_videos.txt', bad_videos, len(names) or len(videos))
     if not is_main_process():
         return None
     numbers, features = partial.read()
     rest = set(every).difference(numbers.tolist())
-    if missing := [n for n in rest if videos.get_path(n) not in faults]:
+    if missing := [n for n in rest if paths[n] not in faults]:
         raise UserError(
             f'{partial.folder}: {len(missing)} videos are missing; run the command again'
         )

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmssl_video.datasets.sources import signature
 from mmssl_video.errors import UserError
 from mmssl_video.files import claim_folder
 from mmssl_video.passes import from_main_process
@@ -81,18 +84,24 @@ def check_clips(source: object, first: tuple[int, ...], other: tuple[int, ...]) 
         )
 
 
+NO_FILE = [-1, -1]  # size and time
+
+
 class PartialFeatures:
     """Unfinished features, in a folder that several processes write to.
 
     ``features/array.npy`` float32 [N, M, D] has the features of all N videos, ``done/array.npy``
-    bool [N] marks the finished ones, and ``settings.json`` has the settings. Arrays are written
-    through files, not through memory maps: so a full disk raises an error, and a mark is written
-    after its features.
+    bool [N] marks the finished ones, ``signatures/array.npy`` int64 [N, 2] has size and time of
+    their files, and ``settings.json`` the settings. Arrays are written through files, not through
+    memory maps: so a full disk raises an error, and a mark is written after its features.
+
+    The marks of files that have changed since then are removed. A file that was deleted is no
+    longer needed.
 
     Args:
         folder: May have the features of an interrupted run.
         settings: Settings of the run.
-        num_videos: N.
+        paths: Paths of all N videos; URIs do not show a change.
 
     Attributes:
         done (np.ndarray): bool [N], finished videos that this process knows of.
@@ -101,13 +110,27 @@ class PartialFeatures:
         UserError: If the folder has features with other settings, or cannot be written to.
     """
 
-    def __init__(self, folder: Path, settings: dict, num_videos: int) -> None:
+    def __init__(self, folder: Path, settings: dict, paths: Sequence[str]) -> None:
         self.folder = folder
 
         def claim() -> np.ndarray:
             claim_folder(folder, settings, 'unfinished features')
-            self._create('done', (num_videos,), bool)
-            return np.load(self._path('done'))
+            # Before any video is read: one that changes meanwhile counts as changed.
+            now = np.array([signature(path) or NO_FILE for path in paths], dtype=np.int64)
+            self._create('done', (len(paths),), bool)
+            self._create('signatures', now.shape, np.int64)
+            done, earlier = np.load(self._path('done')), np.load(self._path('signatures'))
+            is_there = (now != NO_FILE).any(axis=1)
+            changed = done & is_there & (now != earlier).any(axis=1)
+            if changed.any():
+                print_log(
+                    f'{folder}: {changed.sum()} videos have changed and are encoded again',
+                    logger='current',
+                )
+                done &= ~changed
+                self._write('done', 0, done)
+            self._write('signatures', 0, np.where(is_there[:, None], now, earlier))
+            return done
 
         # In the first process, before any other process writes.
         self.done = from_main_process(claim)

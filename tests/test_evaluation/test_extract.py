@@ -1,5 +1,6 @@
 """Features of whole videos against the same frames, decoded and encoded one by one."""
 
+import shutil
 from collections import Counter
 
 import cv2
@@ -616,6 +617,20 @@ def copy_videos(videos, folder, broken=None):
         (folder / f'video_{number}.mp4').write_bytes(content)
 
 
+def test_a_video_that_is_replaced_meanwhile_is_encoded_again(cfg, videos, tmp_path):
+    copy_videos(videos, tmp_path)
+    source = dict(ann_file=tmp_path / 'all.txt', skip_bad=True)
+    source['ann_file'].write_text(''.join(f'video_{n}.mp4 {n}\n' for n in range(NUM_VIDEOS)))
+    write(cfg, tmp_path, tmp_path / 'x.npz', stop_after=2, **source)
+    shutil.copy(videos / 'video_4.mp4', tmp_path / 'video_0.mp4')
+    (tmp_path / 'video_1.mp4').unlink()  # its features are there
+    decoded, _ = write(cfg, tmp_path, tmp_path / 'x.npz', **source)
+    assert decoded == Counter(['video_0.mp4', 'video_4.mp4'])
+    found = FeatureSet.load(tmp_path / 'x.npz').features
+    expected = encode_all(cfg, videos).features[[4, 1, 2, 3, 4]]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_run_that_has_stopped_at_a_video_goes_on(cfg, videos, tmp_path):
     """Once it is mended, or with leave to skip it."""
     copy_videos(videos, tmp_path, broken=3)
@@ -625,7 +640,7 @@ def test_a_run_that_has_stopped_at_a_video_goes_on(cfg, videos, tmp_path):
     decoded, (_, bad_videos) = write(cfg, tmp_path, tmp_path / 'skipped.npz', skip_bad=True)
     assert decoded == Counter(['video_2.mp4', 'video_4.mp4'])
     assert list(bad_videos) == ['video_3.mp4']
-    copy_videos(videos, tmp_path)
+    shutil.copy(videos / 'video_3.mp4', tmp_path)
     decoded, _ = write(cfg, tmp_path, tmp_path / 'mended.npz')
     assert decoded == Counter(f'video_{n}.mp4' for n in (2, 3, 4))
     assert_same(FeatureSet.load(tmp_path / 'mended.npz'), encode_all(cfg, videos))
@@ -709,7 +724,7 @@ def test_a_file_system_that_refuses(cfg, videos, tmp_path, monkeypatch):
 
 def test_another_process_makes_the_array_first(cfg, videos, tmp_path, monkeypatch):
     """What it has written by then stays."""
-    partial = PartialFeatures(tmp_path / 'p', {}, 3)
+    partial = PartialFeatures(tmp_path / 'p', {}, ['a', 'b', 'c'])
     open_memmap = np.lib.format.open_memmap
 
     def overtaken(path, mode, *args, **kwargs):
@@ -724,7 +739,8 @@ def test_another_process_makes_the_array_first(cfg, videos, tmp_path, monkeypatc
     partial.write([1], np.full((1, 2, 4), 3, np.float32))
     found = np.load(tmp_path / 'p' / 'features' / 'array.npy')
     np.testing.assert_array_equal(found[:, 0, 0], [7, 3, 7])
-    assert {p.name for p in (tmp_path / 'p').iterdir()} == {'done', 'features', 'settings.json'}
+    names = {'done', 'features', 'settings.json', 'signatures'}
+    assert {p.name for p in (tmp_path / 'p').iterdir()} == names
 
 
 @pytest.mark.parametrize('name', ['x.npz', 'x'])
