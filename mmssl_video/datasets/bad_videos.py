@@ -10,6 +10,7 @@ import numpy as np
 
 from mmssl_video.errors import UserError
 from mmssl_video.files import atomic_path
+from mmssl_video.video.find import one_line
 
 MAX_REASONS = 3  # named in the error that stops a run
 
@@ -84,6 +85,8 @@ def check_share(
 def add_to_report(report: str | os.PathLike, bad: dict[str, str]) -> None:
     r"""Add videos to a file with lines ``path<TAB>reason``, sorted, each path once.
 
+    Line breaks and tabs in a path are written as ``\n``, ``\r`` and ``\t``.
+
     Args:
         report: The file; its lines are kept.
         bad: Reasons by path; they replace older ones.
@@ -95,8 +98,10 @@ def add_to_report(report: str | os.PathLike, bad: dict[str, str]) -> None:
     text = dict(encoding='utf-8', errors='surrogateescape')  # paths may be of any bytes
     listed = {}
     if report.exists():
-        lines = report.read_text(**text).splitlines()
+        # Not splitlines(), which also splits at other characters that a name may have.
+        lines = report.read_bytes().decode(**text).split('\n')
         listed = dict(line.split('\t', 1) for line in lines if '\t' in line)
-    lines = (f'{path}\t{reason}\n' for path, reason in sorted((listed | bad).items()))
+    listed |= {one_line(path): one_line(reason) for path, reason in bad.items()}
+    lines = (f'{path}\t{reason}\n' for path, reason in sorted(listed.items()))
     with atomic_path(report) as temporary:
         temporary.write_text(''.join(lines), **text)

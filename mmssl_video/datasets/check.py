@@ -20,6 +20,7 @@ from mmengine.logging import print_log
 from mmssl_video.errors import BadVideoError, UserError, bad_video
 from mmssl_video.passes import run_pass
 from mmssl_video.video import VideoReader
+from mmssl_video.video.find import one_line
 
 from .collection import Collection, add_record, read_records, write_lines, write_records
 from .sources import unlistable
@@ -167,8 +168,7 @@ def check_videos(
     reasons = {record['path']: record['reason'] for record in records if 'reason' in record}
     reports = {
         'bad.txt': [
-            # A line break in a name would split its line.
-            f'{videos.path(videos.numbers[name])}\t{reason}'.replace('\n', '\\n')
+            f'{one_line(videos.path(videos.numbers[name]))}\t{one_line(reason)}'
             for name, reason in reasons.items()
         ],
         'good.txt': [

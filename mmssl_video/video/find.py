@@ -25,6 +25,11 @@ SYSTEM_FOLDERS = {
 KINDS = ((stat.S_ISDIR, 'a folder'), (stat.S_ISFIFO, 'a FIFO'), (stat.S_ISSOCK, 'a socket'))
 
 
+def one_line(name: str) -> str:
+    r"""Write line breaks and tabs of a name as ``\n``, ``\r`` and ``\t``, for a report."""
+    return name.translate({ord('\n'): r'\n', ord('\r'): r'\r', ord('\t'): r'\t'})
+
+
 def is_video(name: str | os.PathLike) -> bool:
     """Whether a file has the suffix of a video, in any case, and is not hidden."""
     name = osp.basename(name)

@@ -306,6 +306,17 @@ def test_report_is_added_to(tmp_path):
     assert list(tmp_path.iterdir()) == [report]
 
 
+def test_names_with_line_breaks_keep_to_one_line(tmp_path):
+    """Also with what Python's splitlines() takes for a line break, when the file is read again."""
+    report = tmp_path / 'bad_videos.txt'
+    bad = {'a\nb\tc\rd.mp4': 'is a link to x\ny', 'u\u2028v\x85w\x0bx\x0c.mp4': 'is empty'}
+    for _ in range(2):
+        add_to_report(report, bad)
+    assert report.read_bytes().decode() == (
+        'a\\nb\\tc\\rd.mp4\tis a link to x\\ny\nu\u2028v\x85w\x0bx\x0c.mp4\tis empty\n'
+    )
+
+
 @pytest.mark.parametrize('num_workers', [0, 2])
 def test_worker_stops_at_too_many(build, tmp_path, num_workers, capsys):
     """Not after a thousand tries; one line, through a worker too, and the list is there."""
