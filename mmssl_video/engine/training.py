@@ -1,5 +1,7 @@
 """Start a training run from a config, for tools/train.py and `mmssl_video.pretrain`."""
 
+import re
+
 from mmaction.registry import RUNNERS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -43,7 +45,8 @@ def train(cfg: Config) -> Runner:
 
     Raises:
         UserError: If a setting is not read by anything or cannot be, a list cannot be used, the
-            work directory cannot be made, or there is no whole batch.
+            work directory cannot be made, there is no whole batch, or the system has ended a
+            worker of a data loader.
     """
     for hook in cfg.get('default_hooks', {}).values():
         if isinstance(hook, dict) and hook.get('type') in OWN_HOOKS:
@@ -67,6 +70,14 @@ def train(cfg: Config) -> Runner:
         )
     try:
         runner.train()
+    except RuntimeError as error:
+        lost = re.match(r'DataLoader worker \(pid\D*[\d, ]+\) ([^.]*)', str(error))  # torch's
+        if lost is None:
+            raise
+        raise UserError(
+            f'a process that reads videos has ended ({lost[1]}); if the memory was full, lower '
+            'train_dataloader.num_workers; then continue with --resume'
+        ) from error
     finally:
         for hook in runner.hooks:
             if isinstance(hook, SafeCheckpointHook):

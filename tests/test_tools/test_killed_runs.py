@@ -1,5 +1,6 @@
 """Runs of train.py that are killed, stopped or broken, as real processes."""
 
+import multiprocessing
 import os
 import random
 import signal
@@ -37,6 +38,9 @@ class FaultHook(Hook):
                 raise UserError(f'Caught UserError in DataLoader worker process 0.\n{told}\n')
             if self.fault == 'bug':
                 raise ZeroDivisionError('by zero')
+            if self.fault == 'worker':  # as a system without memory does
+                multiprocessing.active_children()[0].kill()
+                return
             os.kill(os.getpid(), getattr(signal, self.fault))
 
 
@@ -151,6 +155,25 @@ def test_workers_end_with_their_run_and_in_silence(fault, status, forks, videos,
     output = (tmp_path / 'log').read_text()
     assert 'Exception ignored' not in output
     assert output.count('Traceback') == (status == 1)
+
+
+@pytest.mark.parametrize('context', ['fork', 'spawn'])
+def test_a_killed_worker_ends_the_run_with_one_line(context, forks, videos, tmp_path):
+    fault = dict(fault='worker', rank=0, iteration=3)
+    # No batch is ready.
+    loader = dict(num_workers=1, prefetch_factor=1, multiprocessing_context=context)
+    config = write_config(videos, tmp_path, fault=fault, **loader)
+    assert forks.wait(forks.start('train.py', config, out=tmp_path / 'log')) == [2]
+    output = (tmp_path / 'log').read_text()
+    assert 'Traceback' not in output and 'Exception ignored' not in output
+    (told,) = [text for text in output.splitlines() if text.startswith('error: ')]
+    # Torch notices it in either of two places.
+    ways = ('is killed by signal: Killed', 'exited unexpectedly')
+    assert told in [
+        f'error: a process that reads videos has ended ({way}); if the memory was full, lower '
+        'train_dataloader.num_workers; then continue with --resume'
+        for way in ways
+    ]
 
 
 def test_ragged_batches_of_two_processes(forks, videos, tmp_path):
