@@ -3,6 +3,8 @@
 import argparse
 import json
 import statistics
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -270,6 +272,22 @@ def test_one_run(short, tmp_path):
     random, trained, again = results
     assert trained == again != random
     assert (tmp_path / 'scenes/short/seed0/epoch_1.pth').is_file()
+
+
+def test_a_run_is_done_by_one_process_at_a_time(short, tmp_path):
+    row = short('SimCLR', baseline='random')
+    folder = tmp_path / row.slug / 'seed0'
+    folder.mkdir(parents=True)
+    command = 'import sys; from mmssl_video.files import reserve_folder as reserve; '
+    command += 'lock = reserve(sys.argv[1]); print("reserved", flush=True); input()'
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen([sys.executable, '-c', command, folder], **pipes) as other:
+        assert other.stdout.readline() == 'reserved\n'
+        with pytest.raises(UserError, match=f'seed0: process {other.pid} on .* is running there'):
+            runner.run_one(row, 0, tmp_path, amp=False)
+        assert [path.name for path in folder.iterdir()] == ['.lock']
+        other.stdin.write('\n')
+    assert 0 < run_one(row, tmp_path, amp=False)['R@1'] <= 100
 
 
 def test_frozen_figures_outlive_a_failure_of_fine_tuning(short, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -34,7 +35,7 @@ from mmssl_video.evaluation.linear_svm import linear_svm
 from mmssl_video.evaluation.loader import feature_pipeline
 from mmssl_video.evaluation.pretext import pretext_accuracy
 from mmssl_video.evaluation.trivial import frame_difference, mean_frame
-from mmssl_video.files import write_json
+from mmssl_video.files import make_folder, reserve_folder, write_json
 from mmssl_video.generated import fixed_scenes
 from mmssl_video.generated.scenes import CLASSES, write_splits
 from mmssl_video.video import available_cores
@@ -137,7 +138,17 @@ def run_one(setting: Setting, seed: int, out: Path, amp: bool) -> None:
     """Train (unless the setting is a baseline), evaluate, write the result.
 
     It is written before fine-tuning too, whose failure then does not lose the frozen figures.
+
+    Raises:
+        UserError: If another process does the same run.
     """
+    work_dir = load_config(setting, seed, out, amp).work_dir
+    make_folder(work_dir)
+    with reserve_folder(work_dir) or nullcontext():
+        _run_one(setting, seed, out, amp)
+
+
+def _run_one(setting: Setting, seed: int, out: Path, amp: bool) -> None:
     started = time.time()
     init_default_scope('mmaction')
     config = fingerprint(setting, seed, out, amp)  # of the lists as they are read now
