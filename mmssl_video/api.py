@@ -168,7 +168,7 @@ class Encoder:
             dataset=dataset_options(self.cfg),
             amp=amp,
         )
-        if isinstance(videos, (str, os.PathLike)) and Path(videos).is_file():
+        if isinstance(videos, (str, os.PathLike)) and os.path.isfile(videos):
             videos = [videos]
         if isinstance(videos, (str, os.PathLike)):  # a folder, or its URI
             if labels is not None:

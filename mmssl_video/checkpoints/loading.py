@@ -110,13 +110,17 @@ def load_checkpoint_file(
         The dict that the file holds.
 
     Raises:
-        UserError: If there is no such file, it is not a checkpoint, it needs ``safetensors`` and
-            that is not installed, or it is not trusted and holds something other than tensors,
-            numbers, strings and MMEngine's log buffers.
+        UserError: If there is no such file, it may not be read, it is not a checkpoint, it needs
+            ``safetensors`` and that is not installed, or it is not trusted and holds something
+            other than tensors, numbers, strings and MMEngine's log buffers.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise UserError(f'{path}: no such checkpoint file; check the path')
+    try:
+        if not path.is_file():
+            raise UserError(f'{path}: no such checkpoint file; check the path')
+        path.open('rb').close()
+    except PermissionError as error:
+        raise UserError(f'{path}: may not be read (permission denied); make it readable') from error
     trust = trust or os.environ.get(TRUST_VARIABLE) == '1'
     try:
         if path.suffix == '.safetensors':

@@ -22,6 +22,7 @@ from mmengine.logging import print_log
 
 from mmssl_video.errors import UserError
 from mmssl_video.video import VIDEO_SUFFIXES
+from mmssl_video.video.find import require_folder
 
 from .sources import FileCheck, find_sources, path_of, read_list, unlistable
 
@@ -76,8 +77,7 @@ def split_folder(root: Path, seed: int = 0) -> FolderSplit:
         UserError: If the folder is missing or has too few videos, one of its lists is broken, or a
             query has a class that ``train`` does not have.
     """
-    if not root.is_dir():
-        raise UserError(f'{root}: no such folder; give a folder of videos')
+    require_folder(root, 'give a folder of videos')
     lists = [root / name for name in ('train.txt', 'test.txt')]
     there = [path for path in lists if path.is_file()]
     if len(there) == len(lists):

@@ -21,7 +21,14 @@ from rich.progress import track
 
 from mmssl_video.errors import UserError
 from mmssl_video.video import VIDEO_SUFFIXES, find_videos
-from mmssl_video.video.find import file_fault, find_backend, is_local, os_fault, walk
+from mmssl_video.video.find import (
+    file_fault,
+    find_backend,
+    is_local,
+    os_fault,
+    require_folder,
+    walk,
+)
 
 CHECKS = ('full', 'existence', 'none')
 NUM_THREADS, FILES_PER_TASK = 16, 256  # threads hide the latency of a network disk
@@ -265,8 +272,11 @@ def find_sources(
         raise UserError(
             f'{root}: {backend.name} cannot list a folder; give a list of the videos instead'
         )
-    if not backend.isdir(root):
-        raise UserError(f'{root}: no such folder; give an existing folder of videos')
+    remedy = 'give an existing folder of videos'
+    if is_local(root, backend_args):
+        require_folder(root, remedy)
+    elif not backend.isdir(root):
+        raise UserError(f'{root}: no such folder; {remedy}')
     if frame_template is None:
         return [
             {'filename': osp.join(root, name), 'label': -1}

@@ -38,6 +38,7 @@ from mmssl_video.files import atomic_path, claim_folder, write_json
 from mmssl_video.models.encoding import encode
 from mmssl_video.passes import TIMEOUT, from_main_process, report_faults, run_pass
 from mmssl_video.video import VideoReader
+from mmssl_video.video.find import require_folder
 
 from .encoder import NotFiniteError, preprocess, to_host
 from .loader import feature_pipeline
@@ -495,8 +496,7 @@ def _read_annotations(path: str) -> dict[str, dict]:
 def _find_videos(names: list[str], data_root: str) -> tuple[dict[str, str], dict[str, str]]:
     """Find the paths of the videos, and why others have none."""
     root = Path(data_root)
-    if not root.is_dir():
-        raise UserError(f'{data_root}: no such folder; set `data_root=FOLDER` of the videos')
+    require_folder(root, 'set `data_root=FOLDER` of the videos')
     index = index_videos(root)
     paths, missing = {}, {}
     for name in names:

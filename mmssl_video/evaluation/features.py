@@ -154,8 +154,8 @@ class FeatureSet:
             FeatureSet: Its content, with ``source`` set to the path.
 
         Raises:
-            UserError: If the file is missing, is not an ``.npz`` file, lacks an array, or has
-                one that :class:`FeatureSet` refuses.
+            UserError: If the file is missing, may not be read, is not an ``.npz`` file, lacks an
+                array, or has one that :class:`FeatureSet` refuses.
         """
         path = Path(path)
         arrays = {}
@@ -166,9 +166,10 @@ class FeatureSet:
                 opened = nullcontext({file.stem: file for file in files})
             elif not path.is_file():
                 raise UserError(f'{path}: no such file; make it with tools/extract_features.py')
-            elif not zipfile.is_zipfile(path):
-                raise UserError(f'{path}: not an .npz file, or cut short; {EXTRACT_AGAIN}')
             else:
+                with path.open('rb') as file:  # is_zipfile(path) would hide why it cannot be opened
+                    if not zipfile.is_zipfile(file):
+                        raise UserError(f'{path}: not an .npz file, or cut short; {EXTRACT_AGAIN}')
                 opened = np.load(path, allow_pickle=False)
             with opened as stored:
                 for key in (*KEYS, 'clips', 'settings'):
@@ -189,6 +190,10 @@ class FeatureSet:
                         )
         except UserError:
             raise
+        except PermissionError as error:
+            raise UserError(
+                f'{path}: may not be read (permission denied); make it readable'
+            ) from error
         except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             part = f'the array {key!r} ' if key else ''
             raise UserError(f'{path}: {part}cannot be read ({error}); {EXTRACT_AGAIN}') from error

@@ -77,6 +77,28 @@ def fetch(path: str, backend_args: dict | None = None) -> str | bytes:
         raise BadVideoError(path, reason) from error
 
 
+def require_folder(path: str | os.PathLike, remedy: str) -> None:
+    """Check that a local folder exists.
+
+    Args:
+        path: The folder.
+        remedy: What to do if there is no such folder.
+
+    Raises:
+        UserError: If there is none, or the folders above it may not be read.
+    """
+    try:
+        if stat.S_ISDIR(os.stat(path).st_mode):
+            return
+    except PermissionError as error:
+        raise UserError(
+            f'{path}: {os_fault(path, error)}; make it and the folders above it readable'
+        ) from error
+    except OSError:
+        pass
+    raise UserError(f'{path}: no such folder; {remedy}')
+
+
 def find_videos(root: str | os.PathLike, backend_args: dict | None = None) -> list[str]:
     """Find every video below a folder, at any depth.
 

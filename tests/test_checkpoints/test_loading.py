@@ -235,6 +235,19 @@ def test_what_is_no_checkpoint_is_named(tmp_path, any_torch, own_checkpoint):
             load_checkpoint_file(tmp_path / words.split(':')[0])
 
 
+@pytest.mark.parametrize('denied', ['stat', 'open'])
+def test_what_may_not_be_read_is_not_taken_for_cut_short(denied, tmp_path, monkeypatch):
+    """Of the file, or of a folder above it."""
+    torch.save({}, tmp_path / 'x.pth')
+
+    def deny(*args, **kwargs):
+        raise PermissionError(13, 'Permission denied')
+
+    monkeypatch.setattr(Path, denied, deny)
+    with refused(r'x.pth: may not be read \(permission denied\); make it readable$'):
+        load_checkpoint_file(tmp_path / 'x.pth')
+
+
 def test_runner_loads_weights_safely(tmp_path, own_checkpoint):
     run = tiny_run(tmp_path / 'a', load_from=str(own_checkpoint))
     run.load_or_resume()

@@ -168,6 +168,18 @@ def test_files_that_are_no_feature_files(tmp_path):
         FeatureSet.load(tmp_path / 'folder')
 
 
+def test_what_may_not_be_read_is_not_taken_for_cut_short(tmp_path, monkeypatch):
+    FeatureSet(**arrays()).save(tmp_path / 'x.npz')
+
+    def deny(*args, **kwargs):
+        raise PermissionError(13, 'Permission denied')
+
+    monkeypatch.setattr('io.open', deny)
+    match = r'x.npz: may not be read \(permission denied\); make it readable$'
+    with pytest.raises(UserError, match=match):
+        FeatureSet.load(tmp_path / 'x.npz')
+
+
 def test_a_folder_with_other_files_is_left_alone(tmp_path):
     for name in ('settings.json', 'a.mp4'):  # prepared videos
         (tmp_path / name).touch()

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from mmssl_video.datasets.sources import find_sources
 from mmssl_video.errors import UserError
 from mmssl_video.video import VIDEO_SUFFIXES, available_cores, find_videos, is_video
 from mmssl_video.video.find import file_fault
@@ -93,6 +94,22 @@ def test_folder_that_may_not_be_read(tmp_path, monkeypatch):
     message = f'^{tmp_path}/secret: cannot be searched for videos .Permission denied.; make it read'
     with pytest.raises(UserError, match=message):
         find_videos(tmp_path)
+
+
+def test_folder_below_one_that_may_not_be_read(tmp_path, monkeypatch):
+    """It may exist."""
+    stat = os.stat
+
+    def look(path, *args, **kwargs):
+        if str(path).endswith('secret/videos'):
+            raise PermissionError(errno.EACCES, 'Permission denied', path)
+        return stat(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, 'stat', look)
+    folder = str(tmp_path / 'secret/videos')
+    match = rf'^{folder}: may not be read \(permission denied\); make it and the folders above'
+    with pytest.raises(UserError, match=match):
+        find_sources(folder)
 
 
 # -- Faults of files ---------------------------------------------------------------------------

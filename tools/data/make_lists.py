@@ -48,10 +48,9 @@ def parse_args() -> argparse.Namespace:
 @tool(parse_args)
 def main(args: argparse.Namespace) -> None:
     from mmssl_video.datasets.lists import Place, check_found, write_lists
-    from mmssl_video.errors import UserError
+    from mmssl_video.video.find import require_folder
 
-    if not args.root.is_dir():
-        raise UserError(f'{args.root}: no such folder; docs/data.md shows what it must contain')
+    require_folder(args.root, 'docs/data.md shows what it must contain')
     out = args.out or args.root
     splits = write_lists(args.dataset, Place(args.root, args.videos, args.annotations), out)
     width = max(len(split.name) for split in splits)
