@@ -23,7 +23,7 @@ from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import LoggerHook
-from mmengine.logging import MessageHub
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.runner import Runner, checkpoint
 
 from mmssl_video import compat
@@ -269,3 +269,14 @@ def test_steps_of_adam_are_resumed_on_the_cpu(monkeypatch):
         resume(runner, 'epoch_1.pth', resume_param_scheduler=False)
         devices = {key: str(value.device) for key, value in new.state[weight].items()}
         assert devices == dict(step=device, exp_avg='cpu', exp_avg_sq='cpu')
+
+
+# 32 -----------------------------------------------------------------------------------------
+def test_any_name_is_in_the_log_file(tmp_path, capfd):
+    logger = MMLogger(name='any name', log_file=str(tmp_path / 'log'), log_level='INFO')
+    sys.stdout.reconfigure(errors='backslashreplace')  # as the tools do
+    logger.warning('dn/b\udcff.mp4 cannot be read')
+    for handler in logger.handlers:
+        handler.flush()
+    assert 'dn/b\\udcff.mp4 cannot be read' in (tmp_path / 'log').read_text()
+    assert 'Logging error' not in capfd.readouterr().err

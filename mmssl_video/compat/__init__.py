@@ -32,6 +32,7 @@ WORKAROUNDS = (
     mmengine.write_test_metrics_once,
     mmengine.keep_recent_scalars,
     mmengine.resume_on_the_cpu,
+    mmengine.log_any_name,
     mmaction.flip_copies,
     mmaction.draw_predictions,
 )

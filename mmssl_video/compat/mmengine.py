@@ -19,10 +19,13 @@
   MessageHub and HistoryBuffer.
 - 31: A resumed run loads its checkpoint onto the GPU. Adam's step counters, one for each weight,
   stay there, and each optimiser step waits for every one of them. mmengine 0.10.7, Runner.resume.
+- 32: A message with a file name that is not UTF-8 is missing in the log file, and a traceback is
+  shown. mmengine 0.10.7, MMLogger.
 """
 
 import importlib
 import importlib.util
+import logging
 import os
 import sys
 import warnings
@@ -36,7 +39,7 @@ from mmengine.device import get_device
 from mmengine.dist import barrier, get_dist_info, master_only
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import LoggerHook
-from mmengine.logging import MessageHub
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.runner import Runner, checkpoint
 from mmengine.utils.package_utils import package2module
 
@@ -268,3 +271,21 @@ def resume_on_the_cpu():
         return resume
 
     replace(Runner, 'resume', from_cpu)
+
+
+# 32 -----------------------------------------------------------------------------------------
+def log_any_name():
+    """Fault 32: what the encoding of the log file does not have is written as an escape."""
+
+    def escaped(upstream):
+        def __init__(self, *args, **kwargs):
+            upstream(self, *args, **kwargs)
+            for handler in self.handlers:
+                if isinstance(handler, logging.FileHandler):
+                    handler.errors = 'backslashreplace'
+                    if handler.stream is not None:  # it is open already
+                        handler.stream.reconfigure(errors='backslashreplace')
+
+        return __init__
+
+    replace(MMLogger, '__init__', escaped)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from mmssl_video.errors import UserError
 from mmssl_video.files import atomic_path
@@ -25,12 +26,14 @@ def picture_format(path: str | os.PathLike) -> str:
 
 
 def save_figure(path: str | os.PathLike, figure: Figure, dpi: int) -> None:
-    """Write a figure, atomically, in the format of the suffix.
+    """Write a figure, atomically, in the format of the suffix; its texts may be any file names.
 
     Raises:
         UserError: If the suffix is not one of ``FORMATS``, or the file cannot be written.
     """
     file_format = picture_format(path)
+    for text in figure.findobj(Text):  # no font has the bytes of a name that are not UTF-8
+        text.set_text(text.get_text().encode(errors='replace').decode())
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=file_format, dpi=dpi)
 

@@ -186,7 +186,8 @@ def write_report(
         facts=facts or {},
     )
     with atomic_path(path) as temporary:
-        temporary.write_text(html, encoding='utf-8')
+        # A file name that is not UTF-8 gets question marks.
+        temporary.write_text(html, encoding='utf-8', errors='replace')
 
 
 def _headline(rows: Mapping[str, Mapping], chance: Mapping[str, float]) -> list[tuple[str, str]]:

@@ -213,6 +213,13 @@ def test_pictures_are_in_the_page(tmp_path):
     assert header == 'data:image/png;base64' and base64.b64decode(data) == path_bytes
 
 
+def test_names_that_are_not_utf_8_are_shown_with_question_marks(tmp_path):
+    odd = sheet()
+    odd.query.name = 'b\udcff.mp4'
+    page = full_report(tmp_path / 'report.html', sheets=[odd])
+    assert page.find('img')[0]['alt'] == 'b?.mp4'
+
+
 def test_without_labels_nothing_is_judged(tmp_path):
     unread = sheet(correct=(None, None))
     unread.neighbours[0].image = None

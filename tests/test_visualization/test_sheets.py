@@ -161,3 +161,12 @@ def test_picture_has_green_and_red_frames(tmp_path):
     for name in ('sheet.xyz', 'sheet'):
         with pytest.raises(UserError, match=f'{name}: pictures end in .png, .jpg, .pdf, .svg'):
             save_sheet(tmp_path / name, sheets)
+
+
+def test_names_that_are_not_utf_8_are_drawn_with_question_marks(tmp_path):
+    image = np.zeros((8, 8, 3), np.uint8)
+    pictures = []
+    for name in ('b\udcff.mp4', 'b?.mp4', 'b!.mp4'):
+        save_sheet(tmp_path / 'sheet.png', [Sheet(Tile(image, name, name), [])])
+        pictures.append((tmp_path / 'sheet.png').read_bytes())
+    assert pictures[0] == pictures[1] != pictures[2]
