@@ -6,6 +6,7 @@ The check finds settings that nothing reads.
 import ast
 import difflib
 import inspect
+import multiprocessing
 import os
 import textwrap
 from argparse import ArgumentParser
@@ -182,6 +183,7 @@ def check_config(cfg: Config) -> None:
     - schedules in epochs that all end before the run;
     - ``round_up=False`` of the sampler for pretraining in several processes;
     - an augmentation on the device if its draws do not get there;
+    - lists and folders of videos that are no paths, and start methods of processes that are none;
     - MMEngine's ``compile`` for a recognizer that has its own.
 
     Args:
@@ -197,6 +199,8 @@ def check_config(cfg: Config) -> None:
     _check_schedule(cfg)
     _check_sampler(cfg)
     _check_photometric(cfg)
+    _check_paths(cfg)
+    _check_start_methods(cfg)
     if cfg.get('compile') and cfg.model.type == 'SSLRecognizer':
         raise UserError(
             'compile compiles the whole step, and repeats this whenever a queue advances; set '
@@ -290,6 +294,33 @@ def _check_photometric(cfg: Config) -> None:
             f'model.data_preprocessor.type is {preprocessor!r}, which does not augment; use '
             f"'SSLDataPreprocessor' for SharedAugment.photometric='device', {remedy}"
         )
+
+
+def _check_paths(cfg: Config) -> None:
+    """Check that each data set has one path for its list and one for its folder."""
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        for part in _parts(cfg.get(name)):
+            prefix = part.get('data_prefix')
+            prefix = prefix if isinstance(prefix, Mapping) else {}
+            paths = {f'data_prefix.{key}': path for key, path in prefix.items()}
+            for key, path in (paths | {'ann_file': part.get('ann_file')}).items():
+                if not isinstance(path, (str, os.PathLike, type(None))):
+                    raise UserError(
+                        f'{name}: {key} of {part["type"]} is {path!r}; give one path, and write '
+                        'one with a comma into a config, because --cfg-options splits at it'
+                    )
+
+
+def _check_start_methods(cfg: Config) -> None:
+    """Check how processes are started."""
+    loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+    given = {f'{name}.multiprocessing_context': cfg.get(name) for name in loaders}
+    given['env_cfg.mp_cfg.mp_start_method'] = (cfg.get('env_cfg') or {}).get('mp_cfg')
+    known = multiprocessing.get_all_start_methods()
+    for path, settings in given.items():
+        value = (settings or {}).get(path.rsplit('.')[-1])
+        if isinstance(value, str) and value not in known:
+            raise UserError(f'{path} is {value!r}; use {", ".join(map(repr, known))}')
 
 
 def _parts(value: Any) -> Iterator[Mapping]:

@@ -199,6 +199,26 @@ def test_types_that_are_not_there(path, value, remedy):
         ('optim_wrapper.optimizer.lr', 'abc', "lr is 'abc'; give a number from 0 on"),
         ('optim_wrapper.optimizer.lr', float('nan'), 'lr is nan; give a number from 0 on'),
         ('val_cfg', dict(type='ValLoop'), 'has no val_dataloader and no val_evaluator; set all'),
+        (
+            'train_dataloader.dataset.data_prefix.video',
+            ['a', 'b'],
+            r"^train_dataloader: data_prefix.video of .* is \['a', 'b'\]; give one path, a",
+        ),
+        (
+            'train_dataloader.dataset.ann_file',
+            ['a', 'b'],
+            r"ann_file of .* is \['a', 'b'\]; give",
+        ),
+        (
+            'train_dataloader.multiprocessing_context',
+            'bogus',
+            r"^train_dataloader.multiprocessing_context is 'bogus'; use .*'spawn'",
+        ),
+        (
+            'env_cfg.mp_cfg.mp_start_method',
+            'bogus',
+            r"^env_cfg.mp_cfg.mp_start_method is 'bogus'; use .*'spawn'",
+        ),
     ],
 )
 def test_values_that_cannot_be(path, value, message):

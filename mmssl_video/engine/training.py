@@ -1,10 +1,13 @@
 """Start a training run from a config, for tools/train.py and `mmssl_video.pretrain`."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from traceback import walk_tb
 
 from mmaction.registry import RUNNERS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import build_from_cfg, init_default_scope
 from mmengine.runner import Runner
 
 from mmssl_video.checkpoints.work_dir import find_checkpoint
@@ -19,6 +22,8 @@ from .hooks import SafeCheckpointHook
 
 # Replacements of MMEngine's hooks, with the same arguments; also for MMAction2's configs.
 OWN_HOOKS = {'CheckpointHook': 'SafeCheckpointHook', 'SyncBuffersHook': 'SyncStatisticsHook'}
+# Whose classes are not the user's own.
+PACKAGES = ('mmssl_video', 'mmaction', 'mmcv', 'mmengine', 'torch')
 
 
 def set_resume(cfg: Config, checkpoint: str = 'auto') -> None:
@@ -34,6 +39,28 @@ def set_resume(cfg: Config, checkpoint: str = 'auto') -> None:
     cfg.load_from = str(latest) if latest else cfg.get('load_from')
 
 
+@contextmanager
+def _named_parts() -> Iterator[None]:
+    """Say which part of the config cannot be built, and why.
+
+    Errors in the user's own classes stay: their traceback helps.
+    """
+    try:
+        yield
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+        building = [frame for frame in frames if frame.f_code is build_from_cfg.__code__]
+        built = building[-1].f_locals.get('obj_cls') if building else None
+        package = getattr(built, '__module__', '').split('.')[0]
+        if isinstance(error, UserError) or package not in PACKAGES:
+            raise
+        reason = ' '.join(str(error.args[0] if error.args else '').split())
+        raise UserError(
+            f'{built.__name__} cannot be built with its settings '
+            f'({type(error).__name__}: {reason}); correct them in the config'
+        ) from error
+
+
 def train(cfg: Config) -> Runner:
     """Check a config and its lists, and train.
 
@@ -44,9 +71,9 @@ def train(cfg: Config) -> Runner:
         Runner: The runner after the run.
 
     Raises:
-        UserError: If a setting is not read by anything or cannot be, a list cannot be used, the
-            work directory cannot be made, there is no whole batch, or the system has ended a
-            worker of a data loader.
+        UserError: If a setting is not read by anything or cannot be, a part cannot be built with
+            its settings, a list cannot be used, the work directory cannot be made, there is no
+            whole batch, or the system has ended a worker of a data loader.
     """
     for hook in cfg.get('default_hooks', {}).values():
         if isinstance(hook, dict) and hook.get('type') in OWN_HOOKS:
@@ -55,21 +82,24 @@ def train(cfg: Config) -> Runner:
     check_config(cfg)
     make_folder(cfg.work_dir)
     prepare_launch(cfg, cfg.launcher)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    with _named_parts():
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if (runner.auto_scale_lr or {}).get('enable'):
         # MMEngine compares it with the batch of an iteration, not of an optimiser step.
         accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
         runner.auto_scale_lr['base_batch_size'] /= accumulated
     parts = ['train', 'val'] if cfg.get('val_dataloader') else ['train']
     from_main_process(lambda: check_labelled_lists(cfg, *parts))
-    dataloader = runner.train_loop.dataloader
+    with _named_parts():
+        dataloader = runner.train_loop.dataloader
     if not len(dataloader):
         raise UserError(
             f'{len(dataloader.dataset)} videos are fewer than one batch of '
             f'{cfg.train_dataloader.batch_size}; lower train_dataloader.batch_size'
         )
     try:
-        runner.train()
+        with _named_parts():
+            runner.train()
     except RuntimeError as error:
         lost = re.match(r'DataLoader worker \(pid\D*[\d, ]+\) ([^.]*)', str(error))  # torch's
         if lost is None:

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from tiny_vclr import REPOSITORY, load_tool, tiny_config, write_videos
 
 from mmssl_video.checkpoints.loading import load_checkpoint_file
+from mmssl_video.errors import UserError
 
 DATA = 'train_dataloader.dataset'
 OPTIONS = '{0}/tiny.py --cfg-options'
@@ -141,6 +142,11 @@ def test_objectives_are_switched_off_from_the_command_line(config, tmp_path, tra
             f'{OPTIONS} model.heads.intra.query_view=5',
             'the heads read view 5, but the pipeline makes views',
         ),
+        (
+            f'{OPTIONS} optim_wrapper.optimizer.momentum=-1',
+            'SGD cannot be built with its settings (ValueError: Invalid '
+            'momentum value: -1); correct them in the config',
+        ),
         ('no/such/config.py', 'no/such/config.py: no such config file'),
         ('{0}/tiny.py --resume no.pth', '--resume no.pth: no such checkpoint'),
         ('{0}/tiny.py --auto-scale-lr', 'has no auto_scale_lr.base_batch_size'),
@@ -157,6 +163,12 @@ def test_errors_are_one_line(config, videos, tmp_path, train, command, words):
     status, said = train(*command.format(tmp_path).split())
     assert status == 2 and words in error_line(said.err)
     assert not list((tmp_path / 'work').glob('*.pth'))
+
+
+def test_a_part_of_the_users_own_keeps_its_traceback(config, train):
+    with pytest.raises((KeyError, TypeError, ValueError)) as error:
+        train(config(), '--cfg-options', 'model.backbone.ndim=abc')
+    assert not isinstance(error.value, UserError)
 
 
 @pytest.mark.parametrize('counts', [1, 4])
