@@ -24,7 +24,9 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -174,6 +176,9 @@ def tool(
 ) -> Callable[[Callable[[argparse.Namespace], None]], Callable[[], None]]:
     """Make a tool's ``main`` read its arguments, and report errors of the user in one line.
 
+    The exit status is that of a shell for Ctrl-C (130), SIGTERM (143) and output that nobody reads
+    any more (141).
+
     Args:
         parse_args: Reads the command line; called before anything is imported.
     """
@@ -184,14 +189,57 @@ def tool(
             args = parse_args()
             if hasattr(sys.stdout, 'reconfigure'):  # names of files may be of any bytes
                 sys.stdout.reconfigure(errors='backslashreplace')
-            from mmssl_video.engine.processes import shared_errors
-            from mmssl_video.errors import one_line_errors
+            with stopped_cleanly():
+                from mmssl_video.engine.processes import shared_errors
+                from mmssl_video.errors import one_line_errors
 
-            one_line_errors(shared_errors()(main))(args)
+                one_line_errors(shared_errors()(main))(args)
 
         return run
 
     return decorate
+
+
+@contextmanager
+def stopped_cleanly() -> Iterator[None]:
+    """End without a traceback if the block is interrupted, after it has removed its files."""
+    earlier = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except OSError:
+        _write('\n')  # ends here if the output is the cause
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+        _write('')
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    """End this process; what it does until then is not interrupted again.
+
+    The signal often comes twice. If the workers got it too, torch would raise an error for them at
+    SIGCHLD.
+    """
+    for name in ('SIGTERM', 'SIGCHLD'):
+        if hasattr(signal, name):  # Windows has only the first
+            signal.signal(getattr(signal, name), lambda *_: None)
+    sys.exit(128 + number)
+
+
+def _write(text: str) -> None:
+    """Write text, and output that is still in memory; end without a traceback if this fails."""
+    try:
+        print(text, end='', flush=True)
+    except OSError as error:
+        # Python tries again at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            sys.exit(141)  # of SIGPIPE, which Windows does not have
+        print(f'error: standard output: {error.strerror}', file=sys.stderr)
+        sys.exit(2)
 
 
 def load_config(args: argparse.Namespace) -> 'Config':
@@ -208,14 +256,13 @@ def load_config(args: argparse.Namespace) -> 'Config':
 
 
 class Children:
-    """Commands in processes of their own, which end when the ``with`` block or this process ends.
+    """Commands in processes of their own, which end when the ``with`` block ends.
 
     A training gets SIGTERM and saves a checkpoint first.
     """
 
     def __enter__(self) -> 'Children':
         self._running: set[subprocess.Popen] = set()
-        self._earlier = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         return self
 
     def run(self, command: list[str], **options) -> int:
@@ -238,7 +285,6 @@ class Children:
     def __exit__(self, *_) -> None:
         for child in list(self._running):  # of threads
             child.terminate()
-        signal.signal(signal.SIGTERM, self._earlier)
 
 
 def short_warnings() -> None:

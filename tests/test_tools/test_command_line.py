@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from command_line import Children, Parser, find_checkpoint, load_config, tool
+from command_line import Children, Parser, find_checkpoint, load_config, stopped_cleanly, tool
 from tiny_vclr import REPOSITORY, load_tool
 
 from mmssl_video.checkpoints.conversion import LAYOUTS
@@ -222,6 +222,84 @@ def test_names_that_are_not_utf8_are_printed(monkeypatch):
     assert sys.stdout.buffer.getvalue() == b'caf\\udce9.mp4\n'
 
 
+# Interrupted ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('signum', 'status', 'said'), [(signal.SIGINT, 130, 'interrupted\n'), (signal.SIGTERM, 143, '')]
+)
+def test_a_tool_can_be_stopped_while_it_imports(signum, status, said, tmp_path):
+    (tmp_path / 'mmssl_video.py').write_text(
+        "import time\nprint('importing', flush=True)\ntime.sleep(60)"
+    )
+    command = [sys.executable, REPOSITORY / 'tools/check_videos.py', tmp_path]
+    options = dict(env=os.environ | {'PYTHONPATH': str(tmp_path)}, text=True)
+    pipes = dict.fromkeys(('stdout', 'stderr'), subprocess.PIPE)
+    with subprocess.Popen(command, **options, **pipes) as process:
+        assert process.stdout.readline() == 'importing\n'
+        process.send_signal(signum)
+        assert process.communicate(timeout=30) == ('', said)
+    assert process.returncode == status
+
+
+STOPPED = f"""
+import os, signal, sys, time
+sys.path.insert(0, {str(REPOSITORY / 'tools')!r})
+from command_line import stopped_cleanly
+with stopped_cleanly():
+    BLOCK
+"""
+
+
+def run_stopped(block, **options):
+    """The exit status and the errors of a block of code in a process of its own."""
+    command = [sys.executable, '-c', STOPPED.replace('BLOCK', block)]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60, **options)
+    return done.returncode, done.stderr
+
+
+def test_sigterm_cleans_up_once(tmp_path):
+    """Not interrupted by a second one, nor by what is told about workers that it has ended."""
+    block = f"""
+    def fault(*_):
+        raise RuntimeError('a worker is gone')
+    signal.signal(signal.SIGCHLD, fault)
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    finally:
+        os.kill(os.getpid(), signal.SIGCHLD)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+        open({str(tmp_path / 'clean')!r}, 'w').close()
+    """
+    assert run_stopped(block) == (143, '')
+    assert (tmp_path / 'clean').exists()
+
+
+def test_no_handler_stays():
+    earlier = signal.getsignal(signal.SIGTERM)
+    with stopped_cleanly():
+        assert signal.getsignal(signal.SIGTERM) != earlier
+    assert signal.getsignal(signal.SIGTERM) == earlier
+
+
+@pytest.mark.parametrize('unbuffered', ['', '1'])
+@pytest.mark.parametrize('block', ["print('a')", "print('a'); sys.exit(1)", "print('a' * 100000)"])
+def test_output_that_cannot_be_written(block, unbuffered, monkeypatch):
+    """Found by `print`, or only at the end; the status is not that of bad videos, 1."""
+    monkeypatch.setenv('PYTHONUNBUFFERED', unbuffered)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, 'w') as pipe:
+        assert run_stopped(block, stdout=pipe) == (141, '')
+    with open('/dev/full', 'w') as full:
+        line = 'error: standard output: No space left on device\n'
+        assert run_stopped(block, stdout=full) == (2, line)
+    with pytest.raises(BrokenPipeError), stopped_cleanly():
+        raise BrokenPipeError  # of another pipe
+
+
 # Children -------------------------------------------------------------------------------------
 
 
@@ -239,15 +317,14 @@ print('ready', flush=True)
 signal.pause()
 """
     started = 'pool.submit(children.run, command).result()'
-    parent = f"""
-import sys
-from concurrent.futures import ThreadPoolExecutor
-sys.path.insert(0, {str(REPOSITORY / 'tools')!r})
-from command_line import Children
-command = [sys.executable, '-c', {child!r}]
-with ThreadPoolExecutor(1) as pool, Children() as children:
-    {started if in_thread else 'children.run(command)'}
-"""
+    block = f"""
+    from concurrent.futures import ThreadPoolExecutor
+    from command_line import Children
+    command = [sys.executable, '-c', {child!r}]
+    with ThreadPoolExecutor(1) as pool, Children() as children:
+        {started if in_thread else 'children.run(command)'}
+    """
+    parent = STOPPED.replace('BLOCK', block)
     with subprocess.Popen(
         [sys.executable, '-c', parent], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -258,7 +335,5 @@ with ThreadPoolExecutor(1) as pool, Children() as children:
 
 
 def test_children_have_an_exit_status():
-    earlier = signal.getsignal(signal.SIGTERM)
     with Children() as children:
         assert children.run([sys.executable, '-c', 'exit(3)']) == 3
-    assert signal.getsignal(signal.SIGTERM) == earlier

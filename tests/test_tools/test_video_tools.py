@@ -167,20 +167,22 @@ def stop(tmp_path, write_numbered_video, forks):
         command = tool, tmp_path / 'set', *options, '--jobs', 2
         stopped = forks.run(*command, stop_when=when, signum=signum)
         assert stopped.stdout == '' and 'Traceback' not in stopped.stderr
-        if signum == signal.SIGINT:
-            assert stopped.returncode == 130
-            assert stopped.stderr.splitlines()[-1] == 'interrupted'
-        else:
-            assert stopped.returncode == -signum
+        statuses = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}
+        assert stopped.returncode == statuses[signum]
+        said = stopped.stderr.splitlines()
+        assert (said[-1:] == ['interrupted']) == (signum == signal.SIGINT)
         return command
 
     return stop
 
 
-def test_check_videos_goes_on_after_ctrl_c(tmp_path, stop, forks):
+@pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGTERM])
+def test_check_videos_goes_on(tmp_path, stop, forks, signum):
     results = tmp_path / 'set.check/results.jsonl'
     command = stop(
-        *(80, 'check_videos.py'), when=lambda: results.exists() and results.stat().st_size > 500
+        *(80, 'check_videos.py'),
+        when=lambda: results.exists() and results.stat().st_size > 500,
+        signum=signum,
     )
     found = results.read_text().splitlines()
     assert 2 <= len(found) < 80 and all(json.loads(line)['frames'] == 90 for line in found)
@@ -198,7 +200,7 @@ def test_motion_index_writes_whole_files(tmp_path, stop):
     assert all(np.load(path).shape == (89, 8, 8) for path in files)
 
 
-@pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize('signum', [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_prepare_videos_goes_on_with_whole_files(tmp_path, stop, forks, signum):
     out = tmp_path / 'out'
     options = [out, '--storage', 'h264']
