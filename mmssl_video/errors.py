@@ -8,7 +8,11 @@ import sys
 from collections.abc import Callable
 
 # Errors of the system that would also occur for any other video.
-MACHINE_FAULTS = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT}
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+MACHINE_FAULTS = {errno.EMFILE, errno.ENFILE, *NO_SPACE}
+# Errors of the system that are of a file or its disk, and not of the program.
+FILE_FAULTS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE}
+AGAIN = 'then run the same command again, a training with `resume=True`'
 
 
 class UserError(ValueError):
@@ -87,6 +91,12 @@ def bad_video(error: Exception, path: str) -> BadVideoError | None:
     return BadVideoError(path, ' '.join(line.split()))
 
 
+def unwritable(path: str | os.PathLike, error: OSError, action: str = 'written') -> UserError:
+    """Turn an error of the system into one that names what is being written, and the remedy."""
+    remedy = f'free space, {AGAIN}' if error.errno in NO_SPACE else 'choose another path'
+    return UserError(f'{path}: cannot be {action} ({error.strerror or error}); {remedy}')
+
+
 def message_of(error: UserError) -> str:
     """The message of an error, also of one from a worker process of a data loader.
 
@@ -122,7 +132,7 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
     """Make a tool end with one line instead of a traceback if the user can fix the cause.
 
     ``error: …`` and exit status 2 for a :class:`UserError`, also one from a worker process of a
-    data loader; ``interrupted`` and exit status 130, as in a shell, for Ctrl-C.
+    data loader, and for an error of the machine: a full disk, no permission.
     """
 
     @functools.wraps(main)
@@ -130,10 +140,18 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
         try:
             main(*args, **kwargs)
         except UserError as error:
-            print(f'error: {as_options(message_of(error))}', file=sys.stderr)
-            sys.exit(2)
-        except KeyboardInterrupt:
-            print('interrupted', file=sys.stderr)
-            sys.exit(130)
+            message = message_of(error)
+        except OSError as error:
+            if error.errno not in MACHINE_FAULTS | FILE_FAULTS:
+                raise
+            where = f'{error.filename}: ' if error.filename else ''
+            message = (
+                f'{where}{os.strerror(error.errno)}; check space (`df`), permissions and '
+                f'`ulimit -n`, {AGAIN}'
+            )
+        else:
+            return
+        print(f'error: {as_options(message)}', file=sys.stderr)
+        sys.exit(2)
 
     return run

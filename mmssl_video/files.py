@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 from zlib import crc32
 
-from mmssl_video.errors import UserError
+from mmssl_video.errors import UserError, unwritable
 from mmssl_video.settings import differences, tell
 
 
@@ -50,9 +50,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(
-            f'{path}: cannot be written ({error.strerror or error}); choose another path'
-        ) from error
+        raise unwritable(path, error) from error
 
 
 def claim_folder(folder: str | os.PathLike, settings: dict, content: str) -> None:
@@ -92,9 +90,7 @@ def make_folder(path: str | os.PathLike) -> None:
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f'{path}: cannot be made as a folder ({error.strerror}); choose another path'
-        ) from error
+        raise unwritable(path, error, 'made as a folder') from error
 
 
 def reserve_folder(folder: str | os.PathLike) -> TextIO | None:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mmssl_video.errors import UserError
+from mmssl_video.errors import UserError, as_options
 from mmssl_video.files import atomic_path, claim_folder, make_folder, write_json
 
 
@@ -27,6 +27,16 @@ def test_unwritable_path_is_named(tmp_path):
     for path in (tmp_path, '.', tmp_path / ('a' * 256)):
         with pytest.raises(UserError, match='cannot be written'):
             write_json(path, {})
+
+
+def test_a_full_disk_is_told_apart():
+    """Another path is no remedy for what a training writes to its own folder."""
+    with pytest.raises(UserError) as error:
+        write_json('/dev/full', {})
+    assert as_options(str(error.value)) == (
+        '/dev/full: cannot be written (No space left on device); free space, then run the same '
+        'command again, a training with --resume'
+    )
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

@@ -43,7 +43,6 @@ TESTED_IN = {
     'engine/hooks/unwrap.py': 'test_engine/test_bad_videos_hook.py',
     'engine/processes.py': 'test_tools/test_killed_runs.py',
     'engine/training.py': 'test_tools/test_train_tools.py',
-    'errors.py': 'test_config_check.py',
     'evaluation/classification.py': 'test_evaluation/test_linear_svm.py',
     'evaluation/encoder.py': 'test_evaluation/test_extract.py',
     'evaluation/loader.py': 'test_evaluation/test_extract.py',

@@ -6,7 +6,7 @@ import os.path as osp
 from collections.abc import Iterable
 from pathlib import Path
 
-from mmssl_video.errors import UserError
+from mmssl_video.errors import UserError, unwritable
 from mmssl_video.files import atomic_path
 from mmssl_video.video import VideoReader
 from mmssl_video.video.find import fetch
@@ -120,9 +120,16 @@ def write_records(path: str | os.PathLike, records: Iterable[dict]) -> None:
 
 
 def add_record(path: str | os.PathLike, record: dict) -> None:
-    """Append a JSON line to a file of :func:`write_records`."""
-    with open(path, 'a') as file:
-        file.write(f'{json.dumps(record)}\n')
+    """Append a JSON line to a file of :func:`write_records`.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
+    try:
+        with open(path, 'a') as file:
+            file.write(f'{json.dumps(record)}\n')
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmssl_video.errors import UserError
+from mmssl_video.errors import UserError, unwritable
 from mmssl_video.files import claim_folder
 from mmssl_video.passes import TIMEOUT, report_faults, run_pass
 from mmssl_video.video.storage import STORAGES, store_video
@@ -232,10 +232,7 @@ def _completed(target: Path, folder: Path) -> Iterator[Path]:
         yield partial
         os.replace(partial, target)
     except OSError as error:
-        raise UserError(
-            f'{target}: cannot be written ({error.strerror or error}); check disk space and '
-            'permissions, then run the same command to continue'
-        ) from error
+        raise unwritable(target, error) from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -120,6 +120,8 @@ def test_records(tmp_path):
     path.write_text('no table\n')
     with pytest.raises(UserError, match='table.jsonl: holds no JSON lines .*; move or delete it'):
         read_records(path)
+    with pytest.raises(UserError, match='^/dev/full: cannot be written .No space left on device'):
+        add_record('/dev/full', {})
 
 
 def test_lines_of_any_bytes(tmp_path):
