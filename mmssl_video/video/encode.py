@@ -1,6 +1,7 @@
 """Write videos frame by frame."""
 
 import os
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -56,9 +57,12 @@ class VideoWriter:
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_) -> None:
+        if error is not None:
+            with suppress(OSError):  # of a full disk; the first error counts
+                self._container.close()
+            return
         try:
-            if error is None:
-                self._container.mux(self._stream.encode(None))
+            self._container.mux(self._stream.encode(None))
         finally:
             self._container.close()
 

@@ -1,6 +1,7 @@
 """Small videos from arrays."""
 
 import re
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from mmssl_video.errors import UserError
 from mmssl_video.video import VideoReader, encode_video
+from mmssl_video.video.encode import VideoWriter
 
 
 def test_encode_video_keeps_codec_rate_and_key_frames(tmp_path):
@@ -71,3 +73,16 @@ def test_nothing_is_left_of_a_failure(tmp_path, numbered_frames):
     with pytest.raises(UserError, match='v.mp4: cannot be written as a video .Invalid argument'):
         encode_video(path, numbered_frames(3), options={'profile': 'none such'})
     assert [p.name for p in tmp_path.iterdir()] == ['v.mp4'] and path.read_text() == 'older'
+
+
+def test_a_full_disk_hides_no_other_error():
+    """Nor does it say anything when a generator that writes is given up."""
+    frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format='rgb24')
+    options = dict(pixel_format='yuvj420p', container='matroska')
+    for stop in (None, KeyError, GeneratorExit):
+        with pytest.raises(stop or OSError) as error:
+            with VideoWriter('/dev/full', 'mjpeg', (64, 64), Fraction(25), **options) as writer:
+                writer.write(frame)
+                if stop:
+                    raise stop
+        assert error.type is stop or error.value.errno == 28
