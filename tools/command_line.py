@@ -19,6 +19,7 @@ follows the same rule.
 
 import argparse
 import functools
+import logging
 import os
 import signal
 import subprocess
@@ -189,6 +190,7 @@ def tool(
             args = parse_args()
             if hasattr(sys.stdout, 'reconfigure'):  # names of files may be of any bytes
                 sys.stdout.reconfigure(errors='backslashreplace')
+            logging.raiseExceptions = False  # a log on a full disk would print long tracebacks
             with stopped_cleanly():
                 from mmssl_video.engine.processes import shared_errors
                 from mmssl_video.errors import one_line_errors

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import logging
 import os
 import re
 import runpy
@@ -220,6 +221,15 @@ def test_names_that_are_not_utf8_are_printed(monkeypatch):
     tool(argparse.Namespace)(lambda args: print(os.fsdecode(b'caf\xe9.mp4')))()
     sys.stdout.flush()
     assert sys.stdout.buffer.getvalue() == b'caf\\udce9.mp4\n'
+
+
+def test_a_log_on_a_full_disk_is_silent(monkeypatch, capsys):
+    """Each message would be a traceback."""
+    monkeypatch.setattr(logging, 'raiseExceptions', True)
+    log = logging.Logger('full')
+    log.addHandler(logging.FileHandler('/dev/full'))
+    tool(argparse.Namespace)(lambda args: log.error('a message'))()
+    assert capsys.readouterr().err == ''
 
 
 # Interrupted ----------------------------------------------------------------------------------
