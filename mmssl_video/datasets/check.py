@@ -128,7 +128,7 @@ def check_videos(
     Raises:
         UserError: If the folder cannot be written to.
     """
-    if jobs < 1 or timeout <= 0:
+    if jobs < 1 or not timeout > 0:  # also nan
         raise UserError(f'jobs is {jobs} and the time-out {timeout:g}; give more than 0')
     results = folder / 'results.jsonl'
     known = {record['path']: record for record in read_records(results)}

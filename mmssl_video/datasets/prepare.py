@@ -61,7 +61,7 @@ class Preparation:
             )
         if self.short_side < 2 or self.short_side % 2:
             raise UserError(f'the short side is {self.short_side}; give an even number of pixels')
-        if self.timeout <= 0:
+        if not self.timeout > 0:  # also nan
             raise UserError(f'the time-out is {self.timeout:g}; give seconds, more than 0')
 
 

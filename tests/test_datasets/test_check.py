@@ -261,7 +261,7 @@ def test_summary(source):
 
 
 def test_settings_that_are_refused(source):
-    for options in (dict(jobs=0), dict(timeout=0)):
+    for options in (dict(jobs=0), dict(timeout=0), dict(timeout=float('nan'))):
         with pytest.raises(UserError, match='give more than 0'):
             check(source, **options)
 

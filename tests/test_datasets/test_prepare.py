@@ -250,6 +250,7 @@ def test_settings_that_are_refused(source, tmp_path):
         (dict(quality=1), r'quality is 1; mjpeg takes 2 \(best\) to 31'),
         (dict(storage='h264', quality=52), r'quality is 52; h264 takes 1 \(best\) to 51'),
         (dict(timeout=0), 'time-out is 0'),
+        (dict(timeout=float('nan')), 'time-out is nan'),
         (dict(jobs=0), 'jobs is 0'),
     ):
         with pytest.raises(UserError, match=message):
