@@ -188,6 +188,9 @@ def tool(
         @functools.wraps(main)
         def run() -> None:
             args = parse_args()
+            if sys.getfilesystemencoding() == 'ascii':
+                print('error: Python reads file names as ASCII; set PYTHONUTF8=1', file=sys.stderr)
+                sys.exit(2)
             if hasattr(sys.stdout, 'reconfigure'):  # names of files may be of any bytes
                 sys.stdout.reconfigure(errors='backslashreplace')
             logging.raiseExceptions = False  # a log on a full disk would print long tracebacks

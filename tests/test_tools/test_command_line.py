@@ -223,6 +223,19 @@ def test_names_that_are_not_utf8_are_printed(monkeypatch):
     assert sys.stdout.buffer.getvalue() == b'caf\\udce9.mp4\n'
 
 
+def test_file_names_in_ascii_are_refused(tmp_path):
+    """A video with another name would be left out as one whose name is not UTF-8."""
+    tool = REPOSITORY / 'tools/check_videos.py'
+    done = subprocess.run(
+        [sys.executable, tool, tmp_path],
+        env=os.environ | dict(LC_ALL='C', PYTHONUTF8='0'),
+        capture_output=True,
+        text=True,
+    )
+    line = 'error: Python reads file names as ASCII; set PYTHONUTF8=1\n'
+    assert (done.returncode, done.stderr) == (2, line)
+
+
 def test_a_log_on_a_full_disk_is_silent(monkeypatch, capsys):
     """Each message would be a traceback."""
     monkeypatch.setattr(logging, 'raiseExceptions', True)
