@@ -125,7 +125,7 @@ def reserve_folder(folder: str | os.PathLike) -> TextIO | None:
             file.seek(0)
             raise UserError(
                 f'{folder}: {file.read() or "another process"} is running there; wait for its end '
-                'or stop it, or choose another folder with `work_dir=DIR`'
+                'or stop it, or choose another folder'
             ) from error
     file.truncate(0)
     file.write(f'process {os.getpid()} on {socket.gethostname()}')

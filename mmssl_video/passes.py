@@ -61,6 +61,7 @@ from mmssl_video.compat import prepare_launch
 from mmssl_video.errors import BadVideoError, UserError, bad_video
 from mmssl_video.files import atomic_path
 from mmssl_video.video import available_cores
+from mmssl_video.video.find import one_line
 
 # Seconds to open a video, or to read a part of it; a slow disk reads hours of video in this time.
 TIMEOUT = 600.0
@@ -213,7 +214,7 @@ def report_faults(path: str | os.PathLike, faults: dict[str, str], num_videos: i
         Path(path).unlink(missing_ok=True)
     elif is_main_process():
         with atomic_path(path) as temporary:
-            lines = (f'{name}\t{fault}\n' for name, fault in faults.items())
+            lines = (f'{one_line(name)}\t{one_line(fault)}\n' for name, fault in faults.items())
             # File names may have any bytes.
             temporary.write_text(''.join(lines), encoding='utf-8', errors='surrogateescape')
     if len(faults) == num_videos:
@@ -382,15 +383,21 @@ def _clear_end(stream: _Stream) -> Iterator[None]:
     except BaseException as error:
         # torch's frames keep the workers alive, and a worker's error would keep the frames.
         traceback.clear_frames(error.__traceback__)
-        # torch's message about a lost worker.
-        gone = re.match(r'DataLoader worker \(pid\D*(\d+).*?\) ([^.]*)', str(error))
-        if not isinstance(error, RuntimeError) or gone is None:
+        lost = lost_worker(error)
+        if lost is None:
             raise
-        videos = ', '.join(stream.read_by(int(gone[1]))) or 'a video'
+        process, how = lost
+        videos = ', '.join(stream.read_by(process)) or 'a video'
         raise UserError(
-            f'{videos}: the reading process ended here ({gone[2]}); if the memory was full, use '
+            f'{videos}: the reading process ended here ({how}); if the memory was full, use '
             'fewer workers, otherwise remove the video; then run the same command to continue'
         ) from error
+
+
+def lost_worker(error: BaseException) -> tuple[int, str] | None:
+    """Number and end of the worker of a data loader, if torch says that the system ended one."""
+    found = re.match(r'DataLoader worker \(pid\D*(\d+)[\d, ]*\) ([^.]*)', str(error))
+    return (int(found[1]), found[2]) if found and isinstance(error, RuntimeError) else None
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from torch import distributed
 
 from mmssl_video import passes
 from mmssl_video.errors import BadVideoError, UserError
-from mmssl_video.passes import from_main_process, report_faults, run_pass, run_together
+from mmssl_video.passes import from_main_process, lost_worker, report_faults, run_pass, run_together
 
 
 def read(number, parts=3, faults=None):
@@ -271,10 +271,29 @@ def test_workers_may_be_spawned():
     assert (part, payload[:2], number, end) == (1.0, (7, 0), 0, 1.0)
 
 
+@pytest.mark.parametrize(
+    ('error', 'lost'),
+    [
+        (
+            RuntimeError('DataLoader worker (pid 31) is killed by signal: Killed. '),
+            (31, 'is killed by signal: Killed'),
+        ),
+        (
+            RuntimeError('DataLoader worker (pid(s) 31, 45) exited unexpectedly'),
+            (31, 'exited unexpectedly'),
+        ),
+        (ValueError('DataLoader worker (pid 31) is killed by signal: Killed. '), None),
+        (RuntimeError('another one'), None),
+    ],
+)
+def test_messages_of_torch_about_a_lost_worker(error, lost):
+    assert lost_worker(error) == lost
+
+
 def test_report(tmp_path):
     path = tmp_path / 'new' / 'bad_videos.txt'
-    report_faults(path, {'a b.mp4': 'is empty', 'c.mp4': 'cut short'}, 3)
-    assert path.read_text() == 'a b.mp4\tis empty\nc.mp4\tcut short\n'
+    report_faults(path, {'a b.mp4': 'is empty', 'c\nd.mp4': 'cut short'}, 3)
+    assert path.read_text() == 'a b.mp4\tis empty\nc\\nd.mp4\tcut short\n'
     report_faults(path, {}, 3)
     assert not path.exists()
     with pytest.raises(UserError, match='bad_videos.txt: none of the videos can be read; this'):

@@ -1,6 +1,5 @@
 """Start a training run from a config, for tools/train.py and `mmssl_video.pretrain`."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from traceback import walk_tb
@@ -16,7 +15,7 @@ from mmssl_video.config_check import check_config
 from mmssl_video.datasets.labelled_lists import check_labelled_lists
 from mmssl_video.errors import UserError
 from mmssl_video.files import make_folder
-from mmssl_video.passes import from_main_process
+from mmssl_video.passes import from_main_process, lost_worker
 
 from .hooks import SafeCheckpointHook
 
@@ -101,7 +100,7 @@ def train(cfg: Config) -> Runner:
         with _named_parts():
             runner.train()
     except RuntimeError as error:
-        lost = re.match(r'DataLoader worker \(pid\D*[\d, ]+\) ([^.]*)', str(error))  # torch's
+        lost = lost_worker(error)
         if lost is None:
             raise
         raise UserError(

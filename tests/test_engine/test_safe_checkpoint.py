@@ -300,7 +300,7 @@ def test_one_run_at_a_time_in_a_folder(videos, tmp_path):
     assert here.recv() == str(tmp_path / '.lock')
     writing = tmp_path / '.epoch_1.pth.123.tmp'
     writing.write_bytes(b'half')
-    match = rf'^{tmp_path}: process {process.pid} on .* `work_dir=DIR`$'
+    match = rf'^{tmp_path}: process {process.pid} on .* choose another folder$'
     with pytest.raises(UserError, match=match):
         train(config(videos, tmp_path, 'second', epochs=1))
     assert writing.exists() and not saved(tmp_path)
