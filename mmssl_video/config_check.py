@@ -267,8 +267,9 @@ def _check_schedule(cfg: Config) -> None:
 def _check_sampler(cfg: Config) -> None:
     """Check that all processes get batches of the same size, which embeddings are gathered from."""
     sampler = (cfg.get('train_dataloader') or {}).get('sampler') or {}
-    several = cfg.get('launcher', 'none') != 'none' and cfg.model.type == 'SSLRecognizer'
-    if several and not sampler.get('round_up', True):
+    # Only PyTorch's launcher tells the number.
+    several = cfg.get('launcher', 'none') != 'none' and os.environ.get('WORLD_SIZE') != '1'
+    if several and cfg.model.type == 'SSLRecognizer' and not sampler.get('round_up', True):
         raise UserError(
             'train_dataloader.sampler.round_up is False, so processes may get batches of different '
             'sizes, and embeddings of different batches cannot be gathered; leave it out or set it '
@@ -297,9 +298,15 @@ def _check_photometric(cfg: Config) -> None:
 
 
 def _check_paths(cfg: Config) -> None:
-    """Check that each data set has one path for its list and one for its folder."""
+    """Check that each data set has one path for its list and one for its folder.
+
+    Those of other packages may have several.
+    """
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         for part in _parts(cfg.get(name)):
+            packages = {found.__module__.split('.')[0] for found in _find(part['type'])}
+            if not packages & {'mmssl_video', 'mmaction'}:
+                continue
             prefix = part.get('data_prefix')
             prefix = prefix if isinstance(prefix, Mapping) else {}
             paths = {f'data_prefix.{key}': path for key, path in prefix.items()}
@@ -315,12 +322,14 @@ def _check_start_methods(cfg: Config) -> None:
     """Check how processes are started."""
     loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
     given = {f'{name}.multiprocessing_context': cfg.get(name) for name in loaders}
-    given['env_cfg.mp_cfg.mp_start_method'] = (cfg.get('env_cfg') or {}).get('mp_cfg')
-    known = multiprocessing.get_all_start_methods()
+    known = dict.fromkeys(given, multiprocessing.get_all_start_methods())
+    path = 'env_cfg.mp_cfg.mp_start_method'  # MMEngine does not read it on Windows
+    given[path] = (cfg.get('env_cfg') or {}).get('mp_cfg')
+    known[path] = ['fork', 'spawn', 'forkserver']
     for path, settings in given.items():
         value = (settings or {}).get(path.rsplit('.')[-1])
-        if isinstance(value, str) and value not in known:
-            raise UserError(f'{path} is {value!r}; use {", ".join(map(repr, known))}')
+        if isinstance(value, str) and value not in known[path]:
+            raise UserError(f'{path} is {value!r}; use {", ".join(map(repr, known[path]))}')
 
 
 def _parts(value: Any) -> Iterator[Mapping]:

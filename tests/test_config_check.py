@@ -3,17 +3,20 @@
 tests/test_configs.py checks all configs of the package.
 """
 
+import multiprocessing
 from pathlib import Path
 
 import mmaction
 import pytest
 import torch
 from config_helpers import load as load_config
+from mmaction.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmssl_video.config_check import apply_options, arguments, check_config
 from mmssl_video.config_check import load_config as load_config_file
+from mmssl_video.datasets import UnlabeledVideoDataset
 from mmssl_video.errors import UserError
 
 THEIRS = [
@@ -228,6 +231,30 @@ def test_values_that_cannot_be(path, value, message):
         check_config(cfg)
 
 
+def test_a_data_set_of_another_package_may_have_several_lists():
+    @DATASETS.register_module()
+    class OfSeveralLists(UnlabeledVideoDataset):
+        """The user's own."""
+
+    try:
+        cfg = load()
+        cfg.train_dataloader.dataset.type = 'OfSeveralLists'
+        cfg.train_dataloader.dataset.ann_file = ['a', 'b']
+        check_config(cfg)
+    finally:
+        del DATASETS.module_dict['OfSeveralLists']
+
+
+def test_the_shipped_start_method_is_one_on_windows_too(monkeypatch):
+    """MMEngine does not read it there."""
+    monkeypatch.setattr(multiprocessing, 'get_all_start_methods', lambda: ['spawn'])
+    cfg = load()
+    check_config(cfg)
+    cfg.train_dataloader.multiprocessing_context = 'fork'
+    with pytest.raises(UserError, match="multiprocessing_context is 'fork'; use 'spawn'"):
+        check_config(cfg)
+
+
 @pytest.mark.parametrize(
     ('path', 'name', 'supported'),
     [
@@ -268,7 +295,7 @@ def test_the_schedule_lasts_as_long_as_the_run():
         check_config(cfg)
 
 
-def test_processes_need_batches_of_one_size():
+def test_processes_need_batches_of_one_size(monkeypatch):
     """A single process gathers nothing, nor does fine-tuning."""
     pretraining, tuning = load(), load('downstream/finetune/c3d_1x8-16x1x1-150e_hmdb51-rgb.py')
     for cfg in (pretraining, tuning):
@@ -277,6 +304,9 @@ def test_processes_need_batches_of_one_size():
     pretraining.launcher = tuning.launcher = 'pytorch'
     check_config(tuning)
     with pytest.raises(UserError, match='^train_dataloader.sampler.round_up is False, .* to True:'):
+        check_config(pretraining)
+    with monkeypatch.context() as patch:
+        patch.setenv('WORLD_SIZE', '1')
         check_config(pretraining)
     pretraining.train_dataloader.sampler.round_up = True
     check_config(pretraining)

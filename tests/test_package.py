@@ -42,7 +42,6 @@ TESTED_IN = {
     'engine/hooks/results_in_work_dir.py': 'test_localization.py',
     'engine/hooks/unwrap.py': 'test_engine/test_bad_videos_hook.py',
     'engine/processes.py': 'test_tools/test_killed_runs.py',
-    'engine/training.py': 'test_tools/test_train_tools.py',
     'evaluation/classification.py': 'test_evaluation/test_linear_svm.py',
     'evaluation/encoder.py': 'test_evaluation/test_extract.py',
     'evaluation/loader.py': 'test_evaluation/test_extract.py',

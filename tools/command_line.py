@@ -18,12 +18,14 @@ follows the same rule.
 """
 
 import argparse
+import errno
 import functools
 import logging
 import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +34,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+
+PATIENCE = 10  # seconds in which a repeated SIGTERM is ignored
 
 
 class Parser(argparse.ArgumentParser):
@@ -193,7 +198,6 @@ def tool(
                 sys.exit(2)
             if hasattr(sys.stdout, 'reconfigure'):  # names of files may be of any bytes
                 sys.stdout.reconfigure(errors='backslashreplace')
-            logging.raiseExceptions = False  # a log on a full disk would print long tracebacks
             with stopped_cleanly():
                 from mmssl_video.engine.processes import shared_errors
                 from mmssl_video.errors import one_line_errors
@@ -207,30 +211,42 @@ def tool(
 
 @contextmanager
 def stopped_cleanly() -> Iterator[None]:
-    """End without a traceback if the block is interrupted, after it has removed its files."""
+    """If the block is interrupted, let it clean up, and end the process without a traceback."""
     earlier = signal.signal(signal.SIGTERM, _end)
+    logs = logging.raiseExceptions
+    logging.raiseExceptions = False  # a log on a full disk would print long tracebacks
     try:
         yield
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
-    except OSError:
-        _write('\n')  # ends here if the output is the cause
+    except OSError as error:
+        if error.errno in (errno.EPIPE, errno.ENOSPC):
+            _write('\n')  # ends here if the output is the cause
         raise
     finally:
-        signal.signal(signal.SIGTERM, earlier)
+        logging.raiseExceptions = logs
+        if signal.getsignal(signal.SIGTERM) is _end:  # else a signal is ending the process
+            signal.signal(signal.SIGTERM, earlier or signal.SIG_DFL)
         _write('')
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    """End this process; what it does until then is not interrupted again.
+    """End this process after it has cleaned up.
 
-    The signal often comes twice. If the workers got it too, torch would raise an error for them at
-    SIGCHLD.
+    The signal often comes twice; only after a while does another one end the process at once.
+    Workers often get it too, and torch would report their end as an error.
     """
-    for name in ('SIGTERM', 'SIGCHLD'):
-        if hasattr(signal, name):  # Windows has only the first
-            signal.signal(getattr(signal, name), lambda *_: None)
+    patient_until = time.monotonic() + PATIENCE
+
+    def again(number: int, _: FrameType | None) -> None:
+        if time.monotonic() > patient_until:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    signal.signal(number, again)
+    if hasattr(signal, 'SIGCHLD'):  # not on Windows
+        signal.signal(signal.SIGCHLD, lambda *_: None)
     sys.exit(128 + number)
 
 
@@ -261,13 +277,11 @@ def load_config(args: argparse.Namespace) -> 'Config':
 
 
 class Children:
-    """Commands in processes of their own, which end when the ``with`` block ends.
-
-    A training gets SIGTERM and saves a checkpoint first.
-    """
+    """Commands in processes of their own, which get SIGTERM when the ``with`` block ends."""
 
     def __enter__(self) -> 'Children':
         self._running: set[subprocess.Popen] = set()
+        self._ended = False
         return self
 
     def run(self, command: list[str], **options) -> int:
@@ -278,6 +292,8 @@ class Children:
         """
         with subprocess.Popen(command, **options) as child:
             self._running.add(child)
+            if self._ended:  # while it started
+                child.terminate()
             try:
                 return child.wait()
             except BaseException:
@@ -288,6 +304,7 @@ class Children:
                 self._running.discard(child)
 
     def __exit__(self, *_) -> None:
+        self._ended = True
         for child in list(self._running):  # of threads
             child.terminate()
 

@@ -7,7 +7,7 @@ and reuses the videos, trainings and features of untrimmed videos of an earlier 
 2. pretraining without labels, through tools/train.py, with the recipe of --config. The default is
    VCLR on frames, configs/vclr/vclr_r18_demo.py. With VIDEO_DIR it is CVRL on differences of
    frames, configs/cvrl/cvrl_r3d-r18_1x32-12x2x2-40e_folder-rgbdiff.py, which docs/choosing.md
-   recommends for motion;
+   recommends for motion. The trainings use bfloat16 where the machine is faster in it;
 3. features of the held-out videos from pretrained weights and random weights, and two features
    without learning, the mean frame and the frame difference. Each is evaluated by retrieval, a
    linear SVM and a linear probe. A warning says where pretraining is no better than one of the

@@ -169,6 +169,12 @@ def has_3d(cfg: Config) -> bool:
     return any(weight.dim() == 5 for weight in MODELS.build(cfg.model).parameters())
 
 
+def precision_of(config: Path) -> str:
+    """Return the precision of a training, from the config in its work directory."""
+    wrapper = Config.fromfile(config).optim_wrapper.get('type', 'OptimWrapper')
+    return {'OptimWrapper': 'float32', 'Bf16OptimWrapper': 'bfloat16'}.get(wrapper, wrapper)
+
+
 def find_videos(video_dir: Path, out: Path, seed: int, cfg: Config) -> tuple[Videos, Path]:
     """List a user's videos, fit the recipe to them, and choose the work directory."""
     split = split_folder(video_dir, seed)
@@ -273,7 +279,9 @@ def train(
     cfg.dump(config)
     command = [sys.executable, str(ROOT / 'tools/train.py'), str(config.resolve()), '--resume']
     command += ['--work-dir', str(work_dir.resolve()), '--seed', str(seed)]
-    if is_bfloat16_fast(has_3d(cfg)):
+    if cfg.optim_wrapper.get('type', 'OptimWrapper') == 'OptimWrapper' and is_bfloat16_fast(
+        has_3d(cfg)
+    ):
         command.append('--amp')
     log_file = work_dir / 'train.log'
     console.print(f'{what}; log: {shown(log_file)}')
@@ -646,7 +654,7 @@ def run(args: argparse.Namespace) -> None:
             'Config': shown(Path(cfg.filename)),
             'Checkpoint': shown(checkpoint),
             'Seed': args.seed,
-            'Precision': 'bfloat16' if is_bfloat16_fast(has_3d(cfg)) else 'float32',
+            'Precision': precision_of(work_dir / Path(cfg.filename).name),
             'Seconds': metrics['seconds'],
         },
     )

@@ -15,8 +15,8 @@ from torch import Tensor
 def avoid_amx(weights: Iterable[Tensor]) -> None:
     """Fault 23: do not use a CPU's AMX in bfloat16 for networks with 3D convolutions.
 
-    bfloat16 then gains little. Networks with only 2D convolutions keep AMX. Call it before the
-    first operation of a network.
+    bfloat16 is then no faster than float32. Networks with only 2D convolutions keep AMX. Call it
+    before the first operation of a network.
     """
     if get_device() == 'cpu' and any(weight.dim() == 5 for weight in weights):
         os.environ.setdefault('ONEDNN_MAX_CPU_ISA', 'AVX512_CORE_BF16')  # read once

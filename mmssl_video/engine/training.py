@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from traceback import walk_tb
+from traceback import extract_tb, walk_tb
 
 from mmaction.registry import RUNNERS
 from mmengine.config import Config
@@ -21,8 +21,8 @@ from .hooks import SafeCheckpointHook
 
 # Replacements of MMEngine's hooks, with the same arguments; also for MMAction2's configs.
 OWN_HOOKS = {'CheckpointHook': 'SafeCheckpointHook', 'SyncBuffersHook': 'SyncStatisticsHook'}
-# Whose classes are not the user's own.
-PACKAGES = ('mmssl_video', 'mmaction', 'mmcv', 'mmengine', 'torch')
+# Packages whose classes refuse values of a config with other errors than UserError.
+UPSTREAM = ('mmaction', 'mmcv', 'mmengine', 'torch')
 
 
 def set_resume(cfg: Config, checkpoint: str = 'auto') -> None:
@@ -40,10 +40,7 @@ def set_resume(cfg: Config, checkpoint: str = 'auto') -> None:
 
 @contextmanager
 def _named_parts() -> Iterator[None]:
-    """Say which part of the config cannot be built, and why.
-
-    Errors in the user's own classes stay: their traceback helps.
-    """
+    """Say which upstream part of the config cannot be built, and why."""
     try:
         yield
     except (AssertionError, KeyError, TypeError, ValueError) as error:
@@ -51,9 +48,10 @@ def _named_parts() -> Iterator[None]:
         building = [frame for frame in frames if frame.f_code is build_from_cfg.__code__]
         built = building[-1].f_locals.get('obj_cls') if building else None
         package = getattr(built, '__module__', '').split('.')[0]
-        if isinstance(error, UserError) or package not in PACKAGES:
+        if isinstance(error, UserError) or package not in UPSTREAM:
             raise
-        reason = ' '.join(str(error.args[0] if error.args else '').split())
+        reason = str(error.args[0]) if isinstance(error, KeyError) else str(error)
+        reason = ' '.join(reason.split()) or extract_tb(error.__traceback__)[-1].line
         raise UserError(
             f'{built.__name__} cannot be built with its settings '
             f'({type(error).__name__}: {reason}); correct them in the config'
@@ -105,7 +103,7 @@ def train(cfg: Config) -> Runner:
             raise
         raise UserError(
             f'a process that reads videos has ended ({lost[1]}); if the memory was full, lower '
-            'train_dataloader.num_workers; then continue with --resume'
+            'num_workers of the data loader; then continue with `resume=True`'
         ) from error
     finally:
         for hook in runner.hooks:

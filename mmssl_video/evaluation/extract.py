@@ -116,10 +116,10 @@ def write_features(
     """Encode the videos of a list to disk; continues an interrupted run.
 
     Every process encodes its part. Unfinished features are in the folder ``OUT.partial``. Except
-    for the names of the videos, the memory does not depend on their number. Videos that cannot be
-    read, have features that are not finite or have changed are encoded again when a run is
-    continued. At the end
-    they are listed in ``OUT.bad_videos.txt``, with lines ``name<TAB>reason``.
+    for the names of the videos, the memory does not depend on their number. A continued run encodes
+    videos again that have changed. It also tries those again that cannot be read or have features
+    that are not finite; at the end they are listed in ``OUT.bad_videos.txt``, with lines
+    ``name<TAB>reason``.
 
     Args:
         out: Path for :meth:`FeatureSet.save`, spelled the same in every process.

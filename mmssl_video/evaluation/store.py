@@ -95,8 +95,8 @@ class PartialFeatures:
     their files, and ``settings.json`` the settings. Arrays are written through files, not through
     memory maps: so a full disk raises an error, and a mark is written after its features.
 
-    The marks of files that have changed since then are removed. A file that was deleted is no
-    longer needed.
+    The marks of files that have changed since then are removed; of a folder of frames, only added
+    and removed files are noticed. A file that was deleted is no longer needed.
 
     Args:
         folder: May have the features of an interrupted run.
@@ -118,8 +118,10 @@ class PartialFeatures:
             # Before any video is read: one that changes meanwhile counts as changed.
             now = np.array([signature(path) or NO_FILE for path in paths], dtype=np.int64)
             self._create('done', (len(paths),), bool)
+            done, earlier = np.load(self._path('done')), now
+            if self._path('signatures').exists():  # not in a folder of an older version
+                earlier = np.load(self._path('signatures'))
             self._create('signatures', now.shape, np.int64)
-            done, earlier = np.load(self._path('done')), np.load(self._path('signatures'))
             is_there = (now != NO_FILE).any(axis=1)
             changed = done & is_there & (now != earlier).any(axis=1)
             if changed.any():

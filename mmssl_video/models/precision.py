@@ -13,13 +13,12 @@ def at_least_float32(x: Tensor) -> Tensor:
 def is_bfloat16_fast(in_3d: bool) -> bool:
     """Whether training in bfloat16 is faster on the device that MMEngine chooses.
 
-    It is on a GPU from Ampere on, and on a CPU with instructions for bfloat16; an older torch does
+    It is on a GPU from Ampere on, and on an x86 CPU with instructions for it; an older torch does
     not tell of these, and the answer is then no.
 
     Args:
-        in_3d: Whether the network has 3D convolutions. These may not use AMX
-            (:func:`~mmssl_video.compat.torch.avoid_amx`), and then take longer on such a CPU than
-            in float32.
+        in_3d: Whether the network has 3D convolutions. On a CPU with AMX these may not use it
+            (:func:`~mmssl_video.compat.torch.avoid_amx`), and are then no faster than in float32.
     """
     device = get_device()
     if device == 'cuda':

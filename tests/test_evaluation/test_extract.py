@@ -743,6 +743,19 @@ def test_another_process_makes_the_array_first(cfg, videos, tmp_path, monkeypatc
     assert {p.name for p in (tmp_path / 'p').iterdir()} == names
 
 
+def test_unfinished_features_of_an_older_version_stay(tmp_path):
+    """They have no signatures of the files."""
+    (tmp_path / 'a').touch()
+    paths = [str(tmp_path / 'a')]
+    partial = PartialFeatures(tmp_path / 'p', {}, paths)
+    partial.write([0], np.zeros((1, 2, 4), np.float32))
+    shutil.rmtree(tmp_path / 'p/signatures')
+    for _ in range(2):
+        assert PartialFeatures(tmp_path / 'p', {}, paths).done.tolist() == [True]
+    (tmp_path / 'a').write_text('another')
+    assert PartialFeatures(tmp_path / 'p', {}, paths).done.tolist() == [False]
+
+
 @pytest.mark.parametrize('name', ['x.npz', 'x'])
 def test_leftover_of_a_finished_run(cfg, videos, tmp_path, monkeypatch, name):
     """It goes; what an unfinished run that is to replace the features has made stays."""

@@ -300,6 +300,19 @@ def test_sigterm_cleans_up_once(tmp_path):
     assert (tmp_path / 'clean').exists()
 
 
+def test_the_end_of_python_is_not_interrupted_either():
+    """Until the patience is over."""
+    block = """
+    import atexit, command_line
+    atexit.register(lambda: print('clean', file=sys.stderr))
+    atexit.register(os.kill, os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+    """
+    assert run_stopped(block) == (143, 'clean\n')
+    impatient = block.replace('command_line\n', 'command_line; command_line.PATIENCE = 0\n')
+    assert run_stopped(impatient) == (-signal.SIGTERM, '')
+
+
 def test_no_handler_stays():
     earlier = signal.getsignal(signal.SIGTERM)
     with stopped_cleanly():
@@ -355,6 +368,18 @@ signal.pause()
         process.terminate()
     assert process.returncode == 128 + signal.SIGTERM
     assert saved.exists()
+
+
+def test_a_child_that_is_starting_ends(monkeypatch):
+    class Slow(subprocess.Popen):
+        def __init__(self, *args):
+            children.__exit__()
+            super().__init__(*args)
+
+    monkeypatch.setattr(subprocess, 'Popen', Slow)
+    with Children() as children:
+        status = children.run([sys.executable, '-c', 'import signal; signal.pause()'])
+    assert status == -signal.SIGTERM
 
 
 def test_children_have_an_exit_status():

@@ -280,7 +280,7 @@ def test_a_training_stopped_in_its_last_validation_is_repeated(tmp_path, monkeyp
 
     monkeypatch.setattr(demo.Children, 'run', run)
     monkeypatch.setattr(demo, 'has_3d', lambda _: False)
-    cfg = Config(dict(train_cfg=dict(max_epochs=3)))
+    cfg = Config(dict(train_cfg=dict(max_epochs=3), optim_wrapper=dict()))
     demo.train(cfg, 'a.py', tmp_path, 0, 'Training')
     assert started == []
     for _ in range(2):
@@ -289,17 +289,38 @@ def test_a_training_stopped_in_its_last_validation_is_repeated(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ('config', 'fast'), [(demo.CONFIG, True), (demo.FOLDER_CONFIG, False), (demo.BMN, False)]
+    ('config', 'wrapper', 'fast'),
+    [
+        (demo.CONFIG, 'OptimWrapper', True),
+        (demo.CONFIG, 'AmpOptimWrapper', False),
+        (demo.FOLDER_CONFIG, 'OptimWrapper', False),
+        (demo.BMN, 'OptimWrapper', False),
+    ],
 )
-def test_a_training_is_in_bfloat16_where_that_is_fast(config, fast, tmp_path, monkeypatch):
-    """Here not with 3D convolutions."""
+def test_a_training_is_in_bfloat16_where_that_is_fast(config, wrapper, fast, tmp_path, monkeypatch):
+    """Here not with 3D convolutions, and not if the recipe has a precision."""
     commands = []
     monkeypatch.setattr(
         demo.Children, 'run', lambda children, command, **_: commands.append(command)
     )
     monkeypatch.setattr(demo, 'is_bfloat16_fast', lambda in_3d: not in_3d)
-    demo.train(Config.fromfile(demo.ROOT / config), 'a.py', tmp_path, 0, 'Training')
+    cfg = Config.fromfile(demo.ROOT / config)
+    cfg.optim_wrapper.type = wrapper
+    demo.train(cfg, 'a.py', tmp_path, 0, 'Training')
     assert ['--amp' in command for command in commands] == [fast]
+
+
+@pytest.mark.parametrize(
+    ('settings', 'precision'),
+    [
+        ({}, 'float32'),
+        ({'type': 'Bf16OptimWrapper'}, 'bfloat16'),
+        ({'type': 'AmpOptimWrapper'}, 'AmpOptimWrapper'),
+    ],
+)
+def test_precision_of_a_training(settings, precision, tmp_path):
+    Config(dict(optim_wrapper=settings)).dump(tmp_path / 'a.py')
+    assert demo.precision_of(tmp_path / 'a.py') == precision
 
 
 @pytest.fixture

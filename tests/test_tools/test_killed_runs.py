@@ -171,7 +171,7 @@ def test_a_killed_worker_ends_the_run_with_one_line(context, forks, videos, tmp_
     ways = ('is killed by signal: Killed', 'exited unexpectedly')
     assert told in [
         f'error: a process that reads videos has ended ({way}); if the memory was full, lower '
-        'train_dataloader.num_workers; then continue with --resume'
+        'num_workers of the data loader; then continue with --resume'
         for way in ways
     ]
 

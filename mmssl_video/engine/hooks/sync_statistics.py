@@ -18,7 +18,8 @@ class SyncStatisticsHook(Hook):
     them in the last bit, for example with 3 processes, so it also changes frozen statistics, queues
     and tables. ``SyncBatchNorm`` has equal statistics in all processes, too.
 
-    ``tools/train.py`` uses this hook instead of a config's ``SyncBuffersHook``.
+    Other buffers stay as they are in each process. ``tools/train.py`` uses this hook instead of a
+    config's ``SyncBuffersHook``.
     """
 
     def before_val_epoch(self, runner: Runner) -> None:
