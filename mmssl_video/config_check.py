@@ -26,6 +26,7 @@ from mmengine.runner import Runner
 from yaml import YAMLError
 
 from .errors import UserError
+from .video.find import require_file
 
 REGISTRIES = [item for item in vars(mmaction.registry).values() if isinstance(item, Registry)]
 # Keys that tools and MMEngine read in addition to the arguments of the Runner.
@@ -63,13 +64,13 @@ def load_config(config: str | os.PathLike | Config) -> Config:
             in any installation; or a config object, which is copied.
 
     Raises:
-        UserError: If there is no such file, or it is no config.
+        UserError: If there is no such file, it may not be read, or it is no config.
     """
     if isinstance(config, Config):
         return deepcopy(config)
     in_package = '::' in str(config)
-    if not in_package and not os.path.isfile(config):
-        raise UserError(f'{config}: no such config file')
+    if not in_package:
+        require_file(config, 'no such config file')
     try:
         return get_config(str(config)) if in_package else Config.fromfile(config)
     except SyntaxError as error:

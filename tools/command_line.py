@@ -318,12 +318,11 @@ def find_checkpoint(args: argparse.Namespace) -> str | None:
     """Return the path of the checkpoint, or ``None`` for random weights.
 
     Raises:
-        UserError: If there is no such file.
+        UserError: If there is no such file, or the folders above it may not be read.
     """
-    from mmssl_video.errors import UserError
+    from mmssl_video.video.find import require_file
 
     if args.checkpoint == 'none':
         return None
-    if not os.path.isfile(args.checkpoint):
-        raise UserError(f'{args.checkpoint}: no such checkpoint')
+    require_file(args.checkpoint, 'no such checkpoint')
     return args.checkpoint

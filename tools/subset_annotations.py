@@ -44,11 +44,10 @@ def main(args: argparse.Namespace) -> None:
     from mmssl_video.datasets.subset import draw_subset, find_bad_videos, read_labels
     from mmssl_video.errors import UserError
     from mmssl_video.files import atomic_path
-    from mmssl_video.video.find import require_folder
+    from mmssl_video.video.find import require_file, require_folder
 
     source, out = Path(args.list), Path(args.out)
-    if not source.is_file():
-        raise UserError(f'{source}: no such list; check the path')
+    require_file(source, 'no such list; check the path')
     if args.data_root is not None:
         require_folder(args.data_root, 'set --data-root to that of the videos')
     lines = [line for line in read_lines(str(source)) if line.strip()]

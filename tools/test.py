@@ -45,10 +45,10 @@ def test_config(args: argparse.Namespace) -> 'Config':
     """Load the config, and merge the command line into it."""
     from mmssl_video.checkpoints.work_dir import default_work_dir
     from mmssl_video.errors import UserError
+    from mmssl_video.video.find import require_file
 
     cfg = load_config(args)
-    if not osp.isfile(args.checkpoint):
-        raise UserError(f'{args.checkpoint}: no such checkpoint')
+    require_file(args.checkpoint, 'no such checkpoint')
     if cfg.get('test_dataloader') is None:
         raise UserError(
             f'{args.config} has no test_dataloader: a pretraining config is evaluated with '

@@ -8,7 +8,6 @@ process per GPU, or this number of processes on a CPU.
 """
 
 import argparse
-import os.path as osp
 import sys
 from typing import TYPE_CHECKING
 
@@ -62,6 +61,7 @@ def load_config(args: argparse.Namespace) -> 'Config':
     from mmssl_video.checkpoints.work_dir import default_work_dir
     from mmssl_video.engine.training import set_resume
     from mmssl_video.errors import UserError
+    from mmssl_video.video.find import require_file
 
     cfg = config_check.load_config(args.config)
     cfg.launcher = args.launcher
@@ -93,8 +93,8 @@ def load_config(args: argparse.Namespace) -> 'Config':
     if args.no_validate:  # after options of the validation, which are then of no use
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.resume is not None:
-        if args.resume != 'auto' and not osp.isfile(args.resume):
-            raise UserError(f'--resume {args.resume}: no such checkpoint')
+        if args.resume != 'auto':
+            require_file(args.resume, 'no such checkpoint to resume from')
         set_resume(cfg, args.resume)
     return cfg
 

@@ -12,6 +12,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.utils import digit_version
 
 from mmssl_video.errors import UserError
+from mmssl_video.video.find import require_file
 
 TRUST_VARIABLE = 'MMSSL_TRUST_CHECKPOINT'
 
@@ -115,9 +116,8 @@ def load_checkpoint_file(
             other than tensors, numbers, strings and MMEngine's log buffers.
     """
     path = Path(path).expanduser()
+    require_file(path, 'no such checkpoint file; check the path')
     try:
-        if not path.is_file():
-            raise UserError(f'{path}: no such checkpoint file; check the path')
         path.open('rb').close()
     except PermissionError as error:
         raise UserError(f'{path}: may not be read (permission denied); make it readable') from error

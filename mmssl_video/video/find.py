@@ -5,7 +5,7 @@ import os
 import os.path as osp
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mmengine.fileio import get_file_backend, list_dir_or_file
 from mmengine.fileio.backends import BaseStorageBackend
@@ -87,8 +87,25 @@ def require_folder(path: str | os.PathLike, remedy: str) -> None:
     Raises:
         UserError: If there is none, or the folders above it may not be read.
     """
+    _require(path, stat.S_ISDIR, f'no such folder; {remedy}')
+
+
+def require_file(path: str | os.PathLike, missing: str) -> None:
+    """Check that a local file exists.
+
+    Args:
+        path: The file.
+        missing: What to say if there is no such file.
+
+    Raises:
+        UserError: If there is none, or the folders above it may not be read.
+    """
+    _require(path, stat.S_ISREG, missing)
+
+
+def _require(path: str | os.PathLike, is_kind: Callable[[int], bool], missing: str) -> None:
     try:
-        if stat.S_ISDIR(os.stat(path).st_mode):
+        if is_kind(os.stat(path).st_mode):
             return
     except PermissionError as error:
         raise UserError(
@@ -96,7 +113,7 @@ def require_folder(path: str | os.PathLike, remedy: str) -> None:
         ) from error
     except OSError:
         pass
-    raise UserError(f'{path}: no such folder; {remedy}')
+    raise UserError(f'{path}: {missing}')
 
 
 def find_videos(root: str | os.PathLike, backend_args: dict | None = None) -> list[str]:

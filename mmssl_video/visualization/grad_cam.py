@@ -23,6 +23,7 @@ from mmssl_video.checkpoints.loading import load_checkpoint_file
 from mmssl_video.errors import UserError, bad_video
 from mmssl_video.evaluation.encoder import build_encoder
 from mmssl_video.models.encoding import encode, run_backbone
+from mmssl_video.video.find import require_file
 
 from .figures import class_name, save_figure
 
@@ -335,8 +336,7 @@ def _read_video(
         Images uint8 [M, H, W, 3] or [M, T, H, W, 3], the same as input of the model, and their
         frame numbers int64 [M, T].
     """
-    if not Path(video).is_file():
-        raise UserError(f'{video}: no such video file')
+    require_file(video, 'no such video file')
     results = dict(filename=str(video), label=-1, start_index=0, modality='RGB')
     numbers = None
     try:

@@ -148,7 +148,7 @@ def test_objectives_are_switched_off_from_the_command_line(config, tmp_path, tra
             'momentum value: -1); correct them in the config',
         ),
         ('no/such/config.py', 'no/such/config.py: no such config file'),
-        ('{0}/tiny.py --resume no.pth', '--resume no.pth: no such checkpoint'),
+        ('{0}/tiny.py --resume no.pth', 'no.pth: no such checkpoint to resume from'),
         ('{0}/tiny.py --auto-scale-lr', 'has no auto_scale_lr.base_batch_size'),
     ],
 )

@@ -6,6 +6,8 @@ import socket
 
 import pytest
 
+from mmssl_video.checkpoints.loading import load_checkpoint_file
+from mmssl_video.config_check import load_config
 from mmssl_video.datasets.sources import find_sources
 from mmssl_video.errors import UserError
 from mmssl_video.video import VIDEO_SUFFIXES, available_cores, find_videos, is_video
@@ -96,20 +98,21 @@ def test_folder_that_may_not_be_read(tmp_path, monkeypatch):
         find_videos(tmp_path)
 
 
-def test_folder_below_one_that_may_not_be_read(tmp_path, monkeypatch):
+@pytest.mark.parametrize('look_for', [find_sources, load_config, load_checkpoint_file])
+def test_what_is_below_a_folder_that_may_not_be_read(look_for, tmp_path, monkeypatch):
     """It may exist."""
     stat = os.stat
 
     def look(path, *args, **kwargs):
-        if str(path).endswith('secret/videos'):
+        if 'secret' in str(path):
             raise PermissionError(errno.EACCES, 'Permission denied', path)
         return stat(path, *args, **kwargs)
 
     monkeypatch.setattr(os, 'stat', look)
-    folder = str(tmp_path / 'secret/videos')
-    match = rf'^{folder}: may not be read \(permission denied\); make it and the folders above'
+    path = str(tmp_path / 'secret/a')
+    match = rf'^{path}: may not be read \(permission denied\); make it and the folders above'
     with pytest.raises(UserError, match=match):
-        find_sources(folder)
+        look_for(path)
 
 
 # -- Faults of files ---------------------------------------------------------------------------
