@@ -29,6 +29,7 @@ from .errors import UserError
 from .video.find import require_file
 
 REGISTRIES = [item for item in vars(mmaction.registry).values() if isinstance(item, Registry)]
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # Keys that tools and MMEngine read in addition to the arguments of the Runner.
 READ_BY_TOOLS = {
     'auto_scale_lr',
@@ -303,7 +304,7 @@ def _check_paths(cfg: Config) -> None:
 
     Those of other packages may have several.
     """
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+    for name in LOADERS:
         for part in _parts(cfg.get(name)):
             packages = {found.__module__.split('.')[0] for found in _find(part['type'])}
             if not packages & {'mmssl_video', 'mmaction'}:
@@ -321,16 +322,16 @@ def _check_paths(cfg: Config) -> None:
 
 def _check_start_methods(cfg: Config) -> None:
     """Check how processes are started."""
-    loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-    given = {f'{name}.multiprocessing_context': cfg.get(name) for name in loaders}
-    known = dict.fromkeys(given, multiprocessing.get_all_start_methods())
-    path = 'env_cfg.mp_cfg.mp_start_method'  # MMEngine does not read it on Windows
-    given[path] = (cfg.get('env_cfg') or {}).get('mp_cfg')
-    known[path] = ['fork', 'spawn', 'forkserver']
-    for path, settings in given.items():
-        value = (settings or {}).get(path.rsplit('.')[-1])
-        if isinstance(value, str) and value not in known[path]:
-            raise UserError(f'{path} is {value!r}; use {", ".join(map(repr, known[path]))}')
+    here = multiprocessing.get_all_start_methods()
+    everywhere = ['fork', 'spawn', 'forkserver']  # MMEngine does not read its own on Windows
+    start = (cfg.get('env_cfg') or {}).get('mp_cfg')
+    for path, settings, key, known in (
+        *((name, cfg.get(name), 'multiprocessing_context', here) for name in LOADERS),
+        ('env_cfg.mp_cfg', start, 'mp_start_method', everywhere),
+    ):
+        value = (settings or {}).get(key)
+        if isinstance(value, str) and value not in known:
+            raise UserError(f'{path}.{key} is {value!r}; use {", ".join(map(repr, known))}')
 
 
 def _parts(value: Any) -> Iterator[Mapping]:

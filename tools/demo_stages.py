@@ -24,6 +24,7 @@ from rich.progress import Progress
 from torch import nn
 
 from mmssl_video.checkpoints.work_dir import POINTER
+from mmssl_video.compat.torch import has_3d
 from mmssl_video.config_check import load_config
 from mmssl_video.datasets.collection import write_list
 from mmssl_video.datasets.folder_split import FolderSplit, split_folder
@@ -164,11 +165,6 @@ def sees_clips(cfg: Config) -> bool:
     return cfg.model.data_preprocessor.format_shape == 'NCTHW'
 
 
-def has_3d(cfg: Config) -> bool:
-    """Whether a network, for pretraining or after it, has 3D convolutions."""
-    return any(weight.dim() == 5 for weight in MODELS.build(cfg.model).parameters())
-
-
 def precision_of(config: Path) -> str:
     """Return the precision of a training, from the config in its work directory."""
     wrapper = Config.fromfile(config).optim_wrapper.get('type', 'OptimWrapper')
@@ -279,9 +275,9 @@ def train(
     cfg.dump(config)
     command = [sys.executable, str(ROOT / 'tools/train.py'), str(config.resolve()), '--resume']
     command += ['--work-dir', str(work_dir.resolve()), '--seed', str(seed)]
-    if cfg.optim_wrapper.get('type', 'OptimWrapper') == 'OptimWrapper' and is_bfloat16_fast(
-        has_3d(cfg)
-    ):
+    weights = MODELS.build(cfg.model).parameters()
+    has_precision = cfg.optim_wrapper.get('type', 'OptimWrapper') != 'OptimWrapper'
+    if not has_precision and is_bfloat16_fast(has_3d(weights)):
         command.append('--amp')
     log_file = work_dir / 'train.log'
     console.print(f'{what}; log: {shown(log_file)}')

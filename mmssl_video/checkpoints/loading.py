@@ -12,7 +12,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.utils import digit_version
 
 from mmssl_video.errors import UserError
-from mmssl_video.video.find import require_file
+from mmssl_video.video.find import os_fault, require_file
 
 TRUST_VARIABLE = 'MMSSL_TRUST_CHECKPOINT'
 
@@ -120,7 +120,7 @@ def load_checkpoint_file(
     try:
         path.open('rb').close()
     except PermissionError as error:
-        raise UserError(f'{path}: may not be read (permission denied); make it readable') from error
+        raise UserError(f'{path}: {os_fault(path, error)}; make it readable') from error
     trust = trust or os.environ.get(TRUST_VARIABLE) == '1'
     try:
         if path.suffix == '.safetensors':

@@ -12,11 +12,16 @@ from torch import Tensor
 
 
 # 23 -----------------------------------------------------------------------------------------
+def has_3d(weights: Iterable[Tensor]) -> bool:
+    """Whether some of the weights are of 3D convolutions."""
+    return any(weight.dim() == 5 for weight in weights)
+
+
 def avoid_amx(weights: Iterable[Tensor]) -> None:
     """Fault 23: do not use a CPU's AMX in bfloat16 for networks with 3D convolutions.
 
     bfloat16 is then no faster than float32. Networks with only 2D convolutions keep AMX. Call it
     before the first operation of a network.
     """
-    if get_device() == 'cpu' and any(weight.dim() == 5 for weight in weights):
+    if get_device() == 'cpu' and has_3d(weights):
         os.environ.setdefault('ONEDNN_MAX_CPU_ISA', 'AVX512_CORE_BF16')  # read once

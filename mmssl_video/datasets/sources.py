@@ -10,10 +10,11 @@ import re
 import shlex
 import stat
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 from mmengine.logging import print_log
 from rich.console import Console
@@ -31,6 +32,7 @@ from mmssl_video.video.find import (
 )
 
 CHECKS = ('full', 'existence', 'none')
+Found = TypeVar('Found')
 NUM_THREADS, FILES_PER_TASK = 16, 256  # threads hide the latency of a network disk
 MANY_FILES = 20_000  # from this number on, the check of files shows its progress
 MAX_NAMED = 20  # left-out files that are named one by one
@@ -317,6 +319,40 @@ def signature(path: str) -> list[int] | None:
     return [status.st_size, status.st_mtime_ns]
 
 
+def signatures(paths: Sequence[str]) -> list[list[int] | None]:
+    """The :func:`signature` of many files."""
+    parts = look_at_files(len(paths), lambda numbers: [signature(paths[n]) for n in numbers])
+    return list(itertools.chain.from_iterable(parts))
+
+
+def look_at_files(num_files: int, look: Callable[[range], Found]) -> Iterator[Found]:
+    """Look at files in threads, with a progress bar if they are many.
+
+    Args:
+        num_files: Number of the files.
+        look: Looks at the files of a range of numbers.
+
+    Yields:
+        The results for consecutive ranges.
+    """
+    step = NUM_THREADS * FILES_PER_TASK
+    console = Console(stderr=True)
+    if num_files >= MANY_FILES and not console.is_terminal:
+        print_log(f'looking at {num_files:,} files', logger='current')
+    rounds = track(
+        range(0, num_files, step),
+        'Looking at the files',
+        console=console,
+        disable=num_files < MANY_FILES or not console.is_terminal,
+        transient=True,
+    )
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        for start in rounds:  # only the tasks of one round are in memory
+            numbers = range(start, min(start + step, num_files))
+            tasks = [numbers[n : n + FILES_PER_TASK] for n in range(0, step, FILES_PER_TASK)]
+            yield from pool.map(look, tasks)
+
+
 @dataclass
 class FileCheck:
     """Checks local files before videos are decoded. Files of other backends are not checked.
@@ -344,26 +380,12 @@ class FileCheck:
         if self.kind == 'none':
             return {}
 
-        def look(start: int) -> dict[int, tuple[str, str]]:
-            numbers = range(start, min(start + FILES_PER_TASK, len(entries)))
+        def look(numbers: range) -> dict[int, tuple[str, str]]:
             return {number: fault for number in numbers if (fault := self._fault(entries[number]))}
 
-        step = NUM_THREADS * FILES_PER_TASK
-        console = Console(stderr=True)
-        if len(entries) >= MANY_FILES and not console.is_terminal:
-            print_log(f'looking at {len(entries):,} files', logger='current')
-        rounds = track(
-            range(0, len(entries), step),
-            'Looking at the files',
-            console=console,
-            disable=len(entries) < MANY_FILES or not console.is_terminal,
-            transient=True,
-        )
         faults = {}
-        with ThreadPoolExecutor(NUM_THREADS) as pool:
-            for start in rounds:  # only the tasks of one round are in memory
-                for found in pool.map(look, range(start, start + step, FILES_PER_TASK)):
-                    faults |= found
+        for found in look_at_files(len(entries), look):
+            faults |= found
         return faults
 
     def leave_out_bad(

@@ -58,6 +58,7 @@ def _named_parts() -> Iterator[None]:
         ) from error
 
 
+@_named_parts()
 def train(cfg: Config) -> Runner:
     """Check a config and its lists, and train.
 
@@ -79,24 +80,21 @@ def train(cfg: Config) -> Runner:
     check_config(cfg)
     make_folder(cfg.work_dir)
     prepare_launch(cfg, cfg.launcher)
-    with _named_parts():
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if (runner.auto_scale_lr or {}).get('enable'):
         # MMEngine compares it with the batch of an iteration, not of an optimiser step.
         accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
         runner.auto_scale_lr['base_batch_size'] /= accumulated
     parts = ['train', 'val'] if cfg.get('val_dataloader') else ['train']
     from_main_process(lambda: check_labelled_lists(cfg, *parts))
-    with _named_parts():
-        dataloader = runner.train_loop.dataloader
+    dataloader = runner.train_loop.dataloader
     if not len(dataloader):
         raise UserError(
             f'{len(dataloader.dataset)} videos are fewer than one batch of '
             f'{cfg.train_dataloader.batch_size}; lower train_dataloader.batch_size'
         )
     try:
-        with _named_parts():
-            runner.train()
+        runner.train()
     except RuntimeError as error:
         lost = lost_worker(error)
         if lost is None:

@@ -14,6 +14,7 @@ import numpy as np
 from mmssl_video.errors import UserError
 from mmssl_video.files import atomic_path, write_json
 from mmssl_video.settings import differences, tell
+from mmssl_video.video.find import os_fault
 
 KEYS = ('features', 'labels', 'names')
 CHUNK_VALUES = 2**22  # values of `features` in memory at a time
@@ -191,9 +192,7 @@ class FeatureSet:
         except UserError:
             raise
         except PermissionError as error:
-            raise UserError(
-                f'{path}: may not be read (permission denied); make it readable'
-            ) from error
+            raise UserError(f'{path}: {os_fault(path, error)}; make it readable') from error
         except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             part = f'the array {key!r} ' if key else ''
             raise UserError(f'{path}: {part}cannot be read ({error}); {EXTRACT_AGAIN}') from error

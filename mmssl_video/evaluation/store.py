@@ -15,7 +15,7 @@ from mmengine.dist import get_rank
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmssl_video.datasets.sources import signature
+from mmssl_video.datasets.sources import signatures
 from mmssl_video.errors import UserError
 from mmssl_video.files import claim_folder
 from mmssl_video.passes import from_main_process
@@ -116,7 +116,7 @@ class PartialFeatures:
         def claim() -> np.ndarray:
             claim_folder(folder, settings, 'unfinished features')
             # Before any video is read: one that changes meanwhile counts as changed.
-            now = np.array([signature(path) or NO_FILE for path in paths], dtype=np.int64)
+            now = np.array([found or NO_FILE for found in signatures(paths)], dtype=np.int64)
             self._create('done', (len(paths),), bool)
             done, earlier = np.load(self._path('done')), now
             if self._path('signatures').exists():  # not in a folder of an older version

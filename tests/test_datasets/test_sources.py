@@ -386,3 +386,17 @@ def test_one_process_looks_for_all(listed, tmp_path_factory):
     assert first['bad'] == second['bad']
     assert first['bad'].startswith(f'{listed}/list.txt, line 2: {listed}/text.mp4 holds text')
     assert second['none'] == ['good.mp4', 'text.mp4', 'empty.mp4', 'gone.mp4']
+
+
+def test_signatures_are_in_the_order_of_the_files(tmp_path, monkeypatch):
+    """Of several rounds, and of a part of one; the size of a file is its number."""
+    monkeypatch.setattr(sources, 'NUM_THREADS', 2)
+    monkeypatch.setattr(sources, 'FILES_PER_TASK', 3)
+    paths = [tmp_path / str(number) for number in range(16)]
+    for number, path in enumerate(paths):
+        path.write_bytes(b'x' * number)
+    paths[7].unlink()
+    found = sources.signatures(list(map(str, paths)))
+    assert [each and each[0] for each in found] == [*range(7), None, *range(8, 16)]
+    assert found[5] == [5, paths[5].stat().st_mtime_ns]
+    assert sources.signatures([]) == []

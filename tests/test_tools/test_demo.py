@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from tiny_vclr import call_tool, write_videos
+from torch import nn
 
 from mmssl_video.errors import UserError
 from mmssl_video.evaluation import FeatureSet, linear_probe
@@ -279,8 +280,8 @@ def test_a_training_stopped_in_its_last_validation_is_repeated(tmp_path, monkeyp
         return 0
 
     monkeypatch.setattr(demo.Children, 'run', run)
-    monkeypatch.setattr(demo, 'has_3d', lambda _: False)
-    cfg = Config(dict(train_cfg=dict(max_epochs=3), optim_wrapper=dict()))
+    monkeypatch.setattr(demo, 'MODELS', SimpleNamespace(build=lambda _: nn.Identity()))
+    cfg = Config(dict(train_cfg=dict(max_epochs=3), optim_wrapper=dict(), model=dict()))
     demo.train(cfg, 'a.py', tmp_path, 0, 'Training')
     assert started == []
     for _ in range(2):
